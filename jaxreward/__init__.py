@@ -1,0 +1,1 @@
+"""jaxreward: reinforcement learning in which the reward function is the thing you design."""

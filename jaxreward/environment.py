@@ -1,0 +1,201 @@
+"""An environment with another reward.
+
+The protocol is gymnax's `Environment`: `step_env`, `reset_env`, `is_truncated` and the spaces. `with_reward` wraps one, and
+the result is one again. `jaxreward.rollout` steps many of them at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from gymnax.environments.environment import Environment
+from jaxtyping import Array, Bool, Key, PyTree
+
+from jaxreward.reward import Reward, Transition, components
+
+
+@struct.dataclass
+class WithRewardParams:
+    """Params of an environment with its own reward: the environment's and the reward's."""
+
+    env: PyTree
+    reward: PyTree
+
+
+@struct.dataclass
+class WithRewardState:
+    """State of an environment with its own reward: the environment's, what it showed, and the reward's memory."""
+
+    env: PyTree
+    observation: PyTree
+    memory: PyTree
+
+
+class WithReward(Environment):
+    """An environment whose reward is the given one; see `with_reward`."""
+
+    def __init__(self, env: Environment, reward: Reward) -> None:
+        super().__init__()
+        self.env = env
+        self.reward = reward
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "env":
+            raise AttributeError(name)
+        return getattr(self.env, name)
+
+    @property
+    def default_params(self) -> WithRewardParams:
+        return self.init_params(jax.random.key(0))
+
+    def init_params(self, key: Key[Array, ""]) -> WithRewardParams:
+        """The environment's default params beside reward params drawn with `key`."""
+        return WithRewardParams(self.env.default_params, self.reward.init(key))
+
+    def reset_env(self, key: Key[Array, ""], params: WithRewardParams) -> tuple[PyTree, WithRewardState]:
+        observation, state = self.env.reset_env(key, params.env)
+        return observation, WithRewardState(state, observation, self.reward.reset(params.reward))
+
+    def step_env(
+        self, key: Key[Array, ""], state: WithRewardState, action: PyTree, params: WithRewardParams
+    ) -> tuple[PyTree, WithRewardState, Array, Array, dict]:
+        observation, env_state, env_reward, terminated, info = self.env.step_env(key, state.env, action, params.env)
+        truncated = self.env.is_truncated(env_state, params.env)
+        transition = Transition(
+            state.observation, action, env_reward, observation, terminated, truncated, state.env, env_state, info
+        )
+        memory, reward = self.reward.step(params.reward, state.memory, transition)
+        parts = {f"reward/{name}": value for name, value in components(memory).items()}
+        info = {"env_reward": env_reward, **info, **parts}
+        return observation, WithRewardState(env_state, observation, memory), reward, terminated, info
+
+    def step(
+        self, key: Key[Array, ""], state: WithRewardState, action: PyTree, params: WithRewardParams | None = None
+    ) -> tuple[PyTree, WithRewardState, Array, Array, Array, dict]:
+        """Steps and resets by itself, as gymnax does, keeping what of the reward's memory outlives the episode."""
+        params = self.default_params if params is None else params
+        return _auto_reset_step(self, key, state, action, params)
+
+    def carry_over(self, ended: WithRewardState, fresh: WithRewardState) -> WithRewardState:
+        """The state an episode starts from when it follows another: see `Reward.persist`."""
+        env = carry_over(self.env, ended.env, fresh.env)
+        return fresh.replace(env=env, memory=self.reward.persist(ended.memory, fresh.memory))
+
+    def is_truncated(self, state: WithRewardState, params: WithRewardParams) -> Bool[Array, ""]:
+        return self.env.is_truncated(state.env, params.env)
+
+    def is_terminated(self, state: WithRewardState, params: WithRewardParams) -> Bool[Array, ""]:
+        return self.env.is_terminated(state.env, params.env)
+
+    @property
+    def name(self) -> str:
+        return self.env.name
+
+    @property
+    def num_actions(self) -> int:
+        return self.env.num_actions
+
+    def action_space(self, params: WithRewardParams | None = None) -> Any:
+        return self.env.action_space(params.env if params is not None else self.env.default_params)
+
+    def observation_space(self, params: WithRewardParams | None = None) -> Any:
+        return self.env.observation_space(params.env if params is not None else self.env.default_params)
+
+    def state_space(self, params: WithRewardParams | None = None) -> Any:
+        return self.env.state_space(params.env if params is not None else self.env.default_params)
+
+
+def with_reward(env: Environment, reward: Reward) -> WithReward:
+    """The environment `env` whose reward is `reward`.
+
+    Its params hold the environment's and the reward's (`params.env`, `params.reward`), so that an agent can be vmapped,
+    searched or differentiated over either. The environment's own reward stays in `info["env_reward"]`, the named
+    parts of the reward in `info["reward/NAME"]`.
+
+    Raises:
+        ValueError: If the reward reads a field that is not there, or does not return a scalar or a vector.
+    """
+    wrapped = WithReward(env, reward)
+    check_reward(wrapped)
+    return wrapped
+
+
+def check_reward(env: WithReward) -> None:
+    """Traces one step abstractly, so that a wrong reward is an error here and not in the middle of a compilation.
+
+    Raises:
+        ValueError: If the reward reads what is not there, or returns neither a scalar nor a vector.
+    """
+    try:
+        shape = reward_shape(env, env.default_params)
+    except (AttributeError, KeyError) as error:
+        raise ValueError(_missing(error)) from error
+    if len(shape) > 1:
+        raise ValueError(
+            f"the reward returned shape {shape}; expected a scalar (), or [K] for K objectives. "
+            "A reward sees one environment's transition at a time: sum or index what should be a single number"
+        )
+
+
+def check_scalar_reward(env: Environment, params: PyTree) -> None:
+    """Refuses a reward of several objectives, for agents that maximise one number.
+
+    Raises:
+        ValueError: If the reward is a vector.
+    """
+    shape = reward_shape(env, params)
+    if shape:
+        raise ValueError(f"this agent maximises a scalar reward, the environment's has shape {shape}; use `scalarise`")
+
+
+def reward_shape(env: Environment, params: PyTree) -> tuple[int, ...]:
+    """The shape of one step's reward, found without computing anything."""
+
+    def step_once(key: Key[Array, ""]) -> Array:
+        _, state = env.reset_env(key, params)
+        return jnp.asarray(env.step_env(key, state, env.action_space(params).sample(key), params)[2])
+
+    return jax.eval_shape(step_once, jax.random.key(0)).shape
+
+
+def _missing(error: AttributeError | KeyError) -> str:
+    if isinstance(error, KeyError):
+        return f"the reward reads the key {error.args[0]!r}, which is not there (in `info`, or in a dict observation)"
+    owner, name = error.obj, str(error.name)
+    fields = [f for f in getattr(owner, "_fields", None) or vars(owner) if not f.startswith("_")]
+    near = difflib.get_close_matches(name, fields, 1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"the reward reads {name!r} of a {type(owner).__name__}, which has {', '.join(fields) or 'no fields'}{hint}"
+
+
+def carry_over(env: Environment, ended: PyTree, fresh: PyTree) -> PyTree:
+    """What a fresh episode's state keeps of the one that ended; nothing, unless the environment says so."""
+    return env.carry_over(ended, fresh) if hasattr(env, "carry_over") else fresh
+
+
+@partial(jax.jit, static_argnames="env")
+def _auto_reset_step(env: Environment, key: Key[Array, ""], state: PyTree, action: PyTree, params: PyTree) -> tuple:
+    key_step, key_reset = jax.random.split(key)
+    last, ended, reward, terminated, info = env.step_env(key_step, state, action, params)
+    truncated = env.is_truncated(ended, params)
+    done = terminated | truncated
+    observation, fresh = env.reset_env(key_reset, params)
+    fresh = carry_over(env, ended, fresh)
+    observation, state = select(done, (observation, fresh), (last, ended))
+    info = {**info, "terminated": terminated, "truncated": truncated, "final_observation": last}
+    return observation, state, reward, terminated, truncated, info
+
+
+def select(condition: Bool[Array, "*batch"], on_true: PyTree, on_false: PyTree) -> PyTree:
+    """`jnp.where` leaf by leaf, with `condition` on the leading axes; PRNG keys are leaves too."""
+
+    def where(x: Array, y: Array) -> Array:
+        mask = condition.reshape(condition.shape + (1,) * (jnp.ndim(y) - condition.ndim))
+        return jnp.where(mask, x, y)
+
+    return jax.tree.map(where, on_true, on_false)

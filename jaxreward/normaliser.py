@@ -1,0 +1,45 @@
+"""Running mean and variance of observations."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class Moments(NamedTuple):
+    """Mean and variance of everything seen so far.
+
+    Attributes:
+        count: How much was seen.
+        mean: `[F]`.
+        variance: Population variance, `[F]`.
+    """
+
+    count: Float[Array, ""]
+    mean: Float[Array, " F"]
+    variance: Float[Array, " F"]
+
+
+def moments(x: Float[Array, "*batch F"]) -> Moments:
+    """The moments of a batch."""
+    x = x.reshape(-1, x.shape[-1])
+    return Moments(jnp.asarray(x.shape[0], float), x.mean(0), x.var(0))
+
+
+def merge(a: Moments, b: Moments) -> Moments:
+    """The moments of two sets together (Chan, Golub & LeVeque 1983)."""
+    count = a.count + b.count
+    delta = b.mean - a.mean
+    mean = a.mean + delta * b.count / count
+    squares = a.variance * a.count + b.variance * b.count + jnp.square(delta) * a.count * b.count / count
+    return Moments(count, mean, squares / count)
+
+
+def normalise(x: Float[Array, "*batch F"], seen: Moments, limit: float = 10.0) -> Float[Array, "*batch F"]:
+    """`x` centred and scaled to unit variance, clipped to `limit` standard deviations; statistics are constants."""
+    mean, variance = jax.lax.stop_gradient((seen.mean, seen.variance))
+    scaled = (x - mean.reshape((1,) * (x.ndim - 1) + (-1,))) * jax.lax.rsqrt(variance + 1e-8)
+    return jnp.clip(scaled, -limit, limit)

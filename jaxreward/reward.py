@@ -1,0 +1,151 @@
+"""The reward function as a value: three pure functions, composed like optax transformations.
+
+A `Reward` sees one `Transition` at a time. What it may learn or be searched over is its *params*, what it remembers within
+an episode is its *memory*. `jaxreward.environment.with_reward` gives an environment a new reward; no agent knows that it was.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key, PyTree
+
+Params = PyTree
+Memory = PyTree
+
+ENVIRONMENTS = "environments"
+"""Name of the vmapped axis over an agent's environments, for rewards that share statistics between them."""
+
+
+class Transition(NamedTuple):
+    """One environment step, everything a reward may look at.
+
+    Attributes:
+        observation: What the agent saw, `[...]`.
+        action: What it did, `[...]`.
+        reward: The environment's own reward, scalar.
+        next_observation: What followed, before any auto-reset, `[...]`.
+        terminated: The episode ended in a state of no further reward; nothing is bootstrapped from it.
+        truncated: The episode was cut, by a time limit; its value goes on.
+        state: The environment's state before the step, for privileged rewards.
+        next_state: The environment's state after it, before any auto-reset.
+        info: The environment's info.
+    """
+
+    observation: PyTree
+    action: PyTree
+    reward: Float[Array, ""]
+    next_observation: PyTree
+    terminated: Bool[Array, ""]
+    truncated: Bool[Array, ""]
+    state: PyTree = ()
+    next_state: PyTree = ()
+    info: PyTree = ()
+
+
+def _forget(ended: Memory, fresh: Memory) -> Memory:
+    del ended
+    return fresh
+
+
+class Reward(NamedTuple):
+    """A reward function as pure functions of explicit params and memory.
+
+    Attributes:
+        init: `(key) -> params`, the numbers that may be learned, searched or meta-learned; `()` if there are none.
+        reset: `(params) -> memory` at the start of an episode; `()` when Markov.
+        step: `(params, memory, Transition) -> (memory, reward)`, the reward a scalar or `[K]` for several objectives.
+        persist: `(ended, fresh) -> memory`, what of an ended episode's memory outlives it (running statistics, counts).
+            `fresh` is what `reset` gave; the default keeps nothing else.
+    """
+
+    init: Callable[[Key[Array, ""]], Params]
+    reset: Callable[[Params], Memory]
+    step: Callable[[Params, Memory, Transition], tuple[Memory, Float[Array, "..."]]]
+    persist: Callable[[Memory, Memory], Memory] = _forget
+
+
+def markov(fn: Callable[..., Float[Array, "..."]], init: Any = ()) -> Reward:
+    """Lifts a function of a single transition to a `Reward`.
+
+    Args:
+        fn: `fn(transition)` or, when the reward has params, `fn(params, transition)`; returns a scalar or `[K]`.
+        init: The params, or a function `(key) -> params` that draws them.
+
+    Raises:
+        TypeError: If `fn` takes neither one nor two positional arguments.
+    """
+    arity = _positional_arity(fn)
+    if arity not in (1, 2):
+        raise TypeError(
+            f"a Markov reward is fn(transition) or fn(params, transition); "
+            f"{getattr(fn, '__name__', fn)!s} takes {arity} positional arguments"
+        )
+    call = fn if arity == 2 else lambda _, transition: fn(transition)
+
+    def step(params: Params, memory: Memory, transition: Transition) -> tuple[Memory, Array]:
+        return memory, jnp.asarray(call(params, transition), float)
+
+    return Reward(_as_init(init), lambda _: (), step)
+
+
+def environment_reward() -> Reward:
+    """The environment's own reward, to be combined with others."""
+    return markov(lambda transition: transition.reward)
+
+
+def _as_init(init: Any) -> Callable[[Key[Array, ""]], Params]:
+    if callable(init):
+        return init
+    return lambda _: jax.tree.map(lambda leaf: jnp.asarray(leaf, float), init)
+
+
+def _positional_arity(fn: Callable) -> int:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [p for p in inspect.signature(fn).parameters.values() if p.kind in kinds and p.default is p.empty]
+    return len(required)
+
+
+class AgentDiscount(NamedTuple):
+    """A discount among a reward's params that follows the agent's (potential shaping, return-based normalisation).
+
+    Agents call `bind_discount` on their environment params, so the two cannot drift apart, even vmapped over discounts.
+    """
+
+    value: Float[Array, ""]
+
+
+def bind_discount(params: PyTree, discount: Float[Array, ""]) -> PyTree:
+    """Sets every `AgentDiscount` within `params` to `discount`."""
+    is_discount = lambda node: isinstance(node, AgentDiscount)  # noqa: E731
+    return jax.tree.map(lambda n: AgentDiscount(discount) if is_discount(n) else n, params, is_leaf=is_discount)
+
+
+class Components(NamedTuple):
+    """Memory of a reward with named parts: its parts' memories and the last value of each, which get logged."""
+
+    values: dict[str, Float[Array, ""]]
+    memories: dict[str, Memory]
+
+
+def components(memory: Memory) -> dict[str, Float[Array, ""]]:
+    """The last value of each named part anywhere within `memory`; parts of a part are `outer/inner`."""
+    found: dict[str, Array] = {}
+    for node in jax.tree.leaves(memory, is_leaf=lambda n: isinstance(n, Components)):
+        if isinstance(node, Components):
+            found |= node.values
+            for name, inner in node.memories.items():
+                found |= {f"{name}/{key}": value for key, value in components(inner).items()}
+    return found
+
+
+def mean_over_environments(x: PyTree) -> PyTree:
+    """The mean of `x` over the environments an agent steps together, or `x` itself for a single environment."""
+    try:
+        return jax.lax.pmean(x, ENVIRONMENTS)
+    except NameError:  # the axis is not bound: one environment, stepped alone
+        return x

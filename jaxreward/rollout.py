@@ -1,0 +1,172 @@
+"""Many environments stepped as one by any policy, with their episodes counted exactly.
+
+Auto-reset happens here, in one of two ways. Cheap environments draw a start state for every step of a rollout in one batch
+before its time loop, which is what resetting at each step means, without resetting inside the loop. Environments with
+`expensive_reset = True` return to the start state they were first given, as brax's own auto-reset does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from gymnax.environments.environment import Environment
+from jaxtyping import Array, Bool, Float, Key, PyTree
+
+from jaxreward.environment import carry_over, select
+from jaxreward.reward import ENVIRONMENTS
+
+Act = Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree, PyTree]]
+
+
+class EnvBatch(NamedTuple):
+    """`N` copies of an environment between two steps.
+
+    Attributes:
+        observation: What they show, `[N, ...]`.
+        state: Their states, leaves `[N, ...]`.
+        start: The observation and state each one returns to, if resets are expensive; `()` otherwise.
+        running: What each one's current episode has summed up to so far, by name, `[N]` each.
+    """
+
+    observation: PyTree
+    state: PyTree
+    start: PyTree
+    running: dict[str, Float[Array, " N"]]
+
+
+class Trajectory(NamedTuple):
+    """`T` steps of `N` environments, leaves `[T, N, ...]`.
+
+    Attributes:
+        observation: What the policy saw.
+        action: What it did.
+        extras: What else the policy said of each step.
+        reward: The reward to learn from.
+        terminated: The episode ended; nothing is bootstrapped.
+        truncated: The episode was cut; bootstrap from `next_observation`.
+        next_observation: What followed the action, before any auto-reset.
+    """
+
+    observation: PyTree
+    action: PyTree
+    extras: PyTree
+    reward: Float[Array, "T N"]
+    terminated: Bool[Array, "T N"]
+    truncated: Bool[Array, "T N"]
+    next_observation: PyTree
+
+    @property
+    def done(self) -> Bool[Array, "T N"]:
+        """Whether the episode ended, either way."""
+        return self.terminated | self.truncated
+
+
+def reset_batch(env: Environment, params: PyTree, num_envs: int, key: Key[Array, ""]) -> EnvBatch:
+    """Starts `num_envs` environments, each from a start state of its own."""
+    observation, state = jax.vmap(env.reset_env, (0, None))(jax.random.split(key, num_envs), params)
+    start = (observation, state) if _expensive_reset(env) else ()
+    zeros = {name: jnp.zeros(num_envs) for name in _summed_names(env, params)}
+    return EnvBatch(observation, state, start, zeros)
+
+
+def rollout(
+    env: Environment, params: PyTree, act: Act, carry: PyTree, batch: EnvBatch, noise: PyTree, key: Key[Array, ""]
+) -> tuple[EnvBatch, PyTree, Trajectory, dict[str, Float[Array, ""]]]:
+    """Steps the environments `T` times.
+
+    Args:
+        env: The environment.
+        params: Its params.
+        act: `(carry, observation [N, ...], noise) -> (carry, action [N, ...], extras [N, ...])`.
+        carry: The policy's memory, leaves `[N, ...]`; it returns to zero where an episode ends.
+        batch: Where the environments stand.
+        noise: What `act` is given at each step, leaves `[T, ...]`: keys, or noise already drawn.
+        key: For the environments.
+
+    Returns:
+        Where the environments stand now, the policy's memory, the trajectory, and the metrics of the episodes that ended.
+    """
+    num_steps = jax.tree.leaves(noise)[0].shape[0]
+    num_envs = jax.tree.leaves(batch.observation)[0].shape[0]
+    key_step, key_start = jax.random.split(key)
+    step_keys = jax.random.split(key_step, (num_steps, num_envs))
+    starts = () if batch.start else _draw_starts(env, params, jax.random.split(key_start, (num_steps, num_envs)))
+
+    def step(now: tuple, x: tuple) -> tuple[tuple, tuple]:
+        carry, observation, state = now
+        noise, keys, start = x
+        carry, action, extras = act(carry, observation, noise)
+        args = (keys, state, action, start or batch.start, params)
+        env_step = jax.vmap(_step(env), (0, 0, 0, 0, None), axis_name=ENVIRONMENTS)
+        (next_observation, next_state), (reward, terminated, truncated, last), sums = env_step(*args)
+        carry = select(terminated | truncated, jax.tree.map(jnp.zeros_like, carry), carry)
+        steps = Trajectory(observation, action, extras, reward, terminated, truncated, last)
+        return (carry, next_observation, next_state), (steps, sums)
+
+    now = (carry, batch.observation, batch.state)
+    (carry, observation, state), (steps, sums) = jax.lax.scan(step, now, (noise, step_keys, starts))
+    running, metrics = episode_statistics(batch.running, sums, steps.done)
+    return EnvBatch(observation, state, batch.start, running), carry, steps, metrics
+
+
+def _step(env: Environment) -> Callable[..., tuple]:
+    """One environment's step with auto-reset to a start that is given."""
+
+    def step(key: Key[Array, ""], state: PyTree, action: PyTree, start: PyTree, params: PyTree) -> tuple:
+        last, ended, reward, terminated, info = env.step_env(key, state, action, params)
+        truncated = jnp.asarray(env.is_truncated(ended, params))
+        terminated = jnp.asarray(terminated, bool)
+        observation, fresh = start
+        fresh = carry_over(env, ended, fresh)
+        now = select(terminated | truncated, (observation, fresh), (last, ended))
+        return now, (jnp.asarray(reward, float), terminated, truncated, last), _sums(reward, info)
+
+    return step
+
+
+def _sums(reward: Array, info: dict[str, Any]) -> dict[str, Float[Array, ""]]:
+    """What episode statistics sum up: the rewards, the steps, and each named part of the reward."""
+    parts = {name.removeprefix("reward/"): info[name] for name in info if name.startswith("reward/")}
+    sums = {"return": reward, "env_return": info.get("env_reward", reward), **parts}
+    return {name: jnp.asarray(value, float) for name, value in sums.items()} | {"length": jnp.ones(())}
+
+
+def episode_statistics(
+    running: dict[str, Float[Array, " N"]], sums: dict[str, Float[Array, "T N"]], done: Bool[Array, "T N"]
+) -> tuple[dict[str, Float[Array, " N"]], dict[str, Float[Array, ""]]]:
+    """Exact means over the episodes that ended within `T` steps, computed after the time loop.
+
+    The ended episodes of an environment hold everything up to its last `done`, so their sum is that of those steps and of what
+    was running before; what comes after the last `done` runs on.
+
+    Returns:
+        The new running sums, and `episode/count` with the means `episode/NAME` (NaN when no episode ended).
+    """
+    ended = jax.lax.cummax(done.astype(jnp.int32), axis=0, reverse=True).astype(bool)
+    any_ended = ended[0]
+    count = done.sum().astype(float)
+    within = {name: jnp.where(ended, value, 0).sum(0) + any_ended * running[name] for name, value in sums.items()}
+    after = {
+        name: jnp.where(ended, 0, value).sum(0) + jnp.where(any_ended, 0, running[name]) for name, value in sums.items()
+    }
+    means = {f"episode/{name}": value.sum() / count for name, value in within.items()}
+    return after, {"episode/count": count, **means}
+
+
+def _expensive_reset(env: Environment) -> bool:
+    return getattr(env, "expensive_reset", False)
+
+
+def _draw_starts(env: Environment, params: PyTree, keys: Key[Array, "T N"]) -> PyTree:
+    return jax.vmap(jax.vmap(env.reset_env, (0, None)), (0, None))(keys, params)
+
+
+def _summed_names(env: Environment, params: PyTree) -> list[str]:
+    def step_once(key: Key[Array, ""]) -> dict[str, Array]:
+        start = env.reset_env(key, params)
+        return _step(env)(key, start[1], env.action_space(params).sample(key), start, params)[2]
+
+    return list(jax.eval_shape(step_once, jax.random.key(0)))
