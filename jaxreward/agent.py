@@ -1,22 +1,22 @@
 """The contract every algorithm meets, and the transformations that turn one agent into many.
 
-An `Agent` is three pure functions. Seeds, populations and devices are obtained by transforming it: `vmap(agent)` is an agent
-over a batch of keys, `vmap(vmap(agent), population=True)` one over populations of seeds, `shard(agent, mesh)` one spread
-over devices. The axes of a batched state are `[population, seed, ...]`.
+An `Agent` is three pure functions. Seeds, populations and devices are obtained by transforming it: `vmap(agent)` is an
+agent over a batch of keys, `vmap(vmap(agent), population=True)` one over populations of seeds, `shard(agent, mesh)`
+one spread over devices. The axes of a batched state are `[population, seed, ...]`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, PartitionSpec
 from jaxtyping import Array, Float, Key, PyTree
 
-State = PyTree
-Hyperparams = PyTree
-Carry = PyTree
+State: TypeAlias = PyTree
+Hyperparams: TypeAlias = PyTree
+Carry: TypeAlias = PyTree
 
 
 class Policy(NamedTuple):
@@ -39,8 +39,8 @@ class Agent(NamedTuple):
     Attributes:
         init: `(key, hyperparams) -> state`; the state carries its hyperparams, its key and its counters.
         step: `(state) -> (state, metrics)`, one iteration, pure and jit-able; metrics is a flat dict of scalars.
-            `env_steps` is how many environment steps the iteration took, `episode/count` how many episodes ended in it, any
-            other `episode/*` a mean over those episodes (NaN when there were none).
+            `env_steps` is how many environment steps the iteration took, `episode/count` how many episodes ended in
+            it, any other `episode/*` a mean over those episodes (NaN when there were none).
         policy: `(state) -> Policy`.
     """
 
@@ -65,3 +65,36 @@ def _batched_policy(agent: Agent, state: State) -> Policy:
     act = lambda *args: jax.vmap(lambda s, *rest: agent.policy(s).act(*rest))(state, *args)  # noqa: E731
     mode = lambda *args: jax.vmap(lambda s, *rest: agent.policy(s).mode(*rest))(state, *args)  # noqa: E731
     return Policy(reset, act, mode)
+
+
+def shard(agent: Agent, mesh: Mesh, *, population: bool = False) -> Agent:
+    """An agent whose leading batch axis is spread over all devices of a mesh; members never talk to each other.
+
+    Args:
+        agent: A batched agent (see `vmap`) whose leading axis the number of devices divides.
+        mesh: One axis or several; they are used as one.
+        population: Whether the leading axis is one of hyperparams too, as in `vmap(agent, population=True)`.
+
+    Raises:
+        ValueError: When a batch is not divided by the number of devices.
+    """
+    # A mesh made by jax.make_mesh has Explicit axes by default, which would put shardings into the types of a state.
+    mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+    members, everyone = PartitionSpec(mesh.axis_names), PartitionSpec()
+
+    def spread(fn: Callable, *specs: PartitionSpec) -> Callable:
+        def call(*args: PyTree) -> PyTree:
+            _check_divides(args[0], mesh)
+            return jax.shard_map(fn, mesh=mesh, in_specs=specs, out_specs=members, check_vma=False)(*args)
+
+        return call
+
+    init = spread(agent.init, members, members if population else everyone)
+    return Agent(init, spread(agent.step, members), agent.policy)
+
+
+def _check_divides(batched: PyTree, mesh: Mesh) -> None:
+    size = jax.tree.leaves(batched)[0].shape[0]
+    if size % mesh.size:
+        near = max(mesh.size, size - size % mesh.size)
+        raise ValueError(f"a batch of {size} does not spread evenly over {mesh.size} devices; try {near}")

@@ -1,7 +1,7 @@
 """An environment with another reward.
 
-The protocol is gymnax's `Environment`: `step_env`, `reset_env`, `is_truncated` and the spaces. `with_reward` wraps one, and
-the result is one again. `jaxreward.rollout` steps many of them at once.
+The protocol is gymnax's `Environment`: `step_env`, `reset_env`, `is_truncated` and the spaces. `with_reward` wraps
+one, and the result is one again. `jaxreward.rollout` steps many of them at once.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class WithReward(Environment):
     def carry_over(self, ended: WithRewardState, fresh: WithRewardState) -> WithRewardState:
         """The state an episode starts from when it follows another: see `Reward.persist`."""
         env = carry_over(self.env, ended.env, fresh.env)
-        return fresh.replace(env=env, memory=self.reward.persist(ended.memory, fresh.memory))
+        return WithRewardState(env, fresh.observation, self.reward.persist(ended.memory, fresh.memory))
 
     def is_truncated(self, state: WithRewardState, params: WithRewardParams) -> Bool[Array, ""]:
         return self.env.is_truncated(state.env, params.env)

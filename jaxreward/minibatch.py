@@ -1,8 +1,8 @@
 """Shuffling without sorting.
 
 `jax.random.permutation` sorts, and a sort is up to half of a small PPO update on a CPU. `shuffle` is a bijection by
-construction: it lays the indices out as a grid and turns columns and rows by random offsets, an unbalanced Feistel network
-over the two coordinates (Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
+construction: it lays the indices out as a grid and turns columns and rows by random offsets, an unbalanced Feistel
+network over the two coordinates (Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class Torso(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*batch F"]) -> Float[Array, "*batch H"]:
         for features in self.layers:
-            x = self.activation(dense(features, jnp.sqrt(2.0))(x))
+            x = self.activation(dense(features, math.sqrt(2))(x))
         return x
 
 
@@ -72,7 +72,7 @@ class ActorCritic(nn.Module):
         if self.free:
             self.free_outputs = self.param("free_outputs", nn.initializers.zeros, (self.free,))
         if self.memory:
-            self.embed = dense(self.memory, jnp.sqrt(2.0))
+            self.embed = dense(self.memory, math.sqrt(2))
             self.cell = nn.GRUCell(self.memory)
 
     def initial_carry(self, *batch: int) -> PyTree:
@@ -93,7 +93,11 @@ class ActorCritic(nn.Module):
 
 
 def unroll(
-    apply: Callable[..., tuple], params: PyTree, carry: PyTree, features: Float[Array, "T N F"], start: Bool[Array, "T N"]
+    apply: Callable[..., tuple],
+    params: PyTree,
+    carry: PyTree,
+    features: Float[Array, "T N F"],
+    start: Bool[Array, "T N"],
 ) -> tuple[PyTree, Float[Array, "T N O"], Float[Array, "T N"]]:
     """Applies an `ActorCritic` along time, its memory zeroed where an episode starts.
 

@@ -13,12 +13,12 @@ class Moments(NamedTuple):
     """Mean and variance of everything seen so far.
 
     Attributes:
-        count: How much was seen.
+        samples: How many.
         mean: `[F]`.
         variance: Population variance, `[F]`.
     """
 
-    count: Float[Array, ""]
+    samples: Float[Array, ""]
     mean: Float[Array, " F"]
     variance: Float[Array, " F"]
 
@@ -31,11 +31,11 @@ def moments(x: Float[Array, "*batch F"]) -> Moments:
 
 def merge(a: Moments, b: Moments) -> Moments:
     """The moments of two sets together (Chan, Golub & LeVeque 1983)."""
-    count = a.count + b.count
+    samples = a.samples + b.samples
     delta = b.mean - a.mean
-    mean = a.mean + delta * b.count / count
-    squares = a.variance * a.count + b.variance * b.count + jnp.square(delta) * a.count * b.count / count
-    return Moments(count, mean, squares / count)
+    mean = a.mean + delta * b.samples / samples
+    squares = a.variance * a.samples + b.variance * b.samples + jnp.square(delta) * a.samples * b.samples / samples
+    return Moments(samples, mean, squares / samples)
 
 
 def normalise(x: Float[Array, "*batch F"], seen: Moments, limit: float = 10.0) -> Float[Array, "*batch F"]:

@@ -1,21 +1,22 @@
 """The reward function as a value: three pure functions, composed like optax transformations.
 
-A `Reward` sees one `Transition` at a time. What it may learn or be searched over is its *params*, what it remembers within
-an episode is its *memory*. `jaxreward.environment.with_reward` gives an environment a new reward; no agent knows that it was.
+A `Reward` sees one `Transition` at a time. What it may learn or be searched over is its *params*, what it remembers
+within an episode is its *memory*. `jaxreward.environment.with_reward` gives an environment a new reward; no agent
+knows that it was.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-Params = PyTree
-Memory = PyTree
+Params: TypeAlias = PyTree
+Memory: TypeAlias = PyTree
 
 ENVIRONMENTS = "environments"
 """Name of the vmapped axis over an agent's environments, for rewards that share statistics between them."""
@@ -90,7 +91,7 @@ def markov(fn: Callable[..., Float[Array, "..."]], init: Any = ()) -> Reward:
     def step(params: Params, memory: Memory, transition: Transition) -> tuple[Memory, Array]:
         return memory, jnp.asarray(call(params, transition), float)
 
-    return Reward(_as_init(init), lambda _: (), step)
+    return Reward(as_init(init), lambda _: (), step)
 
 
 def environment_reward() -> Reward:
@@ -98,7 +99,8 @@ def environment_reward() -> Reward:
     return markov(lambda transition: transition.reward)
 
 
-def _as_init(init: Any) -> Callable[[Key[Array, ""]], Params]:
+def as_init(init: Any) -> Callable[[Key[Array, ""]], Params]:
+    """A function that draws params, from itself or from the params themselves, whose numbers become float arrays."""
     if callable(init):
         return init
     return lambda _: jax.tree.map(lambda leaf: jnp.asarray(leaf, float), init)
@@ -119,10 +121,15 @@ class AgentDiscount(NamedTuple):
     value: Float[Array, ""]
 
 
-def bind_discount(params: PyTree, discount: Float[Array, ""]) -> PyTree:
+def bind_discount(params: PyTree, discount: Float[Array, ""] | float) -> PyTree:
     """Sets every `AgentDiscount` within `params` to `discount`."""
-    is_discount = lambda node: isinstance(node, AgentDiscount)  # noqa: E731
-    return jax.tree.map(lambda n: AgentDiscount(discount) if is_discount(n) else n, params, is_leaf=is_discount)
+
+    def bind(node: Any) -> Any:
+        if not isinstance(node, AgentDiscount):
+            return node
+        return AgentDiscount(jnp.broadcast_to(discount, jnp.shape(node.value)))
+
+    return jax.tree.map(bind, params, is_leaf=lambda node: isinstance(node, AgentDiscount))
 
 
 class Components(NamedTuple):
@@ -133,14 +140,20 @@ class Components(NamedTuple):
 
 
 def components(memory: Memory) -> dict[str, Float[Array, ""]]:
-    """The last value of each named part anywhere within `memory`; parts of a part are `outer/inner`."""
+    """The last value of each named part anywhere within `memory`.
+
+    A part of a part is `outer/inner`; parts of the same name side by side are added up.
+    """
     found: dict[str, Array] = {}
     for node in jax.tree.leaves(memory, is_leaf=lambda n: isinstance(n, Components)):
-        if isinstance(node, Components):
-            found |= node.values
-            for name, inner in node.memories.items():
-                found |= {f"{name}/{key}": value for key, value in components(inner).items()}
+        for name, value in _parts(node).items() if isinstance(node, Components) else ():
+            found[name] = found[name] + value if name in found else value
     return found
+
+
+def _parts(node: Components) -> dict[str, Float[Array, ""]]:
+    inner = {name: components(memory) for name, memory in node.memories.items()}
+    return node.values | {f"{name}/{part}": value for name, parts in inner.items() for part, value in parts.items()}
 
 
 def mean_over_environments(x: PyTree) -> PyTree:

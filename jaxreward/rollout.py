@@ -1,8 +1,8 @@
 """Many environments stepped as one by any policy, with their episodes counted exactly.
 
-Auto-reset happens here, in one of two ways. Cheap environments draw a start state for every step of a rollout in one batch
-before its time loop, which is what resetting at each step means, without resetting inside the loop. Environments with
-`expensive_reset = True` return to the start state they were first given, as brax's own auto-reset does.
+Auto-reset happens here, in one of two ways. Cheap environments draw a start state for every step of a rollout in one
+batch before its time loop, which is what resetting at each step means, without resetting inside the loop. Environments
+with `expensive_reset = True` return to the start state they were first given, as brax's own auto-reset does.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def rollout(
         key: For the environments.
 
     Returns:
-        Where the environments stand now, the policy's memory, the trajectory, and the metrics of the episodes that ended.
+        Where the environments stand now, the policy's memory, the trajectory, and the metrics of the ended episodes.
     """
     num_steps = jax.tree.leaves(noise)[0].shape[0]
     num_envs = jax.tree.leaves(batch.observation)[0].shape[0]
@@ -139,8 +139,8 @@ def episode_statistics(
 ) -> tuple[dict[str, Float[Array, " N"]], dict[str, Float[Array, ""]]]:
     """Exact means over the episodes that ended within `T` steps, computed after the time loop.
 
-    The ended episodes of an environment hold everything up to its last `done`, so their sum is that of those steps and of what
-    was running before; what comes after the last `done` runs on.
+    The ended episodes of an environment hold everything up to its last `done`, so their sum is that of those steps and
+    of what was running before; what comes after the last `done` runs on.
 
     Returns:
         The new running sums, and `episode/count` with the means `episode/NAME` (NaN when no episode ended).

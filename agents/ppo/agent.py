@@ -1,7 +1,8 @@
 """Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347) with generalised advantages.
 
-One iteration is `collect` -> `advantages` -> `update`: `T` steps of `N` environments, advantage estimates that bootstrap
-through truncation and not through termination, and several epochs of clipped minibatch updates. Policy and value may share a GRU.
+One iteration is `collect` -> `advantages` -> `update`: `T` steps of `N` environments, advantage estimates that
+bootstrap through truncation and not through termination, and several epochs of clipped minibatch updates. Policy and
+value may share a GRU.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from jaxreward.normaliser import Moments, merge, moments, normalise
 from jaxreward.reward import bind_discount
 from jaxreward.rollout import EnvBatch, Trajectory, reset_batch, rollout
 
-
 Metrics = dict[str, Float[Array, ""]]
+Scalar = Float[Array, ""] | float
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,15 @@ class Hyperparams:
         env_params: Params of the environment and its reward; None for those the agent was made with.
     """
 
-    learning_rate: float = 3e-4
-    discount: float = 0.99
-    gae_lambda: float = 0.95
-    clip: float = 0.2
-    value_clip: float = 0.2
-    entropy_coefficient: float = 0.01
-    value_coefficient: float = 0.5
-    max_grad_norm: float = 0.5
-    anneal_iterations: float = math.inf
+    learning_rate: Scalar = 3e-4
+    discount: Scalar = 0.99
+    gae_lambda: Scalar = 0.95
+    clip: Scalar = 0.2
+    value_clip: Scalar = 0.2
+    entropy_coefficient: Scalar = 0.01
+    value_coefficient: Scalar = 0.5
+    max_grad_norm: Scalar = 0.5
+    anneal_iterations: Scalar = math.inf
     env_params: PyTree = None
 
 
@@ -91,7 +92,7 @@ class State(NamedTuple):
     optimiser: PyTree
     envs: EnvBatch
     memory: PyTree
-    seen: Moments | tuple
+    seen: Moments | None
     hyperparams: Hyperparams
     key: Key[Array, ""]
     iteration: Int[Array, ""]
@@ -119,7 +120,7 @@ class Batch(NamedTuple):
     memory: PyTree
 
 
-def ppo(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:  # noqa: B008
+def ppo(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:
     """A PPO agent.
 
     Args:
@@ -171,7 +172,7 @@ class PPO:
         features = flatten(envs.observation)
         memory = self.network.initial_carry(self.config.num_envs)
         params = self.network.init(key_params, memory, features)
-        seen = moments(features) if self.config.normalise_observations else ()
+        seen = moments(features) if self.config.normalise_observations else None
         optimiser = self.optimiser(hyperparams).init(params)
         return State(params, optimiser, envs, memory, seen, hyperparams, key, jnp.zeros((), jnp.int32))
 
@@ -181,7 +182,7 @@ class PPO:
         envs, memory, trajectory, episodes = self.collect(state, key_collect)
         batch = self.advantages(state, trajectory)
         params, optimiser, losses = self.update(state, batch, key_update)
-        seen = merge(state.seen, moments(flatten(trajectory.observation, 2))) if state.seen else ()
+        seen = state.seen and merge(state.seen, moments(flatten(trajectory.observation, 2)))
         steps = jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32)
         metrics = {"env_steps": steps, **episodes, **losses, "value/explained_variance": explained_variance(batch)}
         return State(params, optimiser, envs, memory, seen, state.hyperparams, key, state.iteration + 1), metrics
@@ -190,7 +191,7 @@ class PPO:
         """The policy learned so far, on raw observations; its mode is the most likely action."""
 
         def outputs(memory: PyTree, observation: PyTree) -> tuple[PyTree, Array]:
-            return self.network.apply(state.params, memory, self.features(state, observation, 0))[:2]
+            return self.forward(state.params, memory, self.features(state, observation, 0))[:2]
 
         def act(memory: PyTree, observation: PyTree, key: Key[Array, ""]) -> tuple[PyTree, Array]:
             memory, out = outputs(memory, observation)
@@ -208,7 +209,7 @@ class PPO:
         noise = self.head.noise(key_noise, (self.config.num_steps, self.config.num_envs))
 
         def act(memory: PyTree, observation: PyTree, noise: Array) -> tuple[PyTree, Array, tuple[Array, Array]]:
-            memory, outputs, _ = self.network.apply(state.params, memory, self.features(state, observation))
+            memory, outputs, _ = self.forward(state.params, memory, self.features(state, observation))
             action = self.head.sample(outputs, noise)
             return memory, self.head.to_env(action), (action, outputs)
 
@@ -220,8 +221,8 @@ class PPO:
         features = self.features(state, trajectory.observation, 2)
         final = self.features(state, trajectory.next_observation, 2)
         start = jnp.roll(trajectory.done, 1, 0).at[0].set(False)
-        memories, _, value = unroll(self.network.apply, state.params, state.memory, features, start)
-        next_value = self.network.apply(state.params, memories, final)[2]
+        memories, _, value = unroll(self.forward, state.params, state.memory, features, start)
+        next_value = self.forward(state.params, memories, final)[2]
         advantage = gae(
             trajectory.reward,
             value,
@@ -256,7 +257,7 @@ class PPO:
     def loss(self, params: PyTree, batch: Batch, hyperparams: Hyperparams) -> tuple[Float[Array, ""], Metrics]:
         """The clipped surrogate (section 3, eq. 7) with value loss and entropy bonus (eq. 9), and what to log of it."""
         memory = jax.tree.map(lambda x: x[0], batch.memory)
-        _, outputs, value = unroll(self.network.apply, params, memory, batch.features, batch.start)
+        _, outputs, value = unroll(self.forward, params, memory, batch.features, batch.start)
         distribution = self.head.distribution(outputs)
         log_ratio = distribution.log_prob(batch.action) - batch.log_prob
         ratio = jnp.exp(log_ratio)
@@ -274,6 +275,13 @@ class PPO:
             "policy/clipped": (jnp.abs(ratio - 1) > hyperparams.clip).mean(),
         }
         return total, metrics
+
+    def forward(
+        self, params: PyTree, memory: PyTree, features: Float[Array, "*batch F"]
+    ) -> tuple[PyTree, Float[Array, "*batch O"], Float[Array, "*batch"]]:
+        """The network's memory after reading `features`, the policy's outputs and the value."""
+        result: Any = self.network.apply(params, memory, features)
+        return result
 
     def features(self, state: State, observation: PyTree, batch_axes: int = 1) -> Float[Array, "*batch F"]:
         """What the network reads: observations flattened and, if so configured, normalised."""
@@ -295,7 +303,7 @@ class PPO:
         )
 
 
-def clipped_value_loss(value: Float[Array, "*batch"], batch: Batch, clip: Float[Array, ""]) -> Float[Array, ""]:
+def clipped_value_loss(value: Float[Array, "*batch"], batch: Batch, clip: Scalar) -> Float[Array, ""]:
     """Half the mean squared error to the return estimate, pessimistic about values that moved further than `clip`."""
     target = batch.advantage + batch.value
     near = batch.value + jnp.clip(value - batch.value, -clip, clip)

@@ -1,0 +1,42 @@
+"""Keeps compiled training from hanging on a CPU.
+
+On machines with few cores, jax 0.10's CPU backend never returns from some vmapped training programs: its concurrency-optimised
+scheduler waits for threads that are all waiting. XLA reads its flags once, when its first backend starts, so the cure has
+to be in the environment before that.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from importlib.metadata import version
+
+FLAG = "--xla_cpu_enable_concurrency_optimized_scheduler"
+# An XLA that does not know a flag ends the process, so only versions seen to know this one get it.
+KNOWN_TO = ((0, 5), (0, 13))
+
+
+def protect() -> None:
+    """Switches the scheduler off for this process, unless the user set the flag; warns if it is too late."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if FLAG in flags or not _flag_is_known():
+        return
+    if _jax_has_started():
+        warnings.warn(
+            "JAX was already initialised when jaxreward was imported, and on a CPU some vmapped training programs may "
+            f"then never return. Import jaxreward first, or set XLA_FLAGS={FLAG}=false",
+            stacklevel=3,
+        )
+        return
+    os.environ["XLA_FLAGS"] = f"{flags} {FLAG}=false".strip()
+
+
+def _flag_is_known() -> bool:
+    major, minor = version("jaxlib").split(".")[:2]
+    return KNOWN_TO[0] <= (int(major), int(minor)) < KNOWN_TO[1]
+
+
+def _jax_has_started() -> bool:
+    bridge = sys.modules.get("jax._src.xla_bridge")  # JAX has no public way to ask
+    return bridge is not None and bool(bridge.backends_are_initialized())

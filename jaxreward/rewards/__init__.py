@@ -1,0 +1,36 @@
+"""The catalogue of rewards. Each is a `Reward` or makes one of others; all can be composed with all."""
+
+from jaxreward.reward import Reward, Transition, environment_reward, markov
+from jaxreward.rewards.algebra import add, clip, ensemble, gate, scalarise, scale, stack, transform, weighted
+from jaxreward.rewards.arguments import constant
+from jaxreward.rewards.intrinsic import count_bonus
+from jaxreward.rewards.shaping import potential_shaping, shaped
+from jaxreward.rewards.transforms import delay, normalise, sparsify
+
+__all__ = [  # noqa: RUF022, in the order of the catalogue
+    # what others are made of
+    "Reward",
+    "Transition",
+    "constant",
+    "environment_reward",
+    "markov",
+    # algebra
+    "add",
+    "clip",
+    "ensemble",
+    "gate",
+    "scalarise",
+    "scale",
+    "stack",
+    "transform",
+    "weighted",
+    # shaping
+    "potential_shaping",
+    "shaped",
+    # scale and time
+    "delay",
+    "normalise",
+    "sparsify",
+    # novelty
+    "count_bonus",
+]

@@ -1,0 +1,69 @@
+"""What the catalogue accepts as arguments: rewards, numbers, discounts and named choices."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from jaxreward.reward import AgentDiscount, Reward, Transition, markov
+
+RewardLike = Reward | Callable[[Transition], Array] | ArrayLike
+"""A reward, a function of a transition, or a number."""
+
+
+def constant(value: ArrayLike) -> Reward:
+    """The same reward at each step. Params: `value` itself, a scalar or `[K]`."""
+    return markov(lambda params, _: params, init=value)
+
+
+def as_reward(reward: RewardLike) -> Reward:
+    """Lifts a function of a transition or a number to a `Reward`; a `Reward` is given back as it is.
+
+    Raises:
+        TypeError: If it is none of these.
+    """
+    if isinstance(reward, Reward):
+        return reward
+    if callable(reward):
+        return markov(reward)
+    if isinstance(reward, int | float | np.ndarray | np.generic | jax.Array):
+        return constant(reward)
+    raise TypeError(
+        f"expected a Reward, a function of a transition or a number; got {type(reward).__name__}: {reward!r}"
+    )
+
+
+def check_choice(name: str, given: str, choices: Sequence[str]) -> None:
+    """Refuses a named choice that does not exist.
+
+    Raises:
+        ValueError: If `given` is not one of `choices`; says which is nearest.
+    """
+    if given in choices:
+        return
+    nearest = difflib.get_close_matches(str(given), choices, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}; got {given!r}{hint}")
+
+
+def discount_param(discount: ArrayLike | None) -> AgentDiscount | Float[Array, ""]:
+    """A discount as a param: the given one, or for `None` one that follows the agent's and is 1 until it is bound.
+
+    Raises:
+        ValueError: If it is a number outside of `[0, 1]`.
+    """
+    if discount is None:
+        return AgentDiscount(jnp.ones((), float))
+    if isinstance(discount, int | float) and not 0 <= discount <= 1:
+        raise ValueError(f"a discount lies in [0, 1]; got {discount}")
+    return jnp.asarray(discount, float)
+
+
+def discount_value(param: AgentDiscount | Float[Array, ""]) -> Float[Array, ""]:
+    """The number in what `discount_param` made."""
+    return param.value if isinstance(param, AgentDiscount) else param
