@@ -1,6 +1,6 @@
 """Shuffling without sorting.
 
-`jax.random.permutation` sorts, and a sort is up to half of a small PPO update on a CPU. `shuffle` is a bijection by
+`jax.random.permutation` sorts, and a sort is up to half of a small PPO update on a CPU. `shuffles` is a bijection by
 construction: it lays the indices out as a grid and turns columns and rows by random offsets, an unbalanced Feistel
 network over the two coordinates (Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
 """
@@ -11,27 +11,31 @@ import math
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key
+from jaxtyping import Array, Int, Key, UInt32
 
 ROUNDS = 3
 _SMALLEST_SIDE = 4
 
 
-def shuffle(key: Key[Array, ""], size: int) -> Int[Array, " size"]:
-    """A random permutation of `size` indices; each index is equally likely at each place.
+def shuffles(key: Key[Array, ""], number: int, size: int) -> Int[Array, "number size"]:
+    """Independent random permutations of `size` indices; in each, every index is equally likely at every place.
 
+    All are drawn by one call: on a CPU each call of a generator is a loop of its own, and costs more than what it draws.
     Sizes with no divisor to make a grid of (primes, or nearly) fall back to `jax.random.permutation`.
     """
     rows = max(d for d in range(1, math.isqrt(size) + 1) if size % d == 0)
     if rows < _SMALLEST_SIDE:
-        return jax.random.permutation(key, size)
-    return _turn_grid(key, rows, size // rows)
+        return jax.vmap(lambda k: jax.random.permutation(k, size))(jax.random.split(key, number))
+    bits = jax.random.bits(key, (number, ROUNDS, rows + size // rows))
+    return jax.vmap(lambda b: _turn_grid(b, rows, size // rows))(bits)
 
 
-def _turn_grid(key: Key[Array, ""], rows: int, columns: int) -> Int[Array, " rows*columns"]:
+def _turn_grid(bits: UInt32[Array, "rounds rows+columns"], rows: int, columns: int) -> Int[Array, " rows*columns"]:
+    """Turns each column by an offset of its own, then each row, for every round."""
+    down = (bits[:, :columns] % rows).astype(jnp.int32)
+    across = (bits[:, columns:] % columns).astype(jnp.int32)
     row, column = jnp.divmod(jnp.arange(rows * columns), columns)
-    for key_round in jax.random.split(key, ROUNDS):
-        key_row, key_column = jax.random.split(key_round)
-        row = (row + jax.random.randint(key_row, (columns,), 0, rows)[column]) % rows
-        column = (column + jax.random.randint(key_column, (rows,), 0, columns)[row]) % columns
+    for turn in range(ROUNDS):
+        row = (row + down[turn][column]) % rows
+        column = (column + across[turn][row]) % columns
     return row * columns + column

@@ -91,9 +91,8 @@ def rollout(
     """
     num_steps = jax.tree.leaves(noise)[0].shape[0]
     num_envs = jax.tree.leaves(batch.observation)[0].shape[0]
-    key_step, key_start = jax.random.split(key)
-    step_keys = jax.random.split(key_step, (num_steps, num_envs))
-    starts = () if batch.start else _draw_starts(env, params, jax.random.split(key_start, (num_steps, num_envs)))
+    step_keys, start_keys = jax.random.split(key, (2, num_steps, num_envs))
+    starts = () if batch.start else _draw_starts(env, params, start_keys)
 
     def step(now: tuple, x: tuple) -> tuple[tuple, tuple]:
         carry, observation, state = now
@@ -145,8 +144,9 @@ def episode_statistics(
     Returns:
         The new running sums, and `episode/count` with the means `episode/NAME` (NaN when no episode ended).
     """
-    ended = jax.lax.cummax(done.astype(jnp.int32), axis=0, reverse=True).astype(bool)
-    any_ended = ended[0]
+    time = jnp.arange(done.shape[0])[:, None]
+    last = jnp.where(done, time, -1).max(0, keepdims=True)
+    ended, any_ended = time <= last, last[0] >= 0
     count = done.sum().astype(float)
     within = {name: jnp.where(ended, value, 0).sum(0) + any_ended * running[name] for name, value in sums.items()}
     after = {

@@ -21,7 +21,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from jaxreward.agent import Agent, Policy
 from jaxreward.environment import check_scalar_reward
 from jaxreward.estimators import gae
-from jaxreward.minibatch import shuffle
+from jaxreward.minibatch import shuffles
 from jaxreward.networks import ACTIVATIONS, ActorCritic, Head, head_for, unroll
 from jaxreward.normaliser import Moments, merge, moments, normalise
 from jaxreward.reward import bind_discount
@@ -178,8 +178,8 @@ class PPO:
 
     def step(self, state: State) -> tuple[State, Metrics]:
         """One iteration: collect, estimate advantages, update."""
-        key, key_collect, key_update = jax.random.split(state.key, 3)
-        envs, memory, trajectory, episodes = self.collect(state, key_collect)
+        key, key_noise, key_envs, key_update = jax.random.split(state.key, 4)
+        envs, memory, trajectory, episodes = self.collect(state, key_noise, key_envs)
         batch = self.advantages(state, trajectory)
         params, optimiser, losses = self.update(state, batch, key_update)
         seen = state.seen and merge(state.seen, moments(flatten(trajectory.observation, 2)))
@@ -203,9 +203,10 @@ class PPO:
 
         return Policy(lambda: self.network.initial_carry(), act, mode)
 
-    def collect(self, state: State, key: Key[Array, ""]) -> tuple[EnvBatch, PyTree, Trajectory, Metrics]:
-        """`T` steps of `N` environments; the trajectory's extras are the policy's outputs."""
-        key_noise, key_envs = jax.random.split(key)
+    def collect(
+        self, state: State, key_noise: Key[Array, ""], key_envs: Key[Array, ""]
+    ) -> tuple[EnvBatch, PyTree, Trajectory, Metrics]:
+        """`T` steps of `N` environments; the trajectory's extras are the raw actions and the policy's outputs."""
         noise = self.head.noise(key_noise, (self.config.num_steps, self.config.num_envs))
 
         def act(memory: PyTree, observation: PyTree, noise: Array) -> tuple[PyTree, Array, tuple[Array, Array]]:
@@ -250,7 +251,8 @@ class PPO:
             updates, optimiser_state = optimiser.update(grads, optimiser_state)
             return (optax.apply_updates(params, updates), optimiser_state), metrics
 
-        indices = minibatch_indices(key, batch.value.shape[axis], self.config.num_epochs, self.config.num_minibatches)
+        indices = shuffles(key, self.config.num_epochs, batch.value.shape[axis])
+        indices = indices.reshape(self.config.num_epochs * self.config.num_minibatches, -1)
         (params, optimiser_state), metrics = jax.lax.scan(minibatch_step, (state.params, state.optimiser), indices)
         return params, optimiser_state, jax.tree.map(jnp.mean, metrics)
 
@@ -313,12 +315,6 @@ def clipped_value_loss(value: Float[Array, "*batch"], batch: Batch, clip: Scalar
 def explained_variance(batch: Batch) -> Float[Array, ""]:
     """Which part of the return estimates' variance the values explained before the update; 1 is all."""
     return 1 - jnp.var(batch.advantage) / (jnp.var(batch.advantage + batch.value) + 1e-8)
-
-
-def minibatch_indices(key: Key[Array, ""], size: int, epochs: int, minibatches: int) -> Int[Array, "EM B"]:
-    """The indices of each minibatch of each epoch, freshly shuffled for every epoch."""
-    shuffled = jax.vmap(lambda k: shuffle(k, size))(jax.random.split(key, epochs))
-    return shuffled.reshape(epochs * minibatches, size // minibatches)
 
 
 def flatten(observation: PyTree, batch_axes: int = 1) -> Float[Array, "*batch F"]:

@@ -1,0 +1,29 @@
+"""Refusing a name that does not exist, with the nearest one that does."""
+
+import difflib
+from collections.abc import Iterable
+
+_SHOWN = 12
+"""Up to so many choices are spelt out in the message."""
+
+
+def check_name(kind: str, given: str, choices: Iterable[str], how_to_list: str = "") -> None:
+    """Refuses `given` if it is not among `choices`.
+
+    Args:
+        kind: What is being named, as the message's subject: "brax environment".
+        given: The name.
+        choices: The names there are.
+        how_to_list: What shows all choices, for when they are too many for a message.
+
+    Raises:
+        ValueError: If there is no such name; says which is nearest, and what there is.
+    """
+    known = sorted(choices)
+    if given in known:
+        return
+    lowered = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(given.lower(), lowered, 1, 0.5)
+    hint = f"; did you mean {lowered[near[0]]!r}?" if near else "."
+    there_are = f" There are: {', '.join(known) or 'none'}." if len(known) <= _SHOWN else f" {how_to_list}"
+    raise ValueError(f"no {kind} {given!r}{hint}{there_are.rstrip()}")

@@ -1,0 +1,140 @@
+"""Environments by name: gymnax's as they are, `brax/NAME`, `playground/NAME`, and `module:factory` for a user's own."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+from urllib.parse import parse_qsl
+
+import gymnax.registration
+from gymnax.environments.environment import Environment
+from jaxtyping import PyTree
+
+from jaxreward.envs.names import check_name
+
+_HOW_TO_LIST = "`jaxreward list` or `list_envs()` shows all; your own environment is `module:factory`."
+
+
+def make(name: str, **kwargs: Any) -> tuple[Environment, PyTree]:
+    """The environment called `name`, and its params.
+
+    Args:
+        name: `CartPole-v1` and gymnax's other names, `brax/ant`, `playground/CartpoleBalance`, or `module:factory`,
+            where `factory()` returns an environment, or an environment and its params. Arguments may follow as in a
+            web address: `brax/ant?backend=generalized`, `CartPole-v1?max_steps_in_episode=200`.
+        **kwargs: Fields of the environment's params, such as `max_steps_in_episode`, or arguments of what makes it,
+            such as `backend`. They take precedence over those in the name.
+
+    Raises:
+        ValueError: If there is no such environment, module, factory or argument; says which is nearest.
+        ImportError: If it belongs to an optional extra that is not installed.
+        RuntimeError: If it needs data that could not be read or downloaded.
+    """
+    name, _, query = name.partition("?")
+    kwargs = {key: _value(text) for key, text in parse_qsl(query, keep_blank_values=True)} | kwargs
+    factory = _factory(name)
+    arguments = {key: value for key, value in kwargs.items() if _takes(factory, key)}
+    env, params = _build(name, factory, arguments)
+    fields = {key: value for key, value in kwargs.items() if key not in arguments}
+    for field in fields:
+        check_name(f"argument of environment {name!r} called", field, _fields(params) | _arguments(factory))
+    return env, dataclasses.replace(params, **fields) if fields else params
+
+
+def list_envs() -> list[str]:
+    """All names that `make` knows, MuJoCo Playground's if it is installed. Imports brax, so it takes some seconds."""
+    from jaxreward.envs.brax import brax_names
+
+    names = [*gymnax.registration.registered_envs, *(f"brax/{name}" for name in brax_names())]
+    if importlib.util.find_spec("mujoco_playground"):
+        from jaxreward.envs.playground import playground_names
+
+        names += [f"playground/{name}" for name in playground_names()]
+    return names
+
+
+def _factory(name: str) -> Callable[..., Any]:
+    """What makes the environment called `name`; nothing but what it needs is imported."""
+    if name in gymnax.registration.registered_envs:
+        return gymnax.registration._registry[name]
+    if name.startswith("brax/"):
+        from jaxreward.envs.brax import BraxEnv
+
+        return functools.partial(BraxEnv, name.removeprefix("brax/"))
+    if name.startswith("playground/"):
+        from jaxreward.envs.playground import PlaygroundEnv
+
+        return functools.partial(PlaygroundEnv, name.removeprefix("playground/"))
+    if ":" in name:
+        return _users_factory(*name.split(":", 1))
+    check_name("environment", name, list_envs(), _HOW_TO_LIST)
+    raise AssertionError("every listed environment is gymnax's, brax's or playground's")
+
+
+def _users_factory(module_name: str, attribute: str) -> Callable[..., Any]:
+    try:
+        module = _import_from_here(module_name)
+    except ModuleNotFoundError as error:
+        if not error.name or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there, what it imports is not
+        raise ValueError(
+            f"no module {error.name!r} for the environment '{module_name}:{attribute}'; expected module:factory, "
+            "where `import module` works from the current folder"
+        ) from error
+    found = {name for name, value in vars(module).items() if callable(value) and not name.startswith("_")}
+    check_name(f"function in module {module_name!r} called", attribute, found)
+    return getattr(module, attribute)
+
+
+def _import_from_here(module_name: str) -> ModuleType:
+    """Imports a module, of the current folder too, which an installed command's path does not have."""
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())
+    return importlib.import_module(module_name)
+
+
+def _build(name: str, factory: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Environment, PyTree]:
+    """Calls a factory that returns an environment, or an environment and its params."""
+    try:
+        made = factory(**arguments)
+    except OSError as error:
+        raise RuntimeError(f"environment {name!r} could not read or download its data: {error}") from error
+    env, params = made if isinstance(made, tuple) else (made, getattr(made, "default_params", None))
+    if not (hasattr(env, "step_env") and hasattr(env, "reset_env")):
+        raise ValueError(
+            f"{name!r} made a {type(env).__name__}; expected a gymnax Environment (`reset_env`, `step_env`, "
+            "`is_truncated` and spaces), or a pair of one and its params"
+        )
+    return env, params
+
+
+def _arguments(factory: Callable[..., Any]) -> set[str]:
+    """The arguments of a factory by name, without those already given."""
+    parameters = inspect.signature(factory).parameters.values()
+    return {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
+
+
+def _takes(factory: Callable[..., Any], argument: str) -> bool:
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(factory).parameters.values())
+    return takes_any or argument in _arguments(factory)
+
+
+def _fields(params: PyTree) -> set[str]:
+    return {field.name for field in dataclasses.fields(params)} if dataclasses.is_dataclass(params) else set()
+
+
+def _value(text: str) -> Any:
+    """An argument as written in a name: a number, a boolean, a tuple, or else the text itself."""
+    try:
+        return ast.literal_eval({"true": "True", "false": "False"}.get(text, text))
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,175 @@
+"""An episode to look at: an animated GIF, or brax's three-dimensional viewer as an HTML page for simulated robots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import numpy as np
+from gymnax.environments.environment import Environment
+from jaxtyping import PyTree
+from PIL import Image, ImageDraw
+
+from jaxreward.envs.drawing import CLASSIC_CONTROL, grid, traces
+from jaxreward.envs.physics import PhysicsEnv, lenient
+
+_FRAME_MS = {"control": 40, "grid": 120}
+"""How long a picture is shown; less than 20 ms is slowed down by browsers."""
+
+_GEOMETRY = ("ngeom", "geom_bodyid", "geom_type", "geom_pos", "geom_quat", "geom_size", "geom_dataid")
+
+
+def render(env: Environment, states: PyTree, observations: PyTree, path_stem: str | Path) -> Path:
+    """Draws an episode in the way that suits the environment.
+
+    Simulated robots (brax, MuJoCo Playground) become an HTML page, everything else a GIF.
+
+    Args:
+        env: The environment; wrappers such as `WithReward` are taken off.
+        states: Its states, leaves `[T, ...]`.
+        observations: What it showed in them, leaves `[T, ...]`.
+        path_stem: Where to write, without the ending. Missing folders are made.
+
+    Returns:
+        The path of the file that was written.
+
+    Raises:
+        ValueError: If there is no step, or states and observations differ in their number.
+    """
+    env, states = _unwrap(env, states)
+    if _mujoco_model(env) is not None:
+        return save_html(env, states, f"{path_stem}.html")
+    return save_gif(env, states, observations, f"{path_stem}.gif")
+
+
+def save_gif(env: Environment, states: PyTree, observations: PyTree, path: str | Path) -> Path:
+    """Writes an animation with a picture a step.
+
+    Classic control is drawn from its states; observations of the shape `[rows, columns]` or `[rows, columns, channels]`
+    (MinAtar) are drawn as grids; any other observation as traces over time.
+
+    Args:
+        env: The environment.
+        states: Its states, leaves `[T, ...]`.
+        observations: What it showed in them, leaves `[T, ...]`.
+        path: Where to write.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: If there is no step, or states and observations differ in their number.
+    """
+    env, states = _unwrap(env, states)
+    _check_lengths(states, observations)
+    pictures = [_with_step(picture, step) for step, picture in enumerate(_pictures(env, states, observations))]
+    duration = _FRAME_MS["grid" if _is_grid(env, observations) else "control"]
+    path = _with_folder(path)
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0)
+    return path
+
+
+def save_html(env: Environment, states: PyTree, path: str | Path) -> Path:
+    """Writes brax's viewer with an episode of a simulated robot.
+
+    The file holds the system and its motion; the viewer's script is loaded from the web when the page is opened.
+
+    Args:
+        env: A brax or MuJoCo Playground environment, possibly wrapped.
+        states: Its states, leaves `[T, ...]`.
+        path: Where to write.
+
+    Returns:
+        `path`.
+
+    Raises:
+        ValueError: If the environment is not a simulated robot.
+    """
+    env, states = _unwrap(env, states)
+    model = _mujoco_model(env)
+    if model is None:
+        raise ValueError(f"{env.name} has no bodies to show in three dimensions; use `save_gif`")
+    with lenient():
+        from brax.io import html
+
+        page = html.render(_scene(env, model), _motion(states.sim), height="100vh", colab=False)
+    path = _with_folder(path)
+    path.write_text(page)
+    return path
+
+
+def _unwrap(env: Environment, states: PyTree) -> tuple[Any, PyTree]:
+    while hasattr(env, "env"):
+        env = env.env
+        states = getattr(states, "env", states)
+    return env, states
+
+
+def _check_lengths(states: PyTree, observations: PyTree) -> None:
+    lengths = {len(leaf) for leaf in jax.tree.leaves((states, observations))}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ValueError(
+            f"expected as many states as observations, at least one; got leaves of lengths {sorted(lengths)}"
+        )
+
+
+def _pictures(env: Environment, states: PyTree, observations: PyTree) -> Iterator[Image.Image]:
+    if env.name in CLASSIC_CONTROL:
+        return map(CLASSIC_CONTROL[env.name], _steps(jax.device_get(states)))
+    if _is_grid(env, observations):
+        return map(grid, np.asarray(observations))
+    leaves = [np.asarray(leaf, float) for leaf in jax.tree.leaves(observations)]
+    return traces(np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1))
+
+
+def _is_grid(env: Environment, observations: PyTree) -> bool:
+    return env.name not in CLASSIC_CONTROL and np.ndim(jax.tree.leaves(observations)[0]) in (3, 4)
+
+
+def _steps(stacked: PyTree) -> list[PyTree]:
+    """Leaves `[T, ...]` as a list of `T` trees."""
+    length = len(jax.tree.leaves(stacked)[0])
+    return [jax.tree.map(lambda leaf, t=t: leaf[t], stacked) for t in range(length)]
+
+
+def _with_step(picture: Image.Image, step: int) -> Image.Image:
+    """Writes the step below the picture; so no two pictures are equal, which a GIF would merge."""
+    framed = Image.new("RGB", (picture.width, picture.height + 16), "white")
+    framed.paste(picture)
+    ImageDraw.Draw(framed).text((4, picture.height + 2), f"step {step}", "#333333")
+    return framed
+
+
+def _with_folder(path: str | Path) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _mujoco_model(env: Environment) -> Any:
+    """The MuJoCo model behind a simulated environment, or `None` where there is none."""
+    if not isinstance(env, PhysicsEnv):
+        return None
+    simulator = env.simulator
+    return getattr(simulator, "mj_model", None) or getattr(getattr(simulator, "sys", None), "mj_model", None)
+
+
+def _scene(env: PhysicsEnv, model: Any) -> SimpleNamespace:
+    """What brax's viewer reads of a system: its bodies' names and geometry, and the seconds between two states."""
+    seconds = float(env.simulator.dt) * env.action_repeat
+    names = [model.body(index).name for index in range(1, model.nbody)]
+    geometry = {field: getattr(model, field) for field in _GEOMETRY}
+    return SimpleNamespace(opt=SimpleNamespace(timestep=seconds), link_names=names, mj_model=model, **geometry)
+
+
+def _motion(sim: PyTree) -> list[SimpleNamespace]:
+    """The bodies' positions `[body, 3]` and orientations `[body, 4]` at each step, the world's own left out."""
+    if hasattr(sim, "data"):
+        positions, orientations = sim.data.xpos[:, 1:], sim.data.xquat[:, 1:]
+    else:
+        positions, orientations = sim.pipeline_state.x.pos, sim.pipeline_state.x.rot
+    poses = zip(np.asarray(positions), np.asarray(orientations), strict=True)
+    return [SimpleNamespace(x=SimpleNamespace(pos=position, rot=orientation)) for position, orientation in poses]

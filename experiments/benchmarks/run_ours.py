@@ -1,0 +1,48 @@
+"""jaxreward's PPO."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxreward.agents.ppo import agent as ppo
+from jaxreward.envs import registry
+
+
+def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
+    """See `contender.py`. A run is `init` and a scan of `step`, all in one program as the peers have it."""
+    agent, hyperparams = _agent(spec.setting)
+
+    def train(key: jax.Array) -> dict[str, Any]:
+        state = agent.init(jax.random.wrap_key_data(key), hyperparams)
+        state, metrics = jax.lax.scan(lambda state, _: agent.step(state), state, None, spec.iterations)
+        episodes = metrics["episode/count"]
+        returns = jnp.where(episodes > 0, metrics["episode/return"] * episodes, 0.0)
+        return {"state": state, "returns": returns, "episodes": episodes}
+
+    return train, lambda output: {name: output[name] for name in ("returns", "episodes")}
+
+
+def _agent(setting: SimpleNamespace) -> tuple[Any, Any]:
+    env, env_params = registry.make(setting.env)
+    config = ppo.Config(
+        num_envs=setting.num_envs,
+        num_steps=setting.num_steps,
+        num_epochs=setting.num_epochs,
+        num_minibatches=setting.num_minibatches,
+        layers=tuple(setting.hidden),
+    )
+    hyperparams = ppo.Hyperparams(
+        learning_rate=setting.learning_rate,
+        discount=setting.discount,
+        gae_lambda=setting.gae_lambda,
+        clip=setting.clip,
+        entropy_coefficient=setting.entropy_coefficient,
+        value_coefficient=setting.value_coefficient,
+        max_grad_norm=setting.max_grad_norm,
+    )
+    return ppo.ppo(env, env_params, config), hyperparams
