@@ -1,0 +1,138 @@
+"""What a run is to train: its hyperparameters, seeds and length, checked before anything compiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Key, PyTree
+
+from jaxreward.chunk import strong
+from jaxreward.record import COLUMNS
+from jaxreward.store import RunError, differences, named_values, path_name, to_json
+
+POINTS = 100
+"""How many times a run logs unless told otherwise."""
+
+
+class Plan(NamedTuple):
+    """What is to be trained, checked.
+
+    Attributes:
+        hyperparams: With a leading axis `[population]`.
+        population: The named overrides of each member; `[{}]` for one configuration.
+        seeds: One run of each member for each of them.
+        iterations: How many steps of the agent each run takes.
+        log_every: Iterations in a chunk.
+    """
+
+    hyperparams: PyTree
+    population: list[dict[str, Any]]
+    seeds: list[int]
+    iterations: int
+    log_every: int
+
+    @property
+    def keys(self) -> Key[Array, "population seed"]:
+        """The key each run starts from: `jax.random.key(seed)`."""
+        keys = jax.vmap(jax.random.key)(np.array(self.seeds, np.int32))
+        return jnp.broadcast_to(keys, (len(self.population), len(self.seeds)))
+
+    def describe(self, config: dict[str, Any] | None) -> dict[str, Any]:
+        """The plan as `config.json` has it, beside the user's own description."""
+        return {
+            "config": to_json(config or {}),
+            "hyperparams": named_values(self.hyperparams),
+            "population": to_json(self.population),
+            "seeds": self.seeds,
+            "iterations": self.iterations,
+            "log_every": self.log_every,
+        }
+
+
+def make_plan(
+    hyperparams: PyTree,
+    population: Sequence[dict[str, Any]] | None,
+    seeds: int | Sequence[int],
+    iterations: int,
+    log_every: int | None,
+) -> Plan:
+    """Checks what `jaxreward.train.train` was given.
+
+    Raises:
+        RunError: A number is out of range, or the hyperparameters don't fit the population.
+    """
+    check_positive("iterations", iterations)
+    length = max(1, iterations // POINTS) if log_every is None else log_every
+    check_positive("log_every", length)
+    listed = _listed(seeds)
+    if population is None:
+        hyperparams, population = jax.tree.map(lambda leaf: strong(leaf)[None], hyperparams), [{}]
+    _check_population(hyperparams, population)
+    return Plan(strong(hyperparams), [dict(member) for member in population], listed, iterations, length)
+
+
+def check_same(plan: Plan, described: dict[str, Any], previous: dict[str, Any], where: str) -> None:
+    """Checks that a run is resumed with the configuration it began with; it may grow longer.
+
+    Raises:
+        RunError: It differs; the message lists what was and what is asked for.
+    """
+    changes = differences(previous, described)
+    if plan.iterations < previous["iterations"]:
+        changes.append(f"iterations: {previous['iterations']} -> {plan.iterations} (may only grow)")
+    if changes:
+        more = f"\n  and {len(changes) - 10} more" if len(changes) > 10 else ""
+        listing = "\n  ".join(changes[:10])
+        raise RunError(f"can't resume {where} with another configuration (there -> asked for):\n  {listing}{more}")
+
+
+def batch_sharding(mesh: Mesh | None, plan: Plan) -> NamedSharding | None:
+    """How the leading axes of a state lie on a mesh.
+
+    Raises:
+        RunError: The mesh has other axes, or they don't divide the batch.
+    """
+    if mesh is None:
+        return None
+    sizes = {"population": len(plan.population), "seed": len(plan.seeds)}
+    wrong = any(sizes.get(name, 1) % size for name, size in mesh.shape.items())
+    if wrong or not set(mesh.axis_names) <= set(sizes):
+        raise RunError(f"the mesh's axes {dict(mesh.shape)} must be of {list(sizes)} and divide {sizes}")
+    # The batch is split by the compiler, which is what Auto axes mean; jax.make_mesh gives Explicit ones.
+    auto = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+    return NamedSharding(auto, PartitionSpec(*(name if name in mesh.axis_names else None for name in sizes)))
+
+
+def check_positive(name: str, value: int) -> None:
+    """Checks that a setting is a positive integer.
+
+    Raises:
+        RunError: It isn't.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise RunError(f"{name} must be a positive integer, not {value!r}")
+
+
+def _listed(seeds: int | Sequence[int]) -> list[int]:
+    listed = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
+    if not listed or len(set(listed)) < len(listed) or min(listed) < 0 or max(listed) >= 2**31:
+        raise RunError(f"seeds must be their number or different integers from 0 to 2**31 - 1, not {seeds}")
+    return listed
+
+
+def _check_population(hyperparams: PyTree, population: Sequence[dict[str, Any]]) -> None:
+    leaves = jax.tree_util.tree_leaves_with_path(hyperparams)
+    wrong = {path_name(path): jnp.shape(leaf) for path, leaf in leaves if jnp.shape(leaf)[:1] != (len(population),)}
+    if not population or wrong:
+        raise RunError(
+            f"the population names {len(population)} members, so every hyperparameter must have a leading axis of that "
+            f"size; these have the shapes {wrong}"
+        )
+    taken = sorted({key for member in population for key in member} & set(COLUMNS))
+    if taken:
+        raise RunError(f"members can't be told apart by {taken}: the metrics have columns of that name")

@@ -1,0 +1,177 @@
+"""Reading runs back: one table of any number of run folders, and the statistics that are quoted from it.
+
+Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", 2021, is why the interquartile
+mean and bootstrap intervals over seeds stand beside the mean.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from jaxreward.store import RunError, RunFolder, flatten
+
+FINAL_FRACTION = 0.1
+"""The part of a run's iterations, its last, over which its final value is a mean."""
+
+Statistic = Callable[..., Any]
+"""`(values, axis=...) -> values without that axis`, like `numpy.mean`."""
+
+
+def load(folders: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
+    """The metrics of runs as one table, a row for each logged chunk, member and seed.
+
+    Args:
+        folders: One run folder or several.
+
+    Returns:
+        The columns of `jaxreward.record.table`, before them `run`, the folder's name (its path where names are not
+        unique), and one column for each entry of the runs' `config` that no column is named like, with dots where it is
+        nested.
+
+    Raises:
+        RunError: A folder holds no run, or a file in it is damaged.
+    """
+    listed = [folders] if isinstance(folders, (str, os.PathLike)) else list(folders)
+    runs = [RunFolder(folder) for folder in listed]
+    if not runs:
+        raise RunError("no run folders were given")
+    unique = len({run.path.name for run in runs}) == len(runs)
+    return pd.concat([_load(run, run.path.name if unique else str(run.path)) for run in runs], ignore_index=True)
+
+
+def final_values(frame: pd.DataFrame, metric: str = "episode/return") -> pd.DataFrame:
+    """Each run's final value: its mean over the last tenth of its iterations.
+
+    A metric `episode/*` is weighted by the episodes it was measured on, any other by nothing. The value is NaN where no
+    episode ended in that time, or the run diverged.
+
+    Args:
+        frame: From `load` or `jaxreward.train.train`.
+        metric: One of its columns.
+
+    Returns:
+        Columns `run` (if `frame` has it), `member`, `seed`, `failed` and `value`.
+
+    Raises:
+        RunError: There is no such metric.
+    """
+    _check_columns(frame, [metric])
+    runs = [key for key in ("run", "member", "seed") if key in frame]
+    last = frame.groupby(runs)["iteration"].transform("max")
+    late = frame[frame["iteration"] > (1 - FINAL_FRACTION) * last]
+    counted = metric.startswith("episode/") and metric != "episode/count"
+    weight = late["episode/count"].astype(float) if counted else pd.Series(1.0, late.index)
+    # A chunk without episodes says nothing; one with episodes and without a number makes the value NaN.
+    weighted = (late[metric].astype(float) * weight).mask(weight == 0, 0.0)
+    sums = late[runs].assign(weighted=weighted, weight=weight, failed=late["failed"]).groupby(runs)
+    value = sums["weighted"].agg(lambda rows: rows.sum(skipna=False)) / sums["weight"].sum().replace(0.0, np.nan)
+    return pd.DataFrame({"failed": sums["failed"].max(), "value": value}).reset_index()
+
+
+def summarise(
+    frame: pd.DataFrame,
+    metric: str = "episode/return",
+    by: Sequence[str] = ("member",),
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The final values of each configuration over its seeds, with percentile bootstrap intervals.
+
+    Args:
+        frame: From `load` or `jaxreward.train.train`.
+        metric: One of its columns.
+        by: The columns that tell configurations apart, e.g. the members' overrides; runs equal in them are one's seeds.
+        confidence: Of the intervals.
+        resamples: Of the bootstrap.
+        seed: Of the bootstrap.
+
+    Returns:
+        A row for each configuration: `by`, `seeds` (the runs that have a final value), `failed` (the runs whose numbers
+        were not finite, see `final_values`; a mean that leaves them out flatters), `mean`, `mean_low`, `mean_high`,
+        `iqm`, `iqm_low`, `iqm_high`.
+
+    Raises:
+        RunError: There is no such column.
+    """
+    _check_columns(frame, [metric, *by])
+    runs = [key for key in ("run", "member", "seed") if key in frame]
+    groups = frame[[*runs, *(key for key in by if key not in runs)]].drop_duplicates(runs)
+    values = final_values(frame, metric).merge(groups, on=runs)
+    rows = []
+    for key, group in values.groupby(list(by), dropna=False):
+        row: dict[str, float] = {"seeds": int(group["value"].count()), "failed": int(group["failed"].sum())}
+        present = group["value"].dropna().to_numpy()
+        for name, statistic in (("mean", np.mean), ("iqm", iqm)):
+            low, high = bootstrap_interval(present, statistic, confidence, resamples, seed)
+            middle = statistic(present) if present.size else np.nan
+            row |= {name: float(middle), f"{name}_low": low, f"{name}_high": high}
+        rows.append({**dict(zip(by, key, strict=True)), **row})
+    return pd.DataFrame(rows)
+
+
+def iqm(values: Float[np.ndarray, ...], axis: int = -1) -> Float[np.ndarray, ...]:
+    """The interquartile mean: of what is left when a quarter of the values is cut from each end, rounded down.
+
+    Args:
+        values: At least one along the axis.
+        axis: Over which it is taken.
+    """
+    ordered = np.sort(np.asarray(values), axis=axis)
+    size = ordered.shape[axis]
+    cut = size // 4
+    return np.take(ordered, np.arange(cut, size - cut), axis=axis).mean(axis=axis)
+
+
+def bootstrap_interval(
+    values: Float[np.ndarray, " n"],
+    statistic: Statistic = iqm,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """A percentile bootstrap interval (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13).
+
+    Args:
+        values: One for each independent run.
+        statistic: Of which it is the interval.
+        confidence: The probability it should cover.
+        resamples: How many samples are drawn with replacement.
+        seed: Of the draws.
+
+    Returns:
+        Its ends; NaN for fewer than two values, which tell nothing of their spread.
+    """
+    values = np.asarray(values, float)
+    if values.size < 2:
+        return float("nan"), float("nan")
+    drawn = np.random.default_rng(seed).integers(0, values.size, (resamples, values.size))
+    low, high = np.quantile(statistic(values[drawn], axis=-1), [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)
+
+
+def _load(run: RunFolder, name: str) -> pd.DataFrame:
+    config = flatten(run.read_config()["config"])
+    metrics = run.metrics()
+    columns = {key: _cell(value) for key, value in config.items() if key not in metrics and key not in ("run", "")}
+    return pd.concat([pd.DataFrame({"run": name, **columns}, index=metrics.index), metrics], axis=1)
+
+
+def _cell(value: Any) -> Any:
+    return str(value) if isinstance(value, (list, dict)) else value
+
+
+def _check_columns(frame: pd.DataFrame, wanted: Sequence[str]) -> None:
+    for column in wanted:
+        if column not in frame:
+            near = difflib.get_close_matches(column, frame.columns, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise RunError(f"the results have no column {column!r}{hint} They are: {', '.join(frame.columns)}")

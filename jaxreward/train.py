@@ -1,0 +1,401 @@
+"""The host loop: compiled chunks of an agent's steps, between them metrics, checkpoints and progress.
+
+The loop knows nothing of any algorithm. It runs an agent over seeds and, if asked, over a population of
+hyperparameters, and leaves a run folder (`jaxreward.store`) from which an interrupted run goes on to the same bits.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jax.sharding import Mesh
+from jaxtyping import PyTree
+
+from jaxreward.agent import Agent, vmap
+from jaxreward.checkpoint import Checkpoints, Restored, remove_after, restore, saved_iterations, state_bytes
+from jaxreward.chunk import Chunk, Program, strong
+from jaxreward.loggers import Curves, TensorBoard, WeightsAndBiases, import_wandb
+from jaxreward.plan import Plan, batch_sharding, check_positive, check_same, make_plan
+from jaxreward.progress import Progress
+from jaxreward.record import Counters, describe_failures, host_metrics, mean_return, non_finite, table, total
+from jaxreward.store import RunError, RunFolder, provenance
+
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+SPARE_BYTES = 32 * 2**20
+"""What a run writes besides its checkpoints, roughly."""
+
+
+class NonFiniteWarning(UserWarning):
+    """A run's numbers are no longer finite."""
+
+
+class Result(NamedTuple):
+    """What a run leaves.
+
+    Attributes:
+        state: The agent's state, axes `[population, seed, ...]`; one configuration is a population of one.
+        metrics: One row for each logged chunk, member and seed, see `jaxreward.record.table`.
+        folder: The run folder.
+        compile_seconds: How long compilation took.
+    """
+
+    state: PyTree
+    metrics: pd.DataFrame
+    folder: Path
+    compile_seconds: float
+
+
+class _Options(NamedTuple):
+    """How a plan is carried out; see `train`."""
+
+    checkpoint_every: int | None
+    keep: int
+    on_nan: str
+    wandb: str | None
+    progress: bool
+
+
+def train(
+    agent: Agent,
+    hyperparams: PyTree,
+    *,
+    iterations: int,
+    folder: str | os.PathLike[str],
+    seeds: int | Sequence[int] = 1,
+    population: Sequence[dict[str, Any]] | None = None,
+    config: dict[str, Any] | None = None,
+    log_every: int | None = None,
+    checkpoint_every: int | None = None,
+    keep: int = 3,
+    resume: bool | Literal["require"] = False,
+    on_nan: Literal["warn", "raise"] = "warn",
+    wandb: str | None = None,
+    progress: bool = True,
+    mesh: Mesh | None = None,
+) -> Result:
+    """Trains an agent over seeds and hyperparameters in one compiled program and keeps everything in a run folder.
+
+    Args:
+        agent: The single agent; batching is done here.
+        hyperparams: One configuration or, with `population`, a batch of them: a leading axis on every leaf.
+        iterations: Steps of the agent.
+        folder: The run folder.
+        seeds: How many (0, 1, ...), or which. Seed s always starts from `jax.random.key(s)`, whatever is beside it. A
+            batch of another size may be compiled to another order of summation, so equal seeds agree to rounding, not
+            always to the bit.
+        population: What makes each member differ, e.g. `[{"learning_rate": 1e-3}, {"learning_rate": 1e-4}]`: its
+            columns in the metrics and its name in messages.
+        config: Anything that describes the run, kept in `config.json` and compared on resume.
+        log_every: Iterations to a row of the metrics; a hundredth of all by default.
+        checkpoint_every: Logged chunks from one checkpoint to the next; by default half a minute. One is always made at
+            the end.
+        keep: How many checkpoints are kept.
+        resume: Whether to go on with a run that the folder holds: to the same bits as if it had never stopped, and
+            further if `iterations` has grown. "require" makes it an error if there is none.
+        on_nan: Whether a run whose numbers aren't finite is only warned of, the others being independent of it, or ends
+            all.
+        wandb: A Weights & Biases project to log to as well.
+        progress: Whether to show progress on the standard error stream.
+        mesh: Devices, with axes named "population", "seed" or both, over which those axes of the state are spread.
+
+    Returns:
+        The final state, the metrics of the whole run and where they are.
+
+    Raises:
+        RunError: The arguments don't fit together or to the run in the folder, the folder can't be written (also later
+            on, a full disk: everything up to then is kept), or numbers aren't finite and `on_nan="raise"`.
+        KeyboardInterrupt: After Ctrl-C, once the chunk is finished and saved. SIGTERM likewise, as `SystemExit`.
+    """
+    enable_compilation_cache()
+    options = _Options(checkpoint_every, keep, on_nan, wandb, progress)
+    _check_options(options)
+    run = RunFolder(folder)
+    previous = _previous(run, resume)
+    if log_every is None and previous is not None:
+        log_every = previous["log_every"]
+    plan = make_plan(hyperparams, population, seeds, iterations, log_every)
+    described = plan.describe(config)
+    if previous is not None:
+        check_same(plan, described, previous, str(run.path))
+    sharding = batch_sharding(mesh, plan)
+    program = Program(_batched(agent), plan.keys, plan.hyperparams, plan.log_every, sharding)
+    run.create()
+    with _disk_errors(run):
+        _check_space(run, program, keep)
+        restored = restore(run.checkpoints, program.state, sharding) if previous else None
+        described = _begin(run, described, previous, restored)
+        with _Training(run, plan, options, described, restored) as training:
+            state = training.go(program, restored)
+        training.end_if_interrupted()
+        return Result(state, run.metrics(), run.path, training.compile_seconds)
+
+
+def load_state(folder: str | os.PathLike[str], agent: Agent, hyperparams: PyTree) -> PyTree:
+    """The newest state in a run folder, to evaluate, axes `[population, seed, ...]`.
+
+    Args:
+        folder: The run folder.
+        agent: The single agent that was trained.
+        hyperparams: One configuration; only its structure and shapes matter.
+
+    Raises:
+        RunError: There is no run or no checkpoint, or it is of another agent.
+    """
+    run = RunFolder(folder)
+    described = run.read_config()
+    members, seeds = len(described["population"]), len(described["seeds"])
+    batch = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (members, *jnp.shape(leaf))), hyperparams)
+    keys = jax.random.split(jax.random.key(0), (members, seeds))
+    abstract = jax.eval_shape(_batched(agent).init, keys, strong(batch))
+    restored = restore(run.checkpoints, abstract)
+    if restored is None:
+        raise RunError(f"{run.path} holds no checkpoint yet")
+    return restored.state
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs on disk, so that the same one compiles once per machine.
+
+    The folder is `$JAXREWARD_CACHE` or `jaxreward` in the user's cache directory. Nothing happens if a folder has been
+    chosen with JAX's own option, or `$JAXREWARD_CACHE` is empty.
+    """
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxreward"
+    folder = os.environ.get("JAXREWARD_CACHE", str(default))
+    if not folder or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        return
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+class _Training:
+    """A run under way: its counters, and where what it does is written."""
+
+    def __init__(
+        self, run: RunFolder, plan: Plan, options: _Options, described: dict[str, Any], restored: Restored | None
+    ) -> None:
+        self._run, self._plan, self._options, self._described = run, plan, options, described
+        shape = len(plan.population), len(plan.seeds)
+        self._counters = Counters.from_json(restored.counters) if restored else Counters.zero(*shape)
+        self._saved, self._chunks_since, self._saved_at = self._counters.iteration, 0, time.monotonic()
+        self.compile_seconds = 0.0
+
+    def __enter__(self) -> _Training:
+        plan, curves = self._plan, Curves(self._plan.population, self._plan.seeds)
+        with contextlib.ExitStack() as stack:
+            self._checkpoints = Checkpoints(self._run.checkpoints, self._options.keep)
+            stack.callback(self._checkpoints.close)
+            board = TensorBoard(self._run.tensorboard, curves, int(self._counters.env_steps.mean()))
+            self._loggers: list[TensorBoard | WeightsAndBiases] = [board]
+            if self._options.wandb:
+                path, described = self._run.path, self._described
+                self._loggers.append(WeightsAndBiases(self._options.wandb, path, curves, described))
+            for logger in self._loggers:
+                stack.callback(logger.close)
+            progress = Progress(plan.iterations, self._counters.iteration, self._options.progress)
+            self._progress = stack.enter_context(progress)
+            self._interrupt = stack.enter_context(_Interrupt(self._progress))
+            self._close = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close.close()
+
+    def go(self, program: Program, restored: Restored | None) -> PyTree:
+        """Trains to the end, or to the signal that interrupts it, and saves."""
+        if restored and restored.iteration == self._plan.iterations:
+            return restored.state
+        self._progress.compiling()
+        with self._interrupt.at_once():
+            chunk, seconds = program.compile()
+            state, init_seconds = (restored.state, 0.0) if restored else program.init()
+        self.compile_seconds = seconds + init_seconds
+        self._progress.compiled(self.compile_seconds)
+        state = self._loop(chunk, state)
+        self._save(state)
+        self._checkpoints.wait()
+        return state
+
+    def end_if_interrupted(self) -> None:
+        """Ends the process as the signal would have, with how to go on."""
+        if not self._interrupt.signal:
+            return
+        message = f"stopped at iteration {self._counters.iteration}; resume the run in {self._run.path} to go on"
+        self._progress.say(message)
+        if self._interrupt.signal == signal.SIGINT:
+            raise KeyboardInterrupt(message)
+        raise SystemExit(128 + self._interrupt.signal)
+
+    def _loop(self, chunk: Callable[[PyTree, int], tuple[PyTree, Chunk]], state: PyTree) -> PyTree:
+        counters, plan = self._counters, self._plan
+        mark = time.perf_counter()
+        while counters.iteration < plan.iterations and not self._interrupt.signal:
+            # Chunks end at multiples of their length: a run that was extended logs where a longer one would have.
+            left = plan.log_every - counters.iteration % plan.log_every
+            iterations = min(left, plan.iterations - counters.iteration)
+            state, done = chunk(state, iterations)
+            done = jax.device_get(done)
+            mark, seconds = time.perf_counter(), time.perf_counter() - mark
+            problem = self._record(done, iterations, seconds)
+            self._after(state, problem)
+        return state
+
+    def _record(self, chunk: Chunk, iterations: int, seconds: float) -> str | None:
+        """Counts a chunk and writes its metrics; says which runs are newly found not to be finite."""
+        counters, metrics, steps = self._counters, host_metrics(chunk), total(chunk, "env_steps")
+        broken = non_finite(metrics, np.asarray(chunk.learned_is_finite))
+        news = {name: where & ~counters.failed for name, where in broken.items()}
+        counters.iteration += iterations
+        counters.wall_seconds += seconds
+        counters.env_steps += steps
+        counters.failed |= np.logical_or.reduce(list(broken.values()))
+        population, seeds = self._plan.population, self._plan.seeds
+        self._run.write_part(counters.iteration, table(counters, metrics, population, seeds))
+        for logger in self._loggers:
+            logger.log(metrics, counters.iteration, int(counters.env_steps.mean()))
+        self._progress.update(counters.iteration, int(steps.sum()) / seconds, mean_return(metrics))
+        return describe_failures(news, population, seeds, counters.iteration)
+
+    def _after(self, state: PyTree, problem: str | None) -> None:
+        """Acts on what a chunk showed, and saves when it is time."""
+        self._chunks_since += 1
+        if problem and self._options.on_nan == "raise":
+            self._save(state)
+            self._checkpoints.wait()
+            raise RunError(f"{problem}\nwhat was done is saved in {self._run.path}")
+        if problem:
+            warnings.warn(f"{problem}\nthe other runs go on", NonFiniteWarning, stacklevel=5)
+        if self._checkpoint_is_due():
+            self._save(state)
+
+    def _checkpoint_is_due(self) -> bool:
+        if self._options.checkpoint_every:
+            return self._chunks_since >= self._options.checkpoint_every
+        return time.monotonic() - self._saved_at >= SECONDS_BETWEEN_CHECKPOINTS
+
+    def _save(self, state: PyTree) -> None:
+        if self._saved == self._counters.iteration:
+            return
+        self._checkpoints.save(self._counters.iteration, state, self._counters.to_json())
+        self._saved, self._chunks_since, self._saved_at = self._counters.iteration, 0, time.monotonic()
+
+
+class _Interrupt:
+    """Lets Ctrl-C or SIGTERM end the loop after its chunk; a second one ends it at once."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.signal = 0
+        self._progress = progress
+        self._old: dict[int, Any] = {}
+        self._waits = True
+
+    def __enter__(self) -> _Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            self._old = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """While nothing is to be saved, a signal ends the run at once."""
+        self._waits = False
+        yield
+        self._waits = True
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.signal or not self._waits:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
+        self.signal = number
+        self._progress.say("interrupted: finishing this chunk and saving; once more to stop at once")
+
+
+def _check_options(options: _Options) -> None:
+    check_positive("keep", options.keep)
+    if options.checkpoint_every is not None:
+        check_positive("checkpoint_every", options.checkpoint_every)
+    if options.on_nan not in ("warn", "raise"):
+        raise RunError(f'on_nan must be "warn" or "raise", not {options.on_nan!r}')
+    if options.wandb:
+        import_wandb()
+    if jax.process_count() > 1:
+        raise RunError(f"train runs in one process, but JAX was started with {jax.process_count()}")
+
+
+def _batched(agent: Agent) -> Agent:
+    return vmap(vmap(agent), population=True)
+
+
+def _previous(run: RunFolder, resume: bool | str) -> dict[str, Any] | None:
+    if not run.exists():
+        if resume == "require":
+            raise RunError(f"there is no run to resume in {run.path}")
+        return None
+    if not resume:
+        raise RunError(f"{run.path} already holds a run: resume it (resume=True) or choose another folder")
+    return run.read_config()
+
+
+def _begin(
+    run: RunFolder, described: dict[str, Any], previous: dict[str, Any] | None, restored: Restored | None
+) -> dict[str, Any]:
+    """Writes `config.json`, and clears what a resumed run did after the checkpoint it goes on from."""
+    iteration = restored.iteration if restored else 0
+    run.drop_parts_after(iteration)
+    remove_after(run.checkpoints, iteration)
+    now = provenance()
+    if previous is None:
+        described = {"id": uuid.uuid4().hex, **described, **now, "resumed": []}
+    else:
+        _warn_of_versions(previous["versions"], now["versions"])
+        resumed = [*previous["resumed"], {"iteration": iteration, **now}]
+        described = {**previous, "iterations": described["iterations"], "resumed": resumed}
+    run.write_config(described)
+    return described
+
+
+def _warn_of_versions(old: dict[str, str], new: dict[str, str]) -> None:
+    changed = [f"{name} {old.get(name)} -> {version}" for name, version in new.items() if old.get(name) != version]
+    if changed:
+        listing = ", ".join(changed)
+        warnings.warn(f"resumed with other versions than it began with, so bits may differ: {listing}", stacklevel=4)
+
+
+def _check_space(run: RunFolder, program: Program, keep: int) -> None:
+    checkpoint = state_bytes(program.state)
+    needed = SPARE_BYTES + checkpoint * max(keep + 1 - len(saved_iterations(run.checkpoints)), 1)
+    free = shutil.disk_usage(run.path).free
+    if free < needed:
+        raise RunError(
+            f"{run.path} has {free / 1e6:.0f} MB left, but the run needs about {needed / 1e6:.0f} MB: a checkpoint is "
+            f"{checkpoint / 1e6:.1f} MB and {keep} are kept. Free some space, choose another folder or keep fewer"
+        )
+
+
+@contextlib.contextmanager
+def _disk_errors(run: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        saved = saved_iterations(run.checkpoints)
+        last = f"the last checkpoint is of iteration {saved[-1]}" if saved else "there is no checkpoint yet"
+        raise RunError(
+            f"can't write to {run.path}: {error.strerror or error}. What was written before is kept; {last}. "
+            "Make space, then resume the run"
+        ) from error
