@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PyTree, Shaped
 
 from jaxreward.agent import Agent
+from jaxreward.compilation import compiler_options
 from jaxreward.store import RunError
 
 SUMMED = ("env_steps", "episode/count")
@@ -68,13 +69,13 @@ class Program:
         began = time.perf_counter()
         shardings = (self._sharding, None)
         jitted = jax.jit(self._chunk, donate_argnums=0, in_shardings=shardings, out_shardings=shardings)
-        compiled = jitted.lower(self.state, jax.ShapeDtypeStruct((), jnp.int32)).compile()
+        compiled = jitted.lower(self.state, jax.ShapeDtypeStruct((), jnp.int32)).compile(compiler_options())
         return lambda state, iterations: compiled(state, np.int32(iterations)), time.perf_counter() - began
 
     def init(self) -> tuple[PyTree, float]:
         """The first state and the seconds its compilation took."""
         began = time.perf_counter()
-        compiled = self._init.lower().compile()
+        compiled = self._init.lower().compile(compiler_options())
         seconds = time.perf_counter() - began
         return compiled(*self._arguments), seconds
 

@@ -1,8 +1,8 @@
 """Keeps compiled training from hanging on a CPU.
 
-On machines with few cores, jax 0.10's CPU backend never returns from some vmapped training programs: its concurrency-optimised
-scheduler waits for threads that are all waiting. XLA reads its flags once, when its first backend starts, so the cure has
-to be in the environment before that.
+On machines with few cores, jax 0.10's CPU backend never returns from some vmapped training programs: its
+concurrency-optimised scheduler waits for threads that are all waiting. XLA reads its flags once, when its first
+backend starts, so the cure has to be in the environment before that.
 """
 
 from __future__ import annotations

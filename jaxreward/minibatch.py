@@ -20,8 +20,8 @@ _SMALLEST_SIDE = 4
 def shuffles(key: Key[Array, ""], number: int, size: int) -> Int[Array, "number size"]:
     """Independent random permutations of `size` indices; in each, every index is equally likely at every place.
 
-    All are drawn by one call: on a CPU each call of a generator is a loop of its own, and costs more than what it draws.
-    Sizes with no divisor to make a grid of (primes, or nearly) fall back to `jax.random.permutation`.
+    All are drawn by one call: on a CPU each call of a generator is a loop of its own, and costs more than what it
+    draws. Sizes with no divisor to make a grid of (primes, or nearly) fall back to `jax.random.permutation`.
     """
     rows = max(d for d in range(1, math.isqrt(size) + 1) if size % d == 0)
     if rows < _SMALLEST_SIDE:

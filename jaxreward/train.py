@@ -29,6 +29,7 @@ from jaxtyping import PyTree
 from jaxreward.agent import Agent, vmap
 from jaxreward.checkpoint import Checkpoints, Restored, remove_after, restore, saved_iterations, state_bytes
 from jaxreward.chunk import Chunk, Program, strong
+from jaxreward.compilation import enable_compilation_cache
 from jaxreward.loggers import Curves, TensorBoard, WeightsAndBiases, import_wandb
 from jaxreward.plan import Plan, batch_sharding, check_positive, check_same, make_plan
 from jaxreward.progress import Progress
@@ -166,20 +167,6 @@ def load_state(folder: str | os.PathLike[str], agent: Agent, hyperparams: PyTree
     if restored is None:
         raise RunError(f"{run.path} holds no checkpoint yet")
     return restored.state
-
-
-def enable_compilation_cache() -> None:
-    """Keeps compiled programs on disk, so that the same one compiles once per machine.
-
-    The folder is `$JAXREWARD_CACHE` or `jaxreward` in the user's cache directory. Nothing happens if a folder has been
-    chosen with JAX's own option, or `$JAXREWARD_CACHE` is empty.
-    """
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxreward"
-    folder = os.environ.get("JAXREWARD_CACHE", str(default))
-    if not folder or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
-        return
-    jax.config.update("jax_compilation_cache_dir", folder)
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 class _Training:

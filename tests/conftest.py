@@ -10,6 +10,7 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JAXREWARD_CACHE"] = ""
 
 import jax
 import pytest

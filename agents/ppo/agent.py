@@ -296,12 +296,17 @@ class PPO:
         return bind_discount(params, hyperparams.discount)
 
     def optimiser(self, hyperparams: Hyperparams, iteration: Int[Array, ""] | int = 0) -> optax.GradientTransformation:
-        """Adam on gradients clipped by global norm, its learning rate as annealed at this iteration."""
+        """Adam on gradients clipped by global norm, its learning rate as annealed at this iteration.
+
+        It sees all params as one vector, which is a few operations in place of a few for each of them.
+        """
         left = jnp.maximum(1 - iteration / hyperparams.anneal_iterations, 0)
-        return optax.chain(
-            optax.clip_by_global_norm(hyperparams.max_grad_norm),
-            optax.scale_by_adam(eps=1e-5),
-            optax.scale(-hyperparams.learning_rate * left),
+        return optax.flatten(
+            optax.chain(
+                optax.clip_by_global_norm(hyperparams.max_grad_norm),
+                optax.scale_by_adam(eps=1e-5),
+                optax.scale(-hyperparams.learning_rate * left),
+            )
         )
 
 

@@ -2,8 +2,8 @@
 
 Started as `python contender.py SPEC`, SPEC being JSON of `settings.spec`. It imports nothing of jaxreward, since
 peers run in an environment of their own. The program file it loads has a function `build(spec) -> (train, finish)`.
-`train(key)` is one whole training run, jit-able and vmappable. `finish(output)`, where output has a leading axis of
-seeds, gives one of
+`train(key)` is one whole training run, jit-able and vmappable, compiled with the program's `compiler_options()` if it
+has any. `finish(output)`, where output has a leading axis of seeds, gives one of
 
 * `returns` and `episodes`, `[seeds, iterations]`: of the episodes that ended in each iteration, the sum of their
   returns and their number;
@@ -33,8 +33,10 @@ def main() -> None:
     """Serves the spec given on the command line until stdin closes."""
     spec = json.loads(sys.argv[1], object_hook=lambda fields: SimpleNamespace(**fields))
     answer = _claim_stdout()
-    train, finish = _load(spec.program).build(spec)
-    compiled, seconds = _compile(train if spec.seeds == 1 else jax.vmap(train), _keys(spec.seeds, 0))
+    program = _load(spec.program)
+    train, finish = program.build(spec)
+    options = getattr(program, "compiler_options", dict)()
+    compiled, seconds = _compile(train if spec.seeds == 1 else jax.vmap(train), _keys(spec.seeds, 0), options)
     answer({**seconds, "device": jax.devices()[0].device_kind, "jax": version("jax")})
     for line in sys.stdin:
         output, seconds = _timed(compiled, _keys(spec.seeds, json.loads(line)["run"]))
@@ -64,11 +66,11 @@ def _keys(seeds: int, run: int) -> jax.Array:
     return jax.block_until_ready(key if seeds == 1 else jax.random.split(key, seeds))
 
 
-def _compile(train: Callable, keys: jax.Array) -> tuple[Callable, dict[str, float]]:
+def _compile(train: Callable, keys: jax.Array, options: dict[str, Any]) -> tuple[Callable, dict[str, float]]:
     start = time.perf_counter()
     lowered = jax.jit(train).trace(keys).lower()
     traced = time.perf_counter()
-    compiled = lowered.compile()
+    compiled = lowered.compile(options or None)
     return compiled, {"trace_s": traced - start, "compile_s": time.perf_counter() - traced}
 
 

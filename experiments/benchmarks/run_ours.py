@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxreward.agents.ppo import agent as ppo
+from jaxreward.compilation import compiler_options as compiler_options
 from jaxreward.envs import registry
 
 

@@ -17,10 +17,11 @@ from jaxreward import store
 from jaxreward import train as train_module
 from jaxreward.agent import Agent
 from jaxreward.chunk import Program
+from jaxreward.compilation import enable_compilation_cache
 from jaxreward.loggers import Curves
 from jaxreward.plan import make_plan
 from jaxreward.store import RunError
-from jaxreward.train import NonFiniteWarning, enable_compilation_cache, load_state, train
+from jaxreward.train import NonFiniteWarning, load_state, train
 
 RATES = (0.1, 0.2)
 POPULATION = [{"learning_rate": rate} for rate in RATES]

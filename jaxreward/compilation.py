@@ -1,0 +1,31 @@
+"""How training programs are compiled: quickly, and once per machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import jax
+
+
+def compiler_options() -> dict[str, str | bool] | None:
+    """Options for `jax.stages.Lowered.compile` on the default device.
+
+    On a CPU, LLVM optimises at level 1 in place of 3: a PPO program compiles in two thirds of the time and runs as fast
+    (measured on CartPole and on brax's ant), because its matrix products are library calls either way.
+    """
+    return {"xla_backend_optimization_level": "1"} if jax.default_backend() == "cpu" else None
+
+
+def enable_compilation_cache() -> None:
+    """Keeps compiled programs on disk, so that the same one compiles once per machine.
+
+    The folder is `$JAXREWARD_CACHE` or `jaxreward` in the user's cache directory. Nothing happens if a folder has been
+    chosen with JAX's own option, or `$JAXREWARD_CACHE` is empty.
+    """
+    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxreward"
+    folder = os.environ.get("JAXREWARD_CACHE", str(default))
+    if not folder or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+        return
+    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
