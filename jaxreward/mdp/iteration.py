@@ -1,0 +1,75 @@
+"""The two loops that solvers share: iterate a map to its fixed point, improve a policy until it is stable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+Vector = Float[Array, " S"]
+Policy = Float[Array, "S A"]
+
+
+def sup_norm(vector: Vector) -> Float[Array, ""]:
+    """`max_s |vector(s)|`."""
+    return jnp.max(jnp.abs(vector))
+
+
+def span(vector: Vector) -> Float[Array, ""]:
+    """`max_s vector(s) - min_s vector(s)`, the semi-norm that ignores constants (Puterman 1994, section 6.6.1)."""
+    return jnp.max(vector) - jnp.min(vector)
+
+
+def fixed_point(
+    update: Callable[[Vector], Vector],
+    initial: Vector,
+    norm: Callable[[Vector], Float[Array, ""]],
+    tolerance: float | None,
+    max_iterations: int,
+) -> tuple[Vector, Int[Array, ""]]:
+    """Applies `update` until a step is no longer than `tolerance`, relative to `max(1, max |vector|)`.
+
+    Args:
+        update: The map.
+        initial: Where to start, `[S]`.
+        norm: How long a step is.
+        tolerance: 8 times the resolution of the dtype by default.
+        max_iterations: Bound on the number of updates.
+
+    Returns:
+        The last vector and the number of updates.
+    """
+    limit = 8 * jnp.finfo(initial.dtype).eps if tolerance is None else tolerance
+
+    def unfinished(carry: tuple) -> Array:
+        vector, step, iterations = carry
+        moving = norm(step) > limit * jnp.maximum(1, sup_norm(vector))
+        return (iterations == 0) | (moving & (iterations < max_iterations))
+
+    def advance(carry: tuple) -> tuple:
+        vector, _, iterations = carry
+        following = update(vector)
+        return following, following - vector, iterations + 1
+
+    vector, _, iterations = jax.lax.while_loop(unfinished, advance, (initial, initial, jnp.int32(0)))
+    return vector, iterations
+
+
+def improve_until_stable(
+    improve: Callable[[Policy], Policy], policy: Policy, max_iterations: int
+) -> tuple[Policy, Int[Array, ""]]:
+    """Applies `improve` to a policy until it changes nothing; also returns how many were looked at."""
+
+    def unfinished(carry: tuple) -> Array:
+        _, changed, iterations = carry
+        return changed & (iterations < max_iterations)
+
+    def advance(carry: tuple) -> tuple:
+        policy, _, iterations = carry
+        following = improve(policy)
+        return following, jnp.any(following != policy), iterations + 1
+
+    policy, _, iterations = jax.lax.while_loop(unfinished, advance, (policy, jnp.array(True), jnp.int32(0)))
+    return policy, iterations
