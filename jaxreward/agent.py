@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, PartitionSpec
 from jaxtyping import Array, Float, Key, PyTree
 
@@ -78,8 +79,7 @@ def shard(agent: Agent, mesh: Mesh, *, population: bool = False) -> Agent:
     Raises:
         ValueError: When a batch is not divided by the number of devices.
     """
-    # A mesh made by jax.make_mesh has Explicit axes by default, which would put shardings into the types of a state.
-    mesh = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+    mesh = with_auto_axes(mesh)
     members, everyone = PartitionSpec(mesh.axis_names), PartitionSpec()
 
     def spread(fn: Callable, *specs: PartitionSpec) -> Callable:
@@ -93,8 +93,18 @@ def shard(agent: Agent, mesh: Mesh, *, population: bool = False) -> Agent:
     return Agent(init, spread(agent.step, members), agent.policy)
 
 
+def with_auto_axes(mesh: Mesh) -> Mesh:
+    """The mesh with Auto axes; `jax.make_mesh` gives Explicit ones, which would put shardings into a state's types."""
+    return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
+
+
 def _check_divides(batched: PyTree, mesh: Mesh) -> None:
     size = jax.tree.leaves(batched)[0].shape[0]
     if size % mesh.size:
         near = max(mesh.size, size - size % mesh.size)
         raise ValueError(f"a batch of {size} does not spread evenly over {mesh.size} devices; try {near}")
+
+
+def strong(tree: PyTree) -> PyTree:
+    """The same arrays without weak types: a carry that starts weakly typed compiles twice."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.result_type(leaf)), tree)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PyTree, Shaped
 
-from jaxreward.agent import Agent
+from jaxreward.agent import Agent, strong
 from jaxreward.compilation import compiler_options
 from jaxreward.store import RunError
 
@@ -92,11 +92,6 @@ class Program:
         return state, Chunk(
             _means(rows, iterations), summed, _learned_is_finite(state, self._metrics["env_steps"].shape)
         )
-
-
-def strong(tree: PyTree) -> PyTree:
-    """The same arrays without weak types: a carry that starts weakly typed compiles twice."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.result_type(leaf)), tree)
 
 
 def _means(rows: dict[str, Array], iterations: Array) -> dict[str, Array]:

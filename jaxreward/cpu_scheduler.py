@@ -12,6 +12,8 @@ import sys
 import warnings
 from importlib.metadata import version
 
+import jax
+
 FLAG = "--xla_cpu_enable_concurrency_optimized_scheduler"
 # An XLA that does not know a flag ends the process, so only versions seen to know this one get it.
 KNOWN_TO = ((0, 5), (0, 13))
@@ -30,6 +32,19 @@ def protect() -> None:
         )
         return
     os.environ["XLA_FLAGS"] = f"{flags} {FLAG}=false".strip()
+
+
+def use_every_core() -> None:
+    """Makes each core of a CPU a device, over which runs can be spread; to be called before JAX initialises.
+
+    A program that spans devices needs more threads than there are cores, or its parts wait for each other forever (seen
+    with two devices on two cores, with or without the flag above); XLA takes their number from `NPROC`.
+    """
+    cores = os.cpu_count() or 1
+    if _jax_has_started() or cores == 1 or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    os.environ.setdefault("NPROC", str(2 * cores))
+    jax.config.update("jax_num_cpu_devices", cores)
 
 
 def _flag_is_known() -> bool:

@@ -45,8 +45,9 @@ class WithReward(Environment):
         self.reward = reward
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or name == "env":
-            raise AttributeError(name)
+        # What this class defines gets here only when it raised an AttributeError itself: that one is to be seen.
+        if name.startswith("__") or name == "env" or hasattr(type(self), name):
+            raise AttributeError(f"{type(self).__name__} could not give its {name}")
         return getattr(self.env, name)
 
     @property
@@ -132,7 +133,7 @@ def check_reward(env: WithReward) -> None:
         ValueError: If the reward reads what is not there, or returns neither a scalar nor a vector.
     """
     try:
-        shape = reward_shape(env, env.default_params)
+        shape = reward_shape(env, env.init_params(jax.random.key(0)))
     except (AttributeError, KeyError) as error:
         raise ValueError(_missing(error)) from error
     if len(shape) > 1:
@@ -166,8 +167,10 @@ def reward_shape(env: Environment, params: PyTree) -> tuple[int, ...]:
 def _missing(error: AttributeError | KeyError) -> str:
     if isinstance(error, KeyError):
         return f"the reward reads the key {error.args[0]!r}, which is not there (in `info`, or in a dict observation)"
-    owner, name = error.obj, str(error.name)
-    fields = [f for f in getattr(owner, "_fields", None) or vars(owner) if not f.startswith("_")]
+    owner, name = error.obj, error.name
+    if owner is None or name is None:
+        return f"the reward failed: {error}"
+    fields = [f for f in getattr(owner, "_fields", None) or getattr(owner, "__dict__", {}) if not f.startswith("_")]
     near = difflib.get_close_matches(name, fields, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"the reward reads {name!r} of a {type(owner).__name__}, which has {', '.join(fields) or 'no fields'}{hint}"

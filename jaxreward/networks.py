@@ -176,7 +176,8 @@ def gaussian_head(space: spaces.Box) -> Head:
     size = math.prod(space.shape)
     low, high = (np.broadcast_to(np.asarray(bound, np.float32), space.shape) for bound in (space.low, space.high))
     bounded = np.isfinite(low) & np.isfinite(high)
-    middle, radius = np.where(bounded, (low + high) / 2, 0), np.where(bounded, (high - low) / 2, 1)
+    low, high = np.where(bounded, low, -1), np.where(bounded, high, 1)
+    middle, radius = low / 2 + high / 2, high / 2 - low / 2
 
     def distribution(outputs: Array) -> distrax.Distribution:
         mean, log_std = jnp.split(outputs, 2, -1)

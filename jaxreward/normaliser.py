@@ -40,6 +40,6 @@ def merge(a: Moments, b: Moments) -> Moments:
 
 def normalise(x: Float[Array, "*batch F"], seen: Moments, limit: float = 10.0) -> Float[Array, "*batch F"]:
     """`x` centred and scaled to unit variance, clipped to `limit` standard deviations; statistics are constants."""
-    mean, variance = jax.lax.stop_gradient((seen.mean, seen.variance))
-    scaled = (x - mean.reshape((1,) * (x.ndim - 1) + (-1,))) * jax.lax.rsqrt(variance + 1e-8)
+    mean, variance = (jax.lax.stop_gradient(m).reshape((1,) * (x.ndim - 1) + (-1,)) for m in (seen.mean, seen.variance))
+    scaled = (x - mean) * jax.lax.rsqrt(variance + 1e-8)
     return jnp.clip(scaled, -limit, limit)

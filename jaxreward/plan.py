@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
-from jaxreward.chunk import strong
+from jaxreward.agent import strong, with_auto_axes
 from jaxreward.record import COLUMNS
 from jaxreward.store import RunError, differences, named_values, path_name, to_json
 
@@ -91,21 +92,31 @@ def check_same(plan: Plan, described: dict[str, Any], previous: dict[str, Any], 
         raise RunError(f"can't resume {where} with another configuration (there -> asked for):\n  {listing}{more}")
 
 
+def widest_mesh(plan: Plan) -> Mesh | None:
+    """The most local devices that divide the population or the seeds, as a mesh; None if that is one."""
+    devices = jax.local_devices()
+    sizes = {"population": len(plan.population), "seed": len(plan.seeds)}
+    number, axis = max((math.gcd(size, count), axis) for axis, size in sizes.items() for count in _up_to(len(devices)))
+    return Mesh(np.array(devices[:number]), (axis,)) if number > 1 else None
+
+
+def _up_to(number: int) -> range:
+    return range(1, number + 1)
+
+
 def batch_sharding(mesh: Mesh | None, plan: Plan) -> NamedSharding | None:
     """How the leading axes of a state lie on a mesh.
 
     Raises:
-        RunError: The mesh has other axes, or they don't divide the batch.
+        RunError: The mesh is not one axis "population" or "seed", or does not divide it.
     """
     if mesh is None:
         return None
     sizes = {"population": len(plan.population), "seed": len(plan.seeds)}
-    wrong = any(sizes.get(name, 1) % size for name, size in mesh.shape.items())
-    if wrong or not set(mesh.axis_names) <= set(sizes):
-        raise RunError(f"the mesh's axes {dict(mesh.shape)} must be of {list(sizes)} and divide {sizes}")
-    # The batch is split by the compiler, which is what Auto axes mean; jax.make_mesh gives Explicit ones.
-    auto = Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
-    return NamedSharding(auto, PartitionSpec(*(name if name in mesh.axis_names else None for name in sizes)))
+    axis = mesh.axis_names[0]
+    if len(mesh.axis_names) > 1 or axis not in sizes or sizes[axis] % mesh.size:
+        raise RunError(f"the mesh {dict(mesh.shape)} must have one axis, of {list(sizes)}, that divides {sizes}")
+    return NamedSharding(with_auto_axes(mesh), PartitionSpec(*(name if name == axis else None for name in sizes)))
 
 
 def check_positive(name: str, value: int) -> None:

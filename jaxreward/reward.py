@@ -89,9 +89,18 @@ def markov(fn: Callable[..., Float[Array, "..."]], init: Any = ()) -> Reward:
     call = fn if arity == 2 else lambda _, transition: fn(transition)
 
     def step(params: Params, memory: Memory, transition: Transition) -> tuple[Memory, Array]:
-        return memory, jnp.asarray(call(params, transition), float)
+        return memory, _number(fn, call(params, transition))
 
     return Reward(as_init(init), lambda _: (), step)
+
+
+def _number(fn: Callable, value: Any) -> Float[Array, "..."]:
+    try:
+        return jnp.asarray(value, float)
+    except (TypeError, ValueError) as error:
+        what = f"{getattr(fn, '__name__', 'the reward')} returned {type(value).__name__}; expected a scalar, or [K]"
+        hint = " (is a `return` missing?)" if value is None else ""
+        raise ValueError(what + hint) from error
 
 
 def environment_reward() -> Reward:

@@ -129,7 +129,8 @@ def _step(env: Environment) -> Callable[..., tuple]:
 def _sums(reward: Array, info: dict[str, Any]) -> dict[str, Float[Array, ""]]:
     """What episode statistics sum up: the rewards, the steps, and each named part of the reward."""
     parts = {name.removeprefix("reward/"): info[name] for name in info if name.startswith("reward/")}
-    sums = {"return": reward, "env_return": info.get("env_reward", reward), **parts}
+    returns = {f"return/{k}": reward[k] for k in range(len(reward))} if jnp.ndim(reward) else {"return": reward}
+    sums = {**returns, "env_return": info.get("env_reward", reward), **parts}
     return {name: jnp.asarray(value, float) for name, value in sums.items()} | {"length": jnp.ones(())}
 
 

@@ -26,12 +26,12 @@ import pandas as pd
 from jax.sharding import Mesh
 from jaxtyping import PyTree
 
-from jaxreward.agent import Agent, vmap
+from jaxreward.agent import Agent, shard, strong, vmap
 from jaxreward.checkpoint import Checkpoints, Restored, remove_after, restore, saved_iterations, state_bytes
-from jaxreward.chunk import Chunk, Program, strong
+from jaxreward.chunk import Chunk, Program
 from jaxreward.compilation import enable_compilation_cache
 from jaxreward.loggers import Curves, TensorBoard, WeightsAndBiases, import_wandb
-from jaxreward.plan import Plan, batch_sharding, check_positive, check_same, make_plan
+from jaxreward.plan import Plan, batch_sharding, check_positive, check_same, make_plan, widest_mesh
 from jaxreward.progress import Progress
 from jaxreward.record import Counters, describe_failures, host_metrics, mean_return, non_finite, table, total
 from jaxreward.store import RunError, RunFolder, provenance
@@ -87,7 +87,7 @@ def train(
     on_nan: Literal["warn", "raise"] = "warn",
     wandb: str | None = None,
     progress: bool = True,
-    mesh: Mesh | None = None,
+    mesh: Mesh | Literal["widest"] | None = None,
 ) -> Result:
     """Trains an agent over seeds and hyperparameters in one compiled program and keeps everything in a run folder.
 
@@ -112,7 +112,8 @@ def train(
             all.
         wandb: A Weights & Biases project to log to as well.
         progress: Whether to show progress on the standard error stream.
-        mesh: Devices, with axes named "population", "seed" or both, over which those axes of the state are spread.
+        mesh: Devices over which the runs are spread, with one axis named "population" or "seed"; "widest" for the most
+            local devices that divide either. Seeds and members never wait for each other, so all cores are kept busy.
 
     Returns:
         The final state, the metrics of the whole run and where they are.
@@ -133,8 +134,9 @@ def train(
     described = plan.describe(config)
     if previous is not None:
         check_same(plan, described, previous, str(run.path))
+    mesh = widest_mesh(plan) if mesh == "widest" else mesh
     sharding = batch_sharding(mesh, plan)
-    program = Program(_batched(agent), plan.keys, plan.hyperparams, plan.log_every, sharding)
+    program = Program(_batched(agent, mesh), plan.keys, plan.hyperparams, plan.log_every, sharding)
     run.create()
     with _disk_errors(run):
         _check_space(run, program, keep)
@@ -325,8 +327,15 @@ def _check_options(options: _Options) -> None:
         raise RunError(f"train runs in one process, but JAX was started with {jax.process_count()}")
 
 
-def _batched(agent: Agent) -> Agent:
-    return vmap(vmap(agent), population=True)
+def _batched(agent: Agent, mesh: Mesh | None = None) -> Agent:
+    """The agent over `[population, seed]`, one of the axes spread over a mesh if there is one."""
+    seeds = vmap(agent)
+    if mesh is not None and "seed" in mesh.axis_names:
+        seeds = shard(seeds, mesh)
+    members = vmap(seeds, population=True)
+    if mesh is not None and "population" in mesh.axis_names:
+        return shard(members, mesh, population=True)
+    return members
 
 
 def _previous(run: RunFolder, resume: bool | str) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAXREWARD_CACHE"] = ""
+os.environ.setdefault("NPROC", "16")  # threads: fewer than two for each device, and programs that span them hang
 
 import jax
 import pytest

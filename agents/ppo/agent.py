@@ -18,7 +18,7 @@ from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from jaxreward.agent import Agent, Policy
+from jaxreward.agent import Agent, Policy, strong
 from jaxreward.environment import check_scalar_reward
 from jaxreward.estimators import gae
 from jaxreward.minibatch import shuffles
@@ -167,14 +167,15 @@ class PPO:
     def init(self, key: Key[Array, ""], hyperparams: Hyperparams) -> State:
         """Draws params and start states."""
         key, key_params, key_envs = jax.random.split(key, 3)
-        hyperparams = jax.tree.map(strong, hyperparams)
+        hyperparams = strong(hyperparams)
         envs = reset_batch(self.env, self.params_of_env(hyperparams), self.config.num_envs, key_envs)
         features = flatten(envs.observation)
         memory = self.network.initial_carry(self.config.num_envs)
         params = self.network.init(key_params, memory, features)
-        seen = moments(features) if self.config.normalise_observations else None
+        # The first rollout shows these observations again, so they only give it a scale and do not count.
+        seen = moments(features)._replace(samples=jnp.zeros(())) if self.config.normalise_observations else None
         optimiser = self.optimiser(hyperparams).init(params)
-        return State(params, optimiser, envs, memory, seen, hyperparams, key, jnp.zeros((), jnp.int32))
+        return strong(State(params, optimiser, envs, memory, seen, hyperparams, key, jnp.zeros((), jnp.int32)))
 
     def step(self, state: State) -> tuple[State, Metrics]:
         """One iteration: collect, estimate advantages, update."""
@@ -326,8 +327,3 @@ def flatten(observation: PyTree, batch_axes: int = 1) -> Float[Array, "*batch F"
     """An observation as one float vector, its leaves raveled behind `batch_axes` axes and joined."""
     leaves = [jnp.reshape(x, (*jnp.shape(x)[:batch_axes], -1)) for x in jax.tree.leaves(observation)]
     return jnp.concatenate([jnp.asarray(x, float) for x in leaves], -1)
-
-
-def strong(x: Any) -> Array:
-    """An array that is not weakly typed; a weakly typed state would compile every program twice."""
-    return jnp.asarray(x, jnp.result_type(x))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key
 
-from jaxreward.reward import Params, Reward, Transition, markov
+from jaxreward.reward import Params, Reward, Transition, as_init, markov
 from jaxreward.rewards.algebra import weighted
 from jaxreward.rewards.arguments import (
     RewardLike,
