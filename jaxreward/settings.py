@@ -6,7 +6,7 @@ import ast
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ Value = bool | int | float | str | tuple
 Settings = Mapping[str, Value | Sequence[Value]]
 """By name a value, or a list of values of a grid; a tuple is a single value."""
 
-_SPACES = {"linspace": np.linspace, "logspace": np.geomspace}
+_SPACES: dict[str, Callable[..., np.ndarray]] = {"linspace": np.linspace, "logspace": np.geomspace}
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Value]:

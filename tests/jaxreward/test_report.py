@@ -1,0 +1,163 @@
+"""Curves, tables and the page that holds them, from runs whose numbers are known."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from jaxreward.figures import LARGEST_PANELS, curve, learning_curves
+from jaxreward.report import report, save_curves
+from jaxreward.store import RunError, RunFolder
+from jaxreward.summary import configurations, headline_metrics, rich_table, show, summary
+
+RATES = [0.1, 0.2]
+
+
+def frame(seeds=4, iterations=20, failed=False):
+    """Member m, seed s, iteration t pays 10 m + s + t to the environment and twice that to the agent."""
+    rows = [
+        {
+            "iteration": t,
+            "env_steps": 100 * t,
+            "wall_seconds": 0.5 * t,
+            "member": m,
+            "seed": s,
+            "failed": failed and (m, s) == (1, 2) and t >= 7,
+            "learning_rate": RATES[m],
+            "episode/return": 2.0 * (10 * m + s + t),
+            "episode/env_return": 1.0 * (10 * m + s + t),
+            "episode/count": 5,
+            "episode/length": 3.0,
+            "loss": 0.0,
+        }
+        for t in range(1, iterations + 1)
+        for m in (0, 1)
+        for s in range(seeds)
+    ]
+    return pd.DataFrame(rows)
+
+
+def write_run(path, data, name="<script>alert(1)</script>"):
+    run = RunFolder(path)
+    run.create()
+    run.write_config(
+        {
+            "config": {"agent": "ppo", "env": name, "reward": "environment"},
+            "population": [{"learning_rate": rate} for rate in RATES],
+            "seeds": sorted(map(int, data["seed"].unique())),
+            "iterations": int(data["iteration"].max()),
+            "versions": {"jax": "1.2.3"},
+            "device": {"kind": "cpu", "count": 1},
+        }
+    )
+    run.write_part(int(data["iteration"].max()), pa.Table.from_pandas(data))
+    return path
+
+
+def test_curve_is_the_mean_over_seeds_and_its_interval_holds_it():
+    drawn = curve(frame()[lambda f: f["member"] == 1], "episode/env_return")
+    np.testing.assert_array_equal(drawn.steps, 100.0 * np.arange(1, 21))
+    np.testing.assert_allclose(drawn.mean, 10 + 1.5 + np.arange(1, 21), rtol=1e-12)
+    # Seeds 0 to 3 shift the curve: the interval is the same at all steps, and within the seeds' range.
+    np.testing.assert_allclose(drawn.low - drawn.mean, (drawn.low - drawn.mean)[0], atol=1e-9)
+    assert (drawn.mean - 1.5 <= drawn.low).all()
+    assert (drawn.low < drawn.mean).all()
+    assert (drawn.mean < drawn.high).all()
+
+
+def test_curve_of_one_seed_has_no_width_and_gaps_stay_out():
+    data = frame(seeds=1)[lambda f: f["member"] == 0].reset_index(drop=True)
+    data.loc[3, "episode/return"] = np.nan
+    drawn = curve(data, "episode/return")
+    assert 400.0 not in drawn.steps
+    np.testing.assert_array_equal(drawn.low, drawn.mean)
+    np.testing.assert_array_equal(drawn.high, drawn.mean)
+    data["episode/return"] = np.nan
+    assert curve(data, "episode/return").steps.size == 0
+
+
+def test_a_seed_without_a_value_is_left_out_of_the_mean():
+    data = frame(seeds=2)[lambda f: f["member"] == 0].reset_index(drop=True)
+    data.loc[(data["seed"] == 1) & (data["iteration"] == 5), "episode/env_return"] = np.nan
+    assert curve(data, "episode/env_return").mean[4] == 5.0
+
+
+def test_figure_has_a_panel_for_each_outer_value_and_a_line_for_each_inner_one():
+    data = pd.concat([frame().assign(**{"reward.goal": goal}) for goal in (1.0, 2.0, 3.0)], ignore_index=True)
+    figure = learning_curves(data, "episode/env_return", ["reward.goal", "learning_rate"])
+    titles = [axis.get_title() for axis in figure.axes if axis.get_visible()]
+    assert titles == ["reward.goal = 1", "reward.goal = 2", "reward.goal = 3"]
+    assert [len(axis.lines) for axis in figure.axes] == [2, 2, 2]
+    assert figure.axes[0].lines[1].get_ydata()[0] == 10 + 1.5 + 1
+
+
+def test_panels_that_are_left_out_are_said():
+    few = frame(seeds=1, iterations=2)
+    data = pd.concat([few.assign(goal=goal) for goal in range(LARGEST_PANELS + 3)], ignore_index=True)
+    figure = learning_curves(data, "episode/return", ["goal", "learning_rate"])
+    assert "3 more" in figure.get_suptitle()
+
+
+def test_summary_is_of_the_last_tenth_and_best_first():
+    table = summary(frame(), ["learning_rate"], "episode/env_return")
+    # The last tenth of 20 iterations is 19 and 20; seeds 0 to 3.
+    assert table["learning_rate"].tolist() == [0.2, 0.1]
+    assert table["mean"].tolist() == [10 + 19.5 + 1.5, 19.5 + 1.5]
+    assert table["seeds"].tolist() == [4, 4]
+
+
+def test_headline_metrics_and_configurations():
+    assert headline_metrics(frame()) == ["episode/env_return", "episode/return"]
+    assert headline_metrics(frame().assign(**{"episode/return": frame()["episode/env_return"]})) == ["episode/return"]
+    assert configurations({"population": [{}]}) == []
+    assert configurations({"population": [{"a": 1, "b": 2}, {"a": 2, "b": 2}]}) == ["a", "b"]
+    assert [show(x) for x in (0.000123456, 1, "x", 1e6)] == ["0.0001235", "1", "x", "1e+06"]
+
+
+def test_terminal_table_has_a_row_for_each_configuration():
+    table = rich_table(frame(), ["learning_rate"])
+    assert [column.header for column in table.columns] == ["learning_rate", "environment's return", "return", "seeds"]
+    assert list(table.columns[0].cells) == ["0.2", "0.1"]
+    assert next(iter(table.columns[1].cells)).startswith("31 [")
+
+
+def test_page_is_self_contained_and_says_what_failed(tmp_path):
+    folder = write_run(tmp_path / "run", frame(failed=True))
+    (folder / "reward.py").write_text("def reward(t): return t.reward < 1")
+    page = report(folder).read_text()
+    assert report(folder) == folder / "report.html"
+    links = {link for link in re.findall(r"https?://[^\s\"'<]+", page) if "w3.org" not in link}
+    assert not links
+    assert not re.search(r"<(script|link|img)|src=|href=\"[^#]", page)
+    assert "&lt;script&gt;" in page
+    assert "1 of 8 runs were not finite" in page
+    assert "learning_rate = 0.2, seed 2: from iteration 7" in page
+    assert "t.reward &lt; 1" in page
+    assert "jax 1.2.3" in page
+    assert page.count("<svg") == 3  # two returns and the length
+    assert "31 [" in page
+
+
+def test_several_runs_are_compared(tmp_path):
+    better = frame().assign(**{"episode/env_return": lambda f: f["episode/env_return"] + 100})
+    runs = [write_run(tmp_path / name, data) for name, data in (("first", frame()), ("second", better))]
+    page = report(runs, tmp_path / "new" / "page.html").read_text()
+    assert "Comparison" in page
+    rows = re.findall(r"<tr>(<td>.*?)</tr>", page)
+    best = [re.findall(r"<td>(.*?)</td>", row) for row in rows if "learning_rate = " in row]
+    assert [(cells[0], cells[1], cells[3].split()[0]) for cells in best] == [
+        ("first", "learning_rate = 0.2", "31"),
+        ("second", "learning_rate = 0.2", "131"),
+    ]
+
+
+def test_figure_is_saved(tmp_path):
+    picture = save_curves(write_run(tmp_path / "run", frame()))
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_folders_without_runs_are_refused(tmp_path):
+    with pytest.raises(RunError, match="not a run folder"):
+        report(tmp_path)
