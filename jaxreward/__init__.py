@@ -1,11 +1,37 @@
 """jaxreward: reinforcement learning in which the reward function is the thing you design."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from jaxreward.cpu_scheduler import protect
+
+if TYPE_CHECKING:
+    from jaxreward.agent import Agent as Agent
+    from jaxreward.agent import Policy as Policy
+    from jaxreward.agent import shard as shard
+    from jaxreward.agent import vmap as vmap
+    from jaxreward.environment import with_reward as with_reward
+    from jaxreward.reward import Reward as Reward
+    from jaxreward.reward import Transition as Transition
+    from jaxreward.reward import markov as markov
 
 protect()
 
-from jaxreward.agent import Agent, Policy, shard, vmap  # noqa: E402
-from jaxreward.environment import with_reward  # noqa: E402
-from jaxreward.reward import Reward, Transition, markov  # noqa: E402
+_HOME = {
+    "Agent": "agent",
+    "Policy": "agent",
+    "Reward": "reward",
+    "Transition": "reward",
+    "markov": "reward",
+    "shard": "agent",
+    "vmap": "agent",
+    "with_reward": "environment",
+}
+__all__ = sorted(_HOME)
 
-__all__ = ["Agent", "Policy", "Reward", "Transition", "markov", "shard", "vmap", "with_reward"]
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for when it is: gymnax takes a second or two, which `jaxreward --help` should not."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'jaxreward' has no attribute {name!r}")
+    return getattr(import_module(f"jaxreward.{_HOME[name]}"), name)

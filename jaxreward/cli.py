@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from jaxreward.cpu_scheduler import use_every_core
+
 # Only what every command needs is imported here; `--help` should not wait for a simulator.
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     warnings.formatwarning = _one_line
+    use_every_core()
     return _guarded(lambda: _COMMANDS[type(command)](command), command.traceback)
 
 

@@ -12,11 +12,10 @@ import sys
 import warnings
 from importlib.metadata import version
 
-import jax
-
+DEVICES = "--xla_force_host_platform_device_count"
 FLAG = "--xla_cpu_enable_concurrency_optimized_scheduler"
 # An XLA that does not know a flag ends the process, so only versions seen to know this one get it.
-KNOWN_TO = ((0, 5), (0, 13))
+KNOWN_TO = ((0, 10), (0, 13))
 
 
 def protect() -> None:
@@ -40,11 +39,11 @@ def use_every_core() -> None:
     A program that spans devices needs more threads than there are cores, or its parts wait for each other forever (seen
     with two devices on two cores, with or without the flag above); XLA takes their number from `NPROC`.
     """
-    cores = os.cpu_count() or 1
-    if _jax_has_started() or cores == 1 or "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+    cores, flags = os.cpu_count() or 1, os.environ.get("XLA_FLAGS", "")
+    if cores == 1 or DEVICES in flags or _jax_has_started():
         return
     os.environ.setdefault("NPROC", str(2 * cores))
-    jax.config.update("jax_num_cpu_devices", cores)
+    os.environ["XLA_FLAGS"] = f"{flags} {DEVICES}={cores}".strip()
 
 
 def _flag_is_known() -> bool:

@@ -25,7 +25,7 @@ def sweep(
     wandb: str | None = None,
     progress: bool = True,
 ) -> Result:
-    """Trains all members of an experiment, each with all seeds, and leaves a run folder.
+    """Trains all members of an experiment, each with all seeds, on all local devices, and leaves a run folder.
 
     Args:
         experiment: From `jaxreward.spec.resolve`.
@@ -60,6 +60,7 @@ def sweep(
         resume=resume,
         wandb=wandb,
         progress=progress,
+        mesh="widest",
     )
 
 

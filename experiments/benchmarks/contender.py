@@ -2,8 +2,9 @@
 
 Started as `python contender.py SPEC`, SPEC being JSON of `settings.spec`. It imports nothing of jaxreward, since
 peers run in an environment of their own. The program file it loads has a function `build(spec) -> (train, finish)`.
-`train(key)` is one whole training run, jit-able and vmappable, compiled with the program's `compiler_options()` if it
-has any. `finish(output)`, where output has a leading axis of seeds, gives one of
+`train(key)` is one whole training run, jit-able and vmappable (by the program's `batch`, if it has one), compiled with
+the program's `compiler_options()` if it has any. `finish(output)`, where output has a leading axis of seeds, gives one
+of
 
 * `returns` and `episodes`, `[seeds, iterations]`: of the episodes that ended in each iteration, the sum of their
   returns and their number;
@@ -35,8 +36,9 @@ def main() -> None:
     answer = _claim_stdout()
     program = _load(spec.program)
     train, finish = program.build(spec)
-    options = getattr(program, "compiler_options", dict)()
-    compiled, seconds = _compile(train if spec.seeds == 1 else jax.vmap(train), _keys(spec.seeds, 0), options)
+    options: dict[str, Any] = getattr(program, "compiler_options", dict)()
+    batch = getattr(program, "batch", jax.vmap)
+    compiled, seconds = _compile(train if spec.seeds == 1 else batch(train), _keys(spec.seeds, 0), options)
     answer({**seconds, "device": jax.devices()[0].device_kind, "jax": version("jax")})
     for line in sys.stdin:
         output, seconds = _timed(compiled, _keys(spec.seeds, json.loads(line)["run"]))

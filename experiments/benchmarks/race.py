@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from jaxreward.experiments.benchmarks.settings import DEVICES
+
 CONTENDER = Path(__file__).with_name("contender.py")
 
 
@@ -96,7 +98,9 @@ class Contender:
 
 def _environ(flags: str) -> dict[str, str]:
     """Ours without the persistent compilation cache, which would hide what compilation costs."""
-    return {**os.environ, "XLA_FLAGS": flags, "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    # Programs that span devices wait for each other forever with fewer threads; see jaxreward.cpu_scheduler.
+    threads = {"NPROC": str(2 * (os.cpu_count() or 1))} if DEVICES in flags else {}
+    return {**os.environ, **threads, "XLA_FLAGS": flags, "JAX_ENABLE_COMPILATION_CACHE": "false"}
 
 
 class Race:

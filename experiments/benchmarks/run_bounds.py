@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxreward.envs import registry
+from jaxreward.experiments.benchmarks.run_ours import batch as batch
 
 Weights = list[jax.Array]
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxreward.agents.ppo import agent as ppo
 from jaxreward.compilation import compiler_options as compiler_options
@@ -26,6 +28,13 @@ def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
         return {"state": state, "returns": returns, "episodes": episodes}
 
     return train, lambda output: {name: output[name] for name in ("returns", "episodes")}
+
+
+def batch(train: Callable) -> Callable:
+    """Runs of several seeds, spread over the devices there are."""
+    seeds = Mesh(np.array(jax.devices()), ("seed",))
+    over_seeds = PartitionSpec("seed")
+    return jax.shard_map(jax.vmap(train), mesh=seeds, in_specs=over_seeds, out_specs=over_seeds, check_vma=False)
 
 
 def _agent(setting: SimpleNamespace) -> tuple[Any, Any]:

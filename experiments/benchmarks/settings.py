@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ SEQUENTIAL = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
 """Without it purejaxrl's vmapped training never returns on two cores (jax 0.10.2); jaxreward sets it on import."""
 
 PEERS = ("rejax", "purejaxrl")
+DEVICES = "--xla_force_host_platform_device_count"
+ONE_DEVICE = "ours, one device"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,19 +71,22 @@ class Entry:
     @property
     def in_curves(self) -> bool:
         """Whether it learns something, and does so under the flags that never hang: curves do not depend on them."""
-        return self.flags == SEQUENTIAL and self.program != "bounds"
+        return SEQUENTIAL in self.flags and self.program != "bounds" and self.name != ONE_DEVICE
 
 
 def entries(names: tuple[str, ...], seeds: int) -> list[Entry]:
     """The contenders of one race; a peer enters under both schedulers, and its better result counts."""
+    # What the command line does: each core is a device, and several seeds are spread over them.
+    spread = SEQUENTIAL if seeds == 1 else f"{SEQUENTIAL} {DEVICES}={os.cpu_count()}"
     known = {
-        "ours": [Entry("ours", "ours", SEQUENTIAL)],
+        "ours": [Entry("ours", "ours", spread), Entry(ONE_DEVICE, "ours", SEQUENTIAL)],
         "rejax": [Entry("rejax", "rejax"), Entry("rejax seq", "rejax", SEQUENTIAL)],
         "purejaxrl": [Entry("purejaxrl", "purejaxrl"), Entry("purejaxrl seq", "purejaxrl", SEQUENTIAL)],
-        "bounds": [Entry(f"bound: {kind}", "bounds", SEQUENTIAL, {"bound": kind}) for kind in ("rollout", "matmuls")],
+        "bounds": [Entry(f"bound: {kind}", "bounds", spread, {"bound": kind}) for kind in ("rollout", "matmuls")],
     }
     chosen = [entry for name in names for entry in known[name]]
-    return [entry for entry in chosen if seeds == 1 or entry.name != "purejaxrl"]
+    left_out = ONE_DEVICE if seeds == 1 else "purejaxrl"
+    return [entry for entry in chosen if entry.name != left_out]
 
 
 def spec(

@@ -48,7 +48,7 @@ def measured(name, run_s, is_peer=False, **fields):
 
 
 def test_a_spec_rounds_down_to_whole_iterations():
-    (entry,) = entries(("ours",), seeds=16)
+    entry, _ = entries(("ours",), seeds=16)
     told = spec(entry, SETTINGS["b"], seeds=16, steps=10_000, curves=False, purejaxrl=None)
     assert told["iterations"] == 2
     assert told["env_steps"] == 2 * 64 * 64 * 16
