@@ -121,7 +121,7 @@ def _race(options: Options, name: str, seeds: int) -> list[Measured]:
     """All that was measured of each contender at one setting."""
     field = _field(options, seeds)
     steps = options.steps if seeds == 1 or options.curves else options.vmapped_steps
-    told = {"seeds": seeds, "steps": steps, "curves": options.curves, "purejaxrl": options.purejaxrl}
+    told: dict[str, Any] = {"seeds": seeds, "steps": steps, "curves": options.curves, "purejaxrl": options.purejaxrl}
     specs = [spec(entry, SETTINGS[name], **told) for entry in field]
     with Race() as race:
         for entry, what in zip(field, specs, strict=True):
@@ -143,8 +143,8 @@ def _python(entry: Entry, options: Options) -> str | Path:
 
 
 def _measured(race: str, entry: Entry, told: dict[str, Any], contender: Contender) -> Measured:
-    steps = {"seeds": told["seeds"], "env_steps": told["env_steps"], "spec": told, "flags": entry.flags}
-    said = {"ready": contender.ready, "runs": contender.runs, "failure": contender.failure}
+    steps: dict[str, Any] = {"seeds": told["seeds"], "env_steps": told["env_steps"], "spec": told, "flags": entry.flags}
+    said: dict[str, Any] = {"ready": contender.ready, "runs": contender.runs, "failure": contender.failure}
     return Measured(race=race, name=entry.name, is_peer=entry.is_peer, **steps, **said)
 
 
