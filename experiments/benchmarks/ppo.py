@@ -36,11 +36,12 @@ from typing import Any, Literal
 
 import tyro
 from rich.console import Console
+from rich.table import Table
 
 from jaxreward.experiments.benchmarks import peers
 from jaxreward.experiments.benchmarks.race import Contender, Race
-from jaxreward.experiments.benchmarks.settings import SETTINGS, Entry, entries, spec
-from jaxreward.experiments.benchmarks.tables import Measured, curve_tables, speed_table
+from jaxreward.experiments.benchmarks.settings import SETTINGS, Entry, entries, spec, without_changes
+from jaxreward.experiments.benchmarks.tables import Measured, change_table, curve_tables, speed_table
 
 Name = Literal["ours", "rejax", "purejaxrl", "bounds"]
 
@@ -56,6 +57,7 @@ class Options:
         contenders: Who runs; `purejaxrl` only if its checkout is given.
         purejaxrl: Checkout of purejaxrl's repository.
         curves: Compare learning curves instead of speed.
+        changes: Race ours against itself without each of the changes that made it fast.
         curve_seeds: Seeds of each curve.
         steps: Environment steps of a single seed's run, and of each seed of a curve.
         vmapped_steps: Environment steps of each seed where several train at once; rates do not depend on it.
@@ -72,6 +74,7 @@ class Options:
     contenders: tuple[Name, ...] = ("ours", "rejax", "purejaxrl", "bounds")
     purejaxrl: Path | None = None
     curves: bool = False
+    changes: bool = False
     curve_seeds: int = 32
     steps: int = 500_000
     vmapped_steps: int = 65_536
@@ -105,16 +108,22 @@ def run(options: Options, console: Console) -> list[Measured]:
         raise ValueError("--repeats, --seeds and --curve-seeds are 1 or more")
     if options.purejaxrl:
         peers.check_purejaxrl(options.purejaxrl)
-    elif "purejaxrl" in options.contenders:
+    elif "purejaxrl" in options.contenders and not options.changes:
         console.print("purejaxrl is left out: give its checkout with --purejaxrl")
     seeds = (options.curve_seeds,) if options.curves else options.seeds
     measured: list[Measured] = []
     for name, number in ((name, number) for name in options.setting for number in seeds):
         rows = _race(options, name, number)
         measured += rows
-        for table in curve_tables(rows) if options.curves else [speed_table(rows)]:
+        for table in _tables(options, rows):
             console.print(table)
     return measured
+
+
+def _tables(options: Options, rows: list[Measured]) -> list[Table]:
+    if options.curves:
+        return curve_tables(rows)
+    return [change_table(rows) if options.changes else speed_table(rows)]
 
 
 def _race(options: Options, name: str, seeds: int) -> list[Measured]:
@@ -133,6 +142,8 @@ def _race(options: Options, name: str, seeds: int) -> list[Measured]:
 
 
 def _field(options: Options, seeds: int) -> list[Entry]:
+    if options.changes:
+        return without_changes()
     names = tuple(name for name in options.contenders if name != "purejaxrl" or options.purejaxrl)
     field = entries(names, seeds)
     return [entry for entry in field if entry.in_curves] if options.curves else field

@@ -18,6 +18,7 @@ from jaxreward.envs import registry
 
 def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
     """See `contender.py`. A run is `init` and a scan of `step`, all in one program as the peers have it."""
+    _take_back(getattr(spec, "without", ""))
     agent, hyperparams = _agent(spec.setting)
 
     def train(key: jax.Array) -> dict[str, Any]:
@@ -28,6 +29,18 @@ def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
         return {"state": state, "returns": returns, "episodes": episodes}
 
     return train, lambda output: {name: output[name] for name in ("returns", "episodes")}
+
+
+def _take_back(change: str) -> None:
+    """Undoes one of `settings.CHANGES` in this process, to see what it bought."""
+    if change == "bijective shuffle":
+        ppo.shuffles = lambda key, number, size: jax.vmap(lambda k: jax.random.permutation(k, size))(
+            jax.random.split(key, number)
+        )
+    elif change == "one optimiser vector":
+        ppo.optax.flatten = lambda optimiser: optimiser
+    elif change == "LLVM level 1":
+        globals()["compiler_options"] = dict
 
 
 def batch(train: Callable) -> Callable:

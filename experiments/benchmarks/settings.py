@@ -13,6 +13,8 @@ SEQUENTIAL = "--xla_cpu_enable_concurrency_optimized_scheduler=false"
 PEERS = ("rejax", "purejaxrl")
 DEVICES = "--xla_force_host_platform_device_count"
 ONE_DEVICE = "ours, one device"
+CHANGES = ("bijective shuffle", "one optimiser vector", "LLVM level 1")
+"""What made ours fast and can be taken back one by one; see `run_ours.build`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,6 +89,12 @@ def entries(names: tuple[str, ...], seeds: int) -> list[Entry]:
     chosen = [entry for name in names for entry in known[name]]
     left_out = ONE_DEVICE if seeds == 1 else "purejaxrl"
     return [entry for entry in chosen if entry.name != left_out]
+
+
+def without_changes() -> list[Entry]:
+    """Ours, and ours without each of the changes that made it fast."""
+    taken_back = [Entry(f"without {change}", "ours", SEQUENTIAL, {"without": change}) for change in CHANGES]
+    return [Entry("ours", "ours", SEQUENTIAL), *taken_back]
 
 
 def spec(

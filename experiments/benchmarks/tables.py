@@ -117,6 +117,25 @@ def _seconds(row: Measured) -> np.ndarray:
     return np.array([row.median_s, np.median(row.each("cpu_s"))])
 
 
+def change_table(rows: list[Measured]) -> Table:
+    """What each change bought: how much longer ours compiles and runs without it."""
+    table = Table("", "compile s", "× ours", "run s [min]", "× ours [all rounds]", title=_title(rows))
+    for row in rows:
+        if not (row.runs and rows[0].runs):
+            table.add_row(row.name, "failed")
+            continue
+        compile_s, run_s = row.ready["compile_s"], row.each("run_s")
+        slower = ratio(rows[0].each("run_s"), run_s)
+        table.add_row(
+            row.name,
+            f"{compile_s:.2f}",
+            f"{compile_s / rows[0].ready['compile_s']:.2f}",
+            f"{row.median_s:.2f} [{min(run_s):.2f}]",
+            f"{slower.median:.2f} [{slower.low:.2f}, {slower.high:.2f}]",
+        )
+    return table
+
+
 def curve_tables(rows: list[Measured]) -> list[Table]:
     """Our learning curve against each peer's, tenth by tenth; the peer's alone where ours failed."""
     ours = next((row for row in rows if row.name == "ours"), None)

@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 
 from jaxreward.experiments.benchmarks import peers
-from jaxreward.experiments.benchmarks.comparison import bootstrap, compare, iqm, ratio
+from jaxreward.experiments.benchmarks.comparison import compare, ratio
 from jaxreward.experiments.benchmarks.contender import summarise, tenths
 from jaxreward.experiments.benchmarks.ppo import Options, run
 from jaxreward.experiments.benchmarks.race import Contender, Race
 from jaxreward.experiments.benchmarks.settings import SEQUENTIAL, SETTINGS, entries, spec
-from jaxreward.experiments.benchmarks.tables import Measured, better_peer, curve_tables, speed_table
+from jaxreward.experiments.benchmarks.tables import Measured, better_peer, change_table, curve_tables, speed_table
 
 FAKE = """
 import jax, jax.numpy as jnp
@@ -108,29 +108,6 @@ def test_a_summary_is_of_the_last_tenth_or_of_an_evaluation():
     assert summarise({}) == {}
 
 
-@pytest.mark.parametrize(("n", "expected"), [(4, 1.5), (8, 3.5), (1, 0.0), (2, 0.5)])
-def test_iqm_of_ranks_is_their_middle(n, expected):
-    assert iqm(np.arange(float(n))) == pytest.approx(expected)
-
-
-def test_iqm_ignores_the_outer_quarters_and_counts_their_bounds_in_part():
-    assert iqm(np.array([-1e9, 1.0, 3.0, 1e9])) == 2.0
-    # Of six seeds a quarter is one and a half: weights 0, 1/2, 1, 1, 1/2, 0.
-    assert iqm(np.array([9e9, 2.0, 4.0, 8.0, 6.0, -9e9])) == pytest.approx((0.5 * 2 + 4 + 6 + 0.5 * 8) / 3)
-
-
-@pytest.mark.parametrize(("confidence", "ends"), [(0.8, (0.0, 1.0)), (0.4, (0.5, 0.5))])
-def test_bootstrap_of_two_seeds_has_the_enumerated_quantiles(confidence, ends):
-    # The resamples of (0, 1) are 00, 01, 10, 11: their mean is 0, 1/2, 1 with probability 1/4, 1/2, 1/4.
-    low, high = bootstrap(np.array([[0.0, 1.0]]), confidence=confidence)
-    assert (low[0], high[0]) == ends
-
-
-def test_bootstrap_of_equal_seeds_is_a_point():
-    low, high = bootstrap(np.full((2, 5), 3.0))
-    assert low.tolist() == high.tolist() == [3.0, 3.0]
-
-
 def test_a_curve_is_met_within_the_interval_or_above_it_only():
     rng = np.random.default_rng(0)
     peer = rng.normal(100.0, 10.0, (32, 3))
@@ -203,3 +180,9 @@ def test_a_contender_killed_between_rounds_drops_out(tmp_path):
         race.round(0)
     assert race.contenders[0].failure
     assert race.contenders[0].runs == []
+
+
+def test_a_change_is_worth_what_ours_loses_without_it():
+    rows = [measured("ours", [2.0, 2.0]), measured("without it", [3.0, 5.0])]
+    (line,) = (line for line in printed(change_table(rows)).splitlines() if "without it" in line)
+    assert "2.00 [1.50, 2.50]" in line
