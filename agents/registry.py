@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxreward.agent import Agent
-from jaxreward.envs.names import check_name
 from jaxreward.lookup import is_reference, load_reference
+from jaxreward.names import check_name
 
 _BUILT_IN = {"ppo": "jaxreward.agents.ppo"}
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""

@@ -11,8 +11,8 @@ import inspect
 from types import ModuleType
 from typing import Any
 
-from jaxreward.envs.names import check_name
 from jaxreward.envs.physics import PhysicsEnv, building, lenient
+from jaxreward.names import check_name
 
 BACKENDS = ("generalized", "mjx", "positional", "spring")
 """brax's physics engines, from the most exact two to the fastest."""

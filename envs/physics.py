@@ -18,7 +18,7 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from jaxreward.envs.names import check_name
+from jaxreward.names import check_name
 
 
 class Simulator(Protocol):

@@ -12,8 +12,8 @@ import subprocess
 from types import ModuleType
 from typing import Any
 
-from jaxreward.envs.names import check_name
 from jaxreward.envs.physics import PhysicsEnv, Simulator, building, lenient
+from jaxreward.names import check_name
 
 IMPLEMENTATIONS = ("jax", "warp")
 """MuJoCo's two batched engines: plain JAX, which runs anywhere, and Warp, for NVIDIA GPUs."""

@@ -5,13 +5,9 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
-import importlib
 import importlib.util
 import inspect
-import os
-import sys
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -19,7 +15,8 @@ import gymnax.registration
 from gymnax.environments.environment import Environment
 from jaxtyping import PyTree
 
-from jaxreward.envs.names import check_name
+from jaxreward.lookup import is_reference, load_reference
+from jaxreward.names import check_name
 
 _HOW_TO_LIST = "`jaxreward list` or `list_envs()` shows all; your own environment is `module:factory`."
 
@@ -28,9 +25,10 @@ def make(name: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     """The environment called `name`, and its params.
 
     Args:
-        name: `CartPole-v1` and gymnax's other names, `brax/ant`, `playground/CartpoleBalance`, or `module:factory`,
-            where `factory()` returns an environment, or an environment and its params. Arguments may follow as in a
-            web address: `brax/ant?backend=generalized`, `CartPole-v1?max_steps_in_episode=200`.
+        name: `CartPole-v1` and gymnax's other names, `brax/ant`, `playground/CartpoleBalance`, or `module:factory`
+            (`path/to/file.py:factory`), where `factory()` returns an environment, or an environment and its params.
+            Arguments may follow as in a web address: `brax/ant?backend=generalized`,
+            `CartPole-v1?max_steps_in_episode=200`.
         **kwargs: Fields of the environment's params, such as `max_steps_in_episode`, or arguments of what makes it,
             such as `backend`. They take precedence over those in the name.
 
@@ -74,32 +72,10 @@ def _factory(name: str) -> Callable[..., Any]:
         from jaxreward.envs.playground import PlaygroundEnv
 
         return functools.partial(PlaygroundEnv, name.removeprefix("playground/"))
-    if ":" in name:
-        return _users_factory(*name.split(":", 1))
+    if is_reference(name):
+        return load_reference(name, "environment")
     check_name("environment", name, list_envs(), _HOW_TO_LIST)
     raise AssertionError("every listed environment is gymnax's, brax's or playground's")
-
-
-def _users_factory(module_name: str, attribute: str) -> Callable[..., Any]:
-    try:
-        module = _import_from_here(module_name)
-    except ModuleNotFoundError as error:
-        if not error.name or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # the module is there, what it imports is not
-        raise ValueError(
-            f"no module {error.name!r} for the environment '{module_name}:{attribute}'; expected module:factory, "
-            "where `import module` works from the current folder"
-        ) from error
-    found = {name for name, value in vars(module).items() if callable(value) and not name.startswith("_")}
-    check_name(f"function in module {module_name!r} called", attribute, found)
-    return getattr(module, attribute)
-
-
-def _import_from_here(module_name: str) -> ModuleType:
-    """Imports a module, of the current folder too, which an installed command's path does not have."""
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())
-    return importlib.import_module(module_name)
 
 
 def _build(name: str, factory: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Environment, PyTree]:

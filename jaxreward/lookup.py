@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from jaxreward.envs.names import check_name
+from jaxreward.names import check_name
 
 
 def is_reference(name: str) -> bool:

@@ -96,12 +96,9 @@ def widest_mesh(plan: Plan) -> Mesh | None:
     """The most local devices that divide the population or the seeds, as a mesh; None if that is one."""
     devices = jax.local_devices()
     sizes = {"population": len(plan.population), "seed": len(plan.seeds)}
-    number, axis = max((math.gcd(size, count), axis) for axis, size in sizes.items() for count in _up_to(len(devices)))
+    counts = range(1, len(devices) + 1)
+    number, axis = max((math.gcd(size, count), axis) for axis, size in sizes.items() for count in counts)
     return Mesh(np.array(devices[:number]), (axis,)) if number > 1 else None
-
-
-def _up_to(number: int) -> range:
-    return range(1, number + 1)
 
 
 def batch_sharding(mesh: Mesh | None, plan: Plan) -> NamedSharding | None:

@@ -13,7 +13,7 @@ from jaxreward.experiments.benchmarks.comparison import compare, ratio
 SPEED_COLUMNS = (
     "trace s",
     "compile s",
-    "run s [min]",
+    "run s (min)",
     "steps/s",
     "with compile",
     "per CPU s",
@@ -119,7 +119,7 @@ def _seconds(row: Measured) -> np.ndarray:
 
 def change_table(rows: list[Measured]) -> Table:
     """What each change bought: how much longer ours compiles and runs without it."""
-    table = Table("", "compile s", "× ours", "run s [min]", "× ours [all rounds]", title=_title(rows))
+    table = Table("", "compile s", "× ours", "run s (min)", "× ours [all rounds]", title=_title(rows))
     for row in rows:
         if not (row.runs and rows[0].runs):
             table.add_row(row.name, "failed")

@@ -1,9 +1,8 @@
-"""What the catalogue accepts as arguments: rewards, numbers, discounts and named choices."""
+"""What the catalogue accepts as arguments: rewards, numbers and discounts."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -36,19 +35,6 @@ def as_reward(reward: RewardLike) -> Reward:
     raise TypeError(
         f"expected a Reward, a function of a transition or a number; got {type(reward).__name__}: {reward!r}"
     )
-
-
-def check_choice(name: str, given: str, choices: Sequence[str]) -> None:
-    """Refuses a named choice that does not exist.
-
-    Raises:
-        ValueError: If `given` is not one of `choices`; says which is nearest.
-    """
-    if given in choices:
-        return
-    nearest = difflib.get_close_matches(str(given), choices, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}; got {given!r}{hint}")
 
 
 def discount_param(discount: ArrayLike | None) -> AgentDiscount | Float[Array, ""]:

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
+from jaxreward.names import check_name
 from jaxreward.reward import ENVIRONMENTS, Params, Reward, Transition
-from jaxreward.rewards.arguments import check_choice
 
 Counts = Float[Array, " size"]
 """Visits; floats, which stop at 2**24 where integers would overflow."""
@@ -39,7 +39,7 @@ def count_bonus(
     """
     if size < 1:
         raise ValueError(f"count_bonus counts visits to at least one thing; got size={size}")
-    check_choice("scope", scope, ("lifetime", "episode"))
+    check_name("scope of counts", scope, ("lifetime", "episode"))
     lifetime = scope == "lifetime"
 
     def init(key: Key[Array, ""]) -> Params:

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from jaxreward.envs.names import check_name
 from jaxreward.lookup import describe_failure, is_reference, load_reference
+from jaxreward.names import check_name
 from jaxreward.reward import Reward, environment_reward, markov
 from jaxreward.rewards.algebra import clip
 from jaxreward.rewards.transforms import normalise, sparsify

@@ -8,12 +8,12 @@ from typing import Any, Literal
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key
 
+from jaxreward.names import check_name
 from jaxreward.reward import Params, Reward, Transition, as_init, markov
 from jaxreward.rewards.algebra import weighted
 from jaxreward.rewards.arguments import (
     RewardLike,
     as_reward,
-    check_choice,
     discount_param,
     discount_value,
 )
@@ -47,8 +47,8 @@ def potential_shaping(
     Raises:
         ValueError: If `terminal` or `of` is none of its choices, or `discount` is not in `[0, 1]`.
     """
-    check_choice("terminal", terminal, ("zero", "keep"))
-    check_choice("of", of, ("observation", "state"))
+    check_name("potential at a terminal state", terminal, ("zero", "keep"))
+    check_name("argument of a potential", of, ("observation", "state"))
     discount_param(discount)  # refuses a wrong discount here rather than on initialisation
     phi = potential if init is not None else lambda _, x: potential(x)
 

@@ -162,8 +162,8 @@ def test_shaped_logs_task_and_shaping():
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"terminal": "zeros"}, "terminal is one of 'zero', 'keep'; got 'zeros'; did you mean 'zero'?"),
-        ({"of": "obs"}, "of is one of 'observation', 'state'; got 'obs'"),
+        ({"terminal": "zeros"}, "no potential at a terminal state 'zeros'; did you mean 'zero'"),
+        ({"of": "obs"}, "no argument of a potential 'obs'.*observation, state"),
         ({"discount": -0.1}, r"a discount lies in \[0, 1\]; got -0.1"),
     ],
 )

@@ -19,7 +19,7 @@ from jaxreward.agent import Agent
 from jaxreward.chunk import Program
 from jaxreward.compilation import enable_compilation_cache
 from jaxreward.loggers import Curves
-from jaxreward.plan import make_plan
+from jaxreward.plan import make_plan, widest_mesh
 from jaxreward.store import RunError
 from jaxreward.train import NonFiniteWarning, load_state, train
 
@@ -190,6 +190,16 @@ def test_mesh_spreads_the_batch(finished, tmp_path):
     same(spread.state, finished.state)
     with pytest.raises(RunError, match="divide"):
         run(tmp_path / "other", mesh=jax.make_mesh((2,), ("seed",)))
+
+
+@pytest.mark.parametrize(
+    ("members", "seeds", "expected"), [(3, 8, {"seed": 8}), (12, 5, {"population": 6}), (1, 1, None), (1, 11, None)]
+)
+def test_the_widest_mesh_divides_the_batch(members, seeds, expected):
+    """Of the eight devices that tests have."""
+    plan = make_plan(jnp.zeros(members), [{"x": i} for i in range(members)], seeds, 1, None)
+    mesh = widest_mesh(plan)
+    assert (mesh and dict(mesh.shape)) == expected
 
 
 class TestNonFinite:
