@@ -27,8 +27,8 @@ print(int(metrics["env_steps"].sum()))
 
 
 def python(code, *arguments, xla_flags=None):
-    """Runs code in a process of its own, with no XLA flags but those given."""
-    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    """Runs code in a process of its own, with no XLA flags but those given and as many threads as there are cores."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "NPROC")}
     environment |= {"JAX_PLATFORMS": "cpu"} | ({} if xla_flags is None else {"XLA_FLAGS": xla_flags})
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False)
@@ -41,6 +41,15 @@ def test_every_agent_trains_to_the_end_over_seeds(seeds, memory):
     done = python(TRAIN, seeds, memory)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == 3 * seeds * 64 * 64
+
+
+def test_the_command_line_trains_to_the_end_on_every_core(tmp_path):
+    """Runs that span devices need more threads than cores: see `jaxreward.cpu_scheduler.use_every_core`."""
+    told = ["train", "--env", "CartPole-v1", "--steps", "12_288", "--seeds", "16", "--folder", str(tmp_path / "run")]
+    code = "import sys, jax; from jaxreward.cli import main; code = main(sys.argv[1:]); print(jax.device_count())"
+    done = python(f"{code}; sys.exit(code)", *told, "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == os.cpu_count()
 
 
 def test_flags_of_the_user_are_kept_and_a_jax_that_has_not_started_is_not_warned_of():
