@@ -14,11 +14,11 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Policy
+from jaxreward.job import job_of
 from jaxreward.results import bootstrap_interval
 from jaxreward.spec import Experiment
 from jaxreward.store import RunError, RunFolder
 from jaxreward.summary import configurations, headline_metrics, summary
-from jaxreward.sweep import experiment_of
 from jaxreward.train import load_state
 
 LONGEST = 10_000
@@ -99,7 +99,7 @@ def evaluate(
         raise ValueError(f"episodes must be positive, not {episodes}")
     run = RunFolder(folder)
     described = run.read_config()
-    experiment = experiment_of(folder)
+    experiment = job_of(folder, steps=0).experiment()
     _warn_if_changed(experiment, described["config"])
     member = _best_member(run, described) if member is None else _check(member, range(len(experiment.population)))
     seed = described["seeds"][0] if seed is None else _check(seed, described["seeds"], "seed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,18 @@ POINTS = 100
 """How many times a run logs unless told otherwise."""
 
 
+class Start(NamedTuple):
+    """Another run that a run goes on from: some of its members, for the same seeds.
+
+    Attributes:
+        folder: Its folder.
+        members: Which of its members each member goes on from.
+    """
+
+    folder: Path
+    members: tuple[int, ...]
+
+
 class Plan(NamedTuple):
     """What is to be trained, checked.
 
@@ -29,6 +42,7 @@ class Plan(NamedTuple):
         seeds: One run of each member for each of them.
         iterations: How many steps of the agent each run takes.
         log_every: Iterations in a chunk.
+        start: The run it goes on from, if it doesn't begin at nothing.
     """
 
     hyperparams: PyTree
@@ -36,6 +50,7 @@ class Plan(NamedTuple):
     seeds: list[int]
     iterations: int
     log_every: int
+    start: Start | None = None
 
     @property
     def keys(self) -> Key[Array, "population seed"]:
@@ -52,6 +67,7 @@ class Plan(NamedTuple):
             "seeds": self.seeds,
             "iterations": self.iterations,
             "log_every": self.log_every,
+            "start": to_json(self.start and {"folder": str(self.start.folder), "members": self.start.members}),
         }
 
 
@@ -61,6 +77,7 @@ def make_plan(
     seeds: int | Sequence[int],
     iterations: int,
     log_every: int | None,
+    start: Start | None = None,
 ) -> Plan:
     """Checks what `jaxreward.train.train` was given.
 
@@ -74,7 +91,7 @@ def make_plan(
     if population is None:
         hyperparams, population = jax.tree.map(lambda leaf: strong(leaf)[None], hyperparams), [{}]
     _check_population(hyperparams, population)
-    return Plan(strong(hyperparams), [dict(member) for member in population], listed, iterations, length)
+    return Plan(strong(hyperparams), [dict(member) for member in population], listed, iterations, length, start)
 
 
 def check_same(plan: Plan, described: dict[str, Any], previous: dict[str, Any], where: str) -> None:

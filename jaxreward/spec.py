@@ -12,7 +12,7 @@ import difflib
 import hashlib
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,7 +44,7 @@ class Experiment(NamedTuple):
         hyperparams: Of all members, leaves `[population, ...]`.
         population: What each member was given of the grid, by name; `[{}]` without a grid.
         steps_per_iteration: Environment steps that one iteration of one run takes.
-        config: What was asked for, to be kept with the run; `resolve` makes the same of it again.
+        config: What was asked for, to be kept with the run; `resolve` makes the same of it and the population again.
     """
 
     agent: Agent
@@ -79,7 +79,11 @@ class Experiment(NamedTuple):
 
 
 def resolve(
-    agent: str = "ppo", env: str = "CartPole-v1", reward: str = ENVIRONMENT, settings: Settings | None = None
+    agent: str = "ppo",
+    env: str = "CartPole-v1",
+    reward: str = ENVIRONMENT,
+    settings: Settings | None = None,
+    members: Sequence[Mapping[str, Value]] | None = None,
 ) -> Experiment:
     """Makes what is to be trained of names and settings, and refuses what does not fit before anything compiles.
 
@@ -88,21 +92,23 @@ def resolve(
         env: See `jaxreward.envs.make`.
         reward: See `jaxreward.rewards.registry.get_reward`.
         settings: By name a value, or a list of values: a grid, the product of all lists in the order given.
+        members: In place of a grid, what each member has that the others needn't: traced numbers by name.
 
     Raises:
         ValueError: If a name does not exist (says which is nearest), a value is of the wrong type, or things do not
             fit together.
     """
-    settings = dict(settings or {})
     spec = get_agent(agent)
-    config, traced = _split_config(spec, settings)
-    environment, env_params = _environment(env, reward, traced)
-    hyperparams = _hyperparams(spec, environment, env_params, traced)
-    grid = {name: value for name, value in traced.items() if isinstance(value, list)}
-    population = product(_converted(grid, hyperparams))
-    hyperparams = _with_values(hyperparams, _single(_converted(traced, hyperparams)))
+    single, choices = _choices(dict(settings or {}), members)
+    varied = list(dict.fromkeys(name for choice in choices for name in choice))
+    config, traced = _split_config(spec, single)
+    _refuse_shapes(spec, choices)
+    environment, env_params = _environment(env, reward, traced, varied)
+    hyperparams = _hyperparams(spec, environment, env_params, [*traced, *varied])
+    population = [_converted(choice, hyperparams) for choice in choices]
+    hyperparams = _with_values(hyperparams, _converted(traced, hyperparams))
     env_params = getattr(hyperparams, "env_params", env_params)
-    if not any(name.startswith(("reward", "env.")) for name in grid):
+    if not any(name.startswith(("reward", "env.")) for name in varied):
         hyperparams = _without_env_params(hyperparams)
     return Experiment(
         agent=_make_agent(spec, environment, env_params, config),
@@ -111,8 +117,20 @@ def resolve(
         hyperparams=_batched(hyperparams, population),
         population=population,
         steps_per_iteration=spec.steps_per_iteration(config),
-        config=_description(agent, env, reward, settings, config),
+        config=_description(agent, env, reward, single, config),
     )
+
+
+def static_names(agent: str, env: str, names: Iterable[str]) -> set[str]:
+    """Those of the names that shape a program: fields of the agent's config, and options of the environment's factory.
+
+    Raises:
+        ValueError: The agent or the environment does not exist.
+    """
+    names = set(names)
+    shaping = names & set(get_agent(agent).config_defaults())
+    of_env = {name for name in names if name.startswith("env.")}
+    return shaping | (of_env - _env_numbers(make(env)[1]) if of_env else set())
 
 
 def setting_names(hyperparams: PyTree) -> dict[str, Any]:
@@ -124,33 +142,51 @@ def setting_names(hyperparams: PyTree) -> dict[str, Any]:
     return {_public_name(path, hyperparams): leaf for path, leaf in pairs if not _is_discount(leaf)}
 
 
+def _choices(settings: dict[str, Any], members: Sequence[Mapping[str, Value]] | None) -> tuple[dict[str, Any], Choices]:
+    """Settings of one value, and what each member was given."""
+    grid = {name: value for name, value in settings.items() if isinstance(value, list)}
+    single = {name: value for name, value in settings.items() if name not in grid}
+    if members is None:
+        return single, product(grid)
+    if grid or not members:
+        raise ValueError("give either lists of values in the settings or members, at least one, not both")
+    return single, [dict(member) for member in members]
+
+
 def _split_config(spec: AgentSpec, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The agent's config, and the settings that are not part of it."""
     defaults = spec.config_defaults()
-    static = {name: value for name, value in settings.items() if name in defaults}
-    for name, value in static.items():
-        if isinstance(value, list):
-            raise ValueError(
-                f"{name} shapes the program, so each of its values is a program of its own: run once for each, "
-                f"with --set {name}={value[0]} and so on, and compare them with `jaxreward report FOLDERS`"
-            )
-    values = {name: convert(name, value, defaults[name]) for name, value in static.items()}
-    return spec.Config(**values), {name: value for name, value in settings.items() if name not in static}
+    values = {name: convert(name, value, defaults[name]) for name, value in settings.items() if name in defaults}
+    return spec.Config(**values), {name: value for name, value in settings.items() if name not in values}
 
 
-def _environment(name: str, reward: str, settings: dict[str, Any]) -> tuple[Environment, PyTree]:
+def _refuse_shapes(spec: AgentSpec, choices: Choices) -> None:
+    """One program has one shape; `jaxreward.job.split` makes several."""
+    shaping = sorted({name for choice in choices for name in choice} & set(spec.config_defaults()))
+    if shaping:
+        raise ValueError(
+            f"{shaping[0]} shapes the program, so each of its values is a program of its own: `jaxreward sweep` makes "
+            "them, `jaxreward train` and `resolve` make one"
+        )
+
+
+def _environment(name: str, reward: str, settings: dict[str, Any], varied: Sequence[str]) -> tuple[Environment, PyTree]:
     """The environment with its reward, and its params; takes from `settings` what only the factory understands."""
     env, params = make(name)
-    leaves = {path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)}
-    options = [n for n in settings if n.startswith("env.") and n.removeprefix("env.") not in leaves]
-    for option in options:
-        if isinstance(settings[option], list):
-            raise ValueError(_unknown(option, [f"env.{leaf}" for leaf in leaves]))
+    numbers = _env_numbers(params)
+    unknown = [n for n in varied if n.startswith("env.") and n not in numbers]
+    if unknown:
+        raise ValueError(_unknown(unknown[0], sorted(numbers)))
+    options = [n for n in settings if n.startswith("env.") and n not in numbers]
     if options:
         env, params = make(name, **{option.removeprefix("env."): settings.pop(option) for option in options})
     if reward in (ENVIRONMENT, "env"):
         return env, params
     return _rewarded(env, params, reward)
+
+
+def _env_numbers(params: PyTree) -> set[str]:
+    return {f"env.{path_name(path)}" for path, _ in jax.tree_util.tree_leaves_with_path(params)}
 
 
 def _rewarded(env: Environment, params: PyTree, name: str) -> tuple[Environment, PyTree]:
@@ -168,7 +204,7 @@ def _rewarded(env: Environment, params: PyTree, name: str) -> tuple[Environment,
         raise ValueError(f"reward {name} failed: {describe_failure(error)}") from error
 
 
-def _hyperparams(spec: AgentSpec, env: Environment, env_params: PyTree, settings: Mapping[str, Any]) -> PyTree:
+def _hyperparams(spec: AgentSpec, env: Environment, env_params: PyTree, settings: Iterable[str]) -> PyTree:
     """The agent's default hyperparams with all environment params in them; refuses settings that are not there."""
     hyperparams = spec.Hyperparams()
     if hasattr(hyperparams, "env_params"):
@@ -184,13 +220,7 @@ def _hyperparams(spec: AgentSpec, env: Environment, env_params: PyTree, settings
 
 def _converted(settings: Mapping[str, Any], hyperparams: PyTree) -> dict[str, Any]:
     leaves = setting_names(hyperparams)
-    as_listed = {n: (v if isinstance(v, list) else [v], isinstance(v, list)) for n, v in settings.items()}
-    values = {n: ([convert(n, item, leaves[n]) for item in items], many) for n, (items, many) in as_listed.items()}
-    return {name: items if many else items[0] for name, (items, many) in values.items()}
-
-
-def _single(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if not isinstance(value, list)}
+    return {name: convert(name, value, leaves[name]) for name, value in settings.items()}
 
 
 def _with_values(hyperparams: PyTree, values: Mapping[str, Any]) -> PyTree:
@@ -206,8 +236,8 @@ def _batched(hyperparams: PyTree, population: Choices) -> PyTree:
 
     def batch(path: tuple, leaf: Any) -> Any:
         name, kind = _public_name(path, hyperparams), jnp.result_type(leaf)
-        if name in population[0]:
-            return jnp.asarray([member[name] for member in population], kind)
+        if any(name in member for member in population):
+            return jnp.asarray([member.get(name, leaf) for member in population], kind)
         return jnp.broadcast_to(jnp.asarray(leaf, kind), (len(population), *jnp.shape(leaf)))
 
     return jax.tree_util.tree_map_with_path(batch, hyperparams)
@@ -248,9 +278,8 @@ def _unknown(name: str, choices: list[str]) -> str:
 
 
 def _description(agent: str, env: str, reward: str, settings: Settings, config: Any) -> dict[str, Any]:
-    """What `config.json` keeps of an experiment."""
-    grid = {name: value for name, value in settings.items() if isinstance(value, list)}
-    named = {"agent": agent, "env": env, "reward": reward, "settings": _single(settings), "grid": grid}
+    """What `config.json` keeps of an experiment, beside its population."""
+    named = {"agent": agent, "env": env, "reward": reward, "settings": settings}
     source = reward_source(reward)
     digest = {} if source is None else {"reward_digest": hashlib.sha256(source.encode()).hexdigest()[:12]}
     return {**named, **digest, "agent_config": vars(config)}

@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 from jaxtyping import PyTree
 
 PACKAGES = ("jaxreward", "jax", "jaxlib", "flax", "optax", "numpy")
-IDENTITY = ("config", "hyperparams", "population", "seeds", "log_every")
+IDENTITY = ("config", "hyperparams", "population", "seeds", "log_every", "start")
 """The entries of `config.json` that make a run the run it is; `iterations` may grow."""
 LARGEST_ARRAY = 10_000
 """Elements up to which an array is written out in `config.json`; of a larger one, its checksum."""
@@ -61,6 +61,13 @@ class RunFolder:
     def exists(self) -> bool:
         """Whether a run has been started in the folder."""
         return self.config_file.is_file()
+
+    def finished(self) -> bool:
+        """Whether the run has been trained to its end."""
+        if not self.exists():
+            return False
+        config = self.read_config()
+        return config.get("finished", -1) >= config["iterations"]
 
     def create(self) -> None:
         """Makes the folders.

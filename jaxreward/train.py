@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import PyTree
 
 from jaxreward.agent import Agent, shard, strong, vmap
@@ -31,10 +31,10 @@ from jaxreward.checkpoint import Checkpoints, Restored, remove_after, restore, s
 from jaxreward.chunk import Chunk, Program
 from jaxreward.compilation import enable_compilation_cache
 from jaxreward.loggers import Curves, TensorBoard, WeightsAndBiases, import_wandb
-from jaxreward.plan import Plan, batch_sharding, check_positive, check_same, make_plan, widest_mesh
+from jaxreward.plan import Plan, Start, batch_sharding, check_positive, check_same, make_plan, widest_mesh
 from jaxreward.progress import Progress
 from jaxreward.record import Counters, describe_failures, host_metrics, mean_return, non_finite, table, total
-from jaxreward.store import RunError, RunFolder, provenance
+from jaxreward.store import RunError, RunFolder, provenance, to_json
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 SPARE_BYTES = 32 * 2**20
@@ -88,6 +88,7 @@ def train(
     wandb: str | None = None,
     progress: bool = True,
     mesh: Mesh | Literal["widest"] | None = None,
+    start: Start | None = None,
 ) -> Result:
     """Trains an agent over seeds and hyperparameters in one compiled program and keeps everything in a run folder.
 
@@ -114,6 +115,8 @@ def train(
         progress: Whether to show progress on the standard error stream.
         mesh: Devices over which the runs are spread, with one axis named "population" or "seed"; "widest" for the most
             local devices that divide either. Seeds and members never wait for each other, so all cores are kept busy.
+        start: Another run's members to go on from, instead of nothing: `iterations` counts theirs, and the metrics here
+            begin after them.
 
     Returns:
         The final state, the metrics of the whole run and where they are.
@@ -130,7 +133,7 @@ def train(
     previous = _previous(run, resume)
     if log_every is None and previous is not None:
         log_every = previous["log_every"]
-    plan = make_plan(hyperparams, population, seeds, iterations, log_every)
+    plan = make_plan(hyperparams, population, seeds, iterations, log_every, start)
     described = plan.describe(config)
     if previous is not None:
         check_same(plan, described, previous, str(run.path))
@@ -140,11 +143,12 @@ def train(
     run.create()
     with _disk_errors(run):
         _check_space(run, program, keep)
-        restored = restore(run.checkpoints, program.state, sharding) if previous else None
+        restored = _restored(run, plan, program, sharding)
         described = _begin(run, described, previous, restored)
         with _Training(run, plan, options, described, restored) as training:
             state = training.go(program, restored)
         training.end_if_interrupted()
+        run.write_config({**described, "finished": plan.iterations})
         return Result(state, run.metrics(), run.path, training.compile_seconds)
 
 
@@ -206,7 +210,7 @@ class _Training:
 
     def go(self, program: Program, restored: Restored | None) -> PyTree:
         """Trains to the end, or to the signal that interrupts it, and saves."""
-        if restored and restored.iteration == self._plan.iterations:
+        if restored and self._saved == self._plan.iterations:
             return restored.state
         self._progress.compiling()
         with self._interrupt.at_once():
@@ -346,6 +350,46 @@ def _previous(run: RunFolder, resume: bool | str) -> dict[str, Any] | None:
     if not resume:
         raise RunError(f"{run.path} already holds a run: resume it (resume=True) or choose another folder")
     return run.read_config()
+
+
+def _restored(run: RunFolder, plan: Plan, program: Program, sharding: NamedSharding | None) -> Restored | None:
+    """Where the run goes on: at its own last checkpoint, else at that of the run it starts from."""
+    own = restore(run.checkpoints, program.state, sharding)
+    return own if own or plan.start is None else _inherited(plan, plan.start, program, sharding)
+
+
+def _inherited(plan: Plan, start: Start, program: Program, sharding: NamedSharding | None) -> Restored:
+    """The members of another run that this one goes on from."""
+    parent = RunFolder(start.folder)
+    described = parent.read_config()
+    _check_start(plan, start, described)
+    rows = np.array(start.members)[:, None], np.array([described["seeds"].index(seed) for seed in plan.seeds])
+    batch = len(described["population"]), len(described["seeds"])
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*batch, *leaf.shape[2:]), leaf.dtype), program.state)
+    restored = restore(parent.checkpoints, abstract)
+    if restored is None or restored.iteration > plan.iterations:
+        at = "no checkpoint" if restored is None else f"a checkpoint of iteration {restored.iteration} alone"
+        raise RunError(f"can't go on from {start.folder} to iteration {plan.iterations}: it has {at}")
+    state = jax.device_put(jax.tree.map(lambda leaf: leaf[rows], restored.state), sharding)
+    counters = Counters.from_json(restored.counters)
+    counters = Counters(counters.iteration, 0.0, counters.env_steps[rows], counters.failed[rows])
+    return Restored(restored.iteration, state, counters.to_json())
+
+
+def _check_start(plan: Plan, start: Start, described: dict[str, Any]) -> None:
+    """What a member was given is part of the state it goes on from, so it can't be given anything else."""
+    unknown = [seed for seed in plan.seeds if seed not in described["seeds"]]
+    if unknown:
+        raise RunError(f"{start.folder} has no seed {unknown[0]}; it has {described['seeds']}")
+    count = len(described["population"])
+    if len(start.members) != len(plan.population) or not set(start.members) <= set(range(count)):
+        raise RunError(
+            f"{len(plan.population)} members can't go on from members {list(start.members)} of {start.folder}, "
+            f"which has {count}"
+        )
+    for member, origin in zip(to_json(plan.population), start.members, strict=True):
+        if member != described["population"][origin]:
+            raise RunError(f"member {origin} of {start.folder} is {described['population'][origin]}, not {member}")
 
 
 def _begin(

@@ -172,7 +172,7 @@ def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch, tmp_path):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jaxreward.sweep.sweep", interrupted)
+    monkeypatch.setattr("jaxreward.job.train", interrupted)
     folder = str(tmp_path / "my run")
     message, code = failed(capsys, "train", "--env", "CartPole-v1", "--steps", "10", "--folder", folder, "--quiet")
     assert code == 130
@@ -204,7 +204,7 @@ def test_steps_are_rounded_aloud(capsys, monkeypatch, tmp_path):
     def stop(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("jaxreward.sweep.sweep", stop)
+    monkeypatch.setattr("jaxreward.job.train", stop)
     main(["train", "--env", "CartPole-v1", "--steps", "5000", "--seeds", "3"])
     message = capsys.readouterr().err
     assert "3 runs (1 configuration x 3 seeds) of 8,192 environment steps (5,000 rounded up" in message

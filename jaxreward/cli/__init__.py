@@ -1,0 +1,56 @@
+"""The command line: `jaxreward train | sweep | list | report | evaluate`.
+
+What a user gets wrong ends as one message and exit code 2; a run that fails, as exit code 1; Ctrl-C, as 130 with how to
+go on. `--traceback` shows where an error came from.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from jaxreward.cli.evaluate import Evaluate
+from jaxreward.cli.listing import Listing
+from jaxreward.cli.report import Report
+from jaxreward.cli.shell import guarded, one_line
+from jaxreward.cli.sweep import Sweep
+from jaxreward.cli.train import Train
+from jaxreward.cpu_scheduler import use_every_core
+
+_sub = tyro.conf.subcommand
+Command = (
+    Annotated[Train, _sub("train")]
+    | Annotated[Sweep, _sub("sweep")]
+    | Annotated[Listing, _sub("list")]
+    | Annotated[Report, _sub("report")]
+    | Annotated[Evaluate, _sub("evaluate")]
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        arguments: The command line without the program's name; the process's own by default.
+
+    Returns:
+        The exit code.
+    """
+    command = tyro.cli(
+        Command,
+        prog="jaxreward",
+        description="Reinforcement learning in which the reward function is the thing you design.",
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    warnings.formatwarning = one_line
+    use_every_core()
+    return guarded(command.run, command.traceback)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

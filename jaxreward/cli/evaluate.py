@@ -1,0 +1,52 @@
+"""`jaxreward evaluate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from jaxreward.cli.shell import Number
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Run episodes with the newest checkpoint of a run, and draw one of them if asked.
+
+    Attributes:
+        folder: The run folder.
+        member: Which configuration, by its number; the best one by default.
+        seed: Which seed; the first by default.
+        episodes: How many episodes.
+        stochastic: Sample actions as in training, instead of taking the most likely ones.
+        render: Draw one episode to the run folder: a GIF, or a page with brax's viewer.
+        key: The seed of the episodes.
+        traceback: Show where an error came from.
+    """
+
+    folder: tyro.conf.Positional[Path]
+    member: Number = None
+    seed: Number = None
+    episodes: int = 100
+    stochastic: bool = False
+    render: bool = False
+    key: int = 0
+    traceback: bool = False
+
+    def run(self) -> int:
+        from jaxreward.evaluate import describe, evaluate
+
+        evaluation = evaluate(
+            self.folder,
+            member=self.member,
+            seed=self.seed,
+            episodes=self.episodes,
+            stochastic=self.stochastic,
+            render=self.render,
+            key=self.key,
+        )
+        print(describe(evaluation))
+        if evaluation.picture:
+            print(f"one episode is drawn in {evaluation.picture}")
+        return 0

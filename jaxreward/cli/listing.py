@@ -1,0 +1,59 @@
+"""`jaxreward list`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Show the agents with their settings, the environments and the rewards there are.
+
+    Attributes:
+        what: What to show; everything by default.
+        all: Also name each of brax's and MuJoCo Playground's environments, which takes some seconds.
+        traceback: Show where an error came from.
+    """
+
+    what: tyro.conf.Positional[Literal["everything", "agents", "environments", "rewards"]] = "everything"
+    all: bool = False
+    traceback: bool = False
+
+    def run(self) -> int:
+        wanted = ("agents", "environments", "rewards") if self.what == "everything" else (self.what,)
+        sections = {"agents": _agents, "environments": lambda: _environments(self.all), "rewards": _rewards}
+        print("\n\n".join(sections[name]() for name in wanted))
+        return 0
+
+
+def _agents() -> str:
+    from jaxreward.agents.registry import get_agent, list_agents
+
+    lines = ["agents (--agent), with their settings (--set, --grid) and sizes (--set) and the defaults"]
+    for name in list_agents():
+        spec = get_agent(name)
+        for kind, defaults in (("settings", spec.hyperparam_defaults()), ("sizes", spec.config_defaults())):
+            lines += [f"  {name} {kind}", *(f"    {setting} = {value}" for setting, value in defaults.items())]
+    return "\n".join([*lines, "  your own: module:factory or path/to/file.py:factory"])
+
+
+def _environments(everything: bool) -> str:
+    import gymnax.registration
+
+    from jaxreward.envs.registry import list_envs
+
+    named = list_envs() if everything else list(gymnax.registration.registered_envs)
+    others = [] if everything else ["brax/NAME, such as brax/ant; playground/NAME (--all names each)"]
+    own = ["your own: module:factory"]
+    return "\n".join(["environments (--env)", *(f"  {line}" for line in [*named, *others, *own])])
+
+
+def _rewards() -> str:
+    from jaxreward.rewards.registry import list_rewards
+
+    known = [f"  {name:<12} {description}" for name, description in list_rewards().items()]
+    own = "  your own: path/to/file.py:function or module:function; its numbers are the settings reward.NAME"
+    return "\n".join(["rewards (--reward)", *known, own])

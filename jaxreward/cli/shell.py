@@ -1,0 +1,65 @@
+"""What all commands share: kinds of options, messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+USER_ERROR, RUN_FAILED, INTERRUPTED = 2, 1, 130
+WIDTH = 120
+"""Of a table that is written to a file."""
+
+Text = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+Number = Annotated[int | None, tyro.conf.arg(metavar="INT")]
+Repeated = Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction]
+"""Options that take several values and may come several times: by default the last would silently win."""
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
+
+
+def guarded(action: Callable[[], int], show_traceback: bool) -> int:
+    """Runs an action; every error is one message, unless where it came from is asked for."""
+    from jaxreward.store import RunError
+
+    try:
+        return action()
+    except KeyboardInterrupt as stopped:
+        return say(f"interrupted{f': {stopped}' if stopped.args else ''}", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (RunError, ValueError, ImportError, OSError) as error:
+        if show_traceback:
+            traceback.print_exc()
+        return say(f"error: {_shortened(str(error))}", USER_ERROR)
+    except Exception as error:
+        if show_traceback:
+            traceback.print_exc()
+        hint = "" if show_traceback else " (--traceback shows where)"
+        return say(f"failed: {type(error).__name__}: {_shortened(str(error))}{hint}", RUN_FAILED)
+
+
+def say(message: str, code: int) -> int:
+    """Tells the user how a command ended, and returns its exit code."""
+    print(f"jaxreward: {message}", file=sys.stderr)
+    return code
+
+
+def note(message: str) -> None:
+    """Tells the user something on the way."""
+    print(message, file=sys.stderr)
+
+
+def one_line(message: Warning | str, category: type[Warning], *_: object, **__: object) -> str:
+    """How a warning is shown."""
+    return f"jaxreward: warning: {message}\n"
+
+
+def _shortened(message: str, lines: int = 15) -> str:
+    first, *rest = message.strip().splitlines() or [""]
+    return "\n".join([first, *rest[: lines - 1]])
