@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,11 +25,23 @@ Statistic = Callable[..., Any]
 """`(values, axis=...) -> values without that axis`, like `numpy.mean`."""
 
 
-def load(folders: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
+def find_runs(places: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """The run folders in some places, however deep, in order; a run folder is found itself.
+
+    Raises:
+        RunError: There is none in one of the places.
+    """
+    listed = [Path(places)] if isinstance(places, (str, os.PathLike)) else [Path(place) for place in places]
+    if not listed:
+        raise RunError("no run folders were given")
+    return [folder for place in listed for folder in _runs_in(place)]
+
+
+def load(places: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
     """The metrics of runs as one table, a row for each logged chunk, member and seed.
 
     Args:
-        folders: One run folder or several.
+        places: Run folders, or folders with runs in them.
 
     Returns:
         The columns of `jaxreward.record.table`, before them `run`, the folder's name (its path where names are not
@@ -36,12 +49,9 @@ def load(folders: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> 
         nested.
 
     Raises:
-        RunError: A folder holds no run, or a file in it is damaged.
+        RunError: A place holds no run, or a file in it is damaged.
     """
-    listed = [folders] if isinstance(folders, (str, os.PathLike)) else list(folders)
-    runs = [RunFolder(folder) for folder in listed]
-    if not runs:
-        raise RunError("no run folders were given")
+    runs = [RunFolder(folder) for folder in find_runs(places)]
     unique = len({run.path.name for run in runs}) == len(runs)
     return pd.concat([_load(run, run.path.name if unique else str(run.path)) for run in runs], ignore_index=True)
 
@@ -156,6 +166,15 @@ def bootstrap_interval(
     drawn = np.random.default_rng(seed).integers(0, values.size, (resamples, values.size))
     low, high = np.quantile(statistic(values[drawn], axis=-1), [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
+
+
+def _runs_in(place: Path) -> list[Path]:
+    if RunFolder(place).exists():
+        return [place]
+    found = sorted(path.parent for path in place.rglob("config.json"))
+    if not found:
+        raise RunError(f"{place} is not a run folder, and there is none in it: no config.json was found")
+    return found
 
 
 def _load(run: RunFolder, name: str) -> pd.DataFrame:
