@@ -10,22 +10,23 @@ import difflib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from jaxreward.store import RunError, RunFolder, flatten
+from jaxreward.query import FINAL_FRACTION, ask, connect
+from jaxreward.store import RunError, RunFolder
 
-FINAL_FRACTION = 0.1
-"""The part of a run's iterations, its last, over which its final value is a mean."""
+Places: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
+"""Where to look for runs."""
 
 Statistic = Callable[..., Any]
 """`(values, axis=...) -> values without that axis`, like `numpy.mean`."""
 
 
-def find_runs(places: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Path]:
+def find_runs(places: Places) -> list[Path]:
     """The run folders in some places, however deep, in order; a run folder is found itself.
 
     Raises:
@@ -37,7 +38,7 @@ def find_runs(places: str | os.PathLike[str] | Iterable[str | os.PathLike[str]])
     return [folder for place in listed for folder in _runs_in(place)]
 
 
-def load(places: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> pd.DataFrame:
+def load(places: Places = "runs") -> pd.DataFrame:
     """The metrics of runs as one table, a row for each logged chunk, member and seed.
 
     Args:
@@ -51,9 +52,23 @@ def load(places: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> p
     Raises:
         RunError: A place holds no run, or a file in it is damaged.
     """
-    runs = [RunFolder(folder) for folder in find_runs(places)]
-    unique = len({run.path.name for run in runs}) == len(runs)
-    return pd.concat([_load(run, run.path.name if unique else str(run.path)) for run in runs], ignore_index=True)
+    return query("SELECT * FROM metrics", places)
+
+
+def query(sql: str, places: Places = "runs") -> pd.DataFrame:
+    """Asks a question across any number of runs.
+
+    Args:
+        sql: In DuckDB's dialect, of the tables `metrics`, `final` and `runs`, see `jaxreward.query`. Names with a slash
+            or a dot take double quotes: `"episode/return"`.
+        places: Run folders, or folders with runs in them.
+
+    Raises:
+        RunError: A place holds no run, or a file in it is damaged.
+        ValueError: The question can't be answered.
+    """
+    with connect([RunFolder(folder) for folder in find_runs(places)]) as connection:
+        return ask(connection, sql)
 
 
 def final_values(frame: pd.DataFrame, metric: str = "episode/return") -> pd.DataFrame:
@@ -175,17 +190,6 @@ def _runs_in(place: Path) -> list[Path]:
     if not found:
         raise RunError(f"{place} is not a run folder, and there is none in it: no config.json was found")
     return found
-
-
-def _load(run: RunFolder, name: str) -> pd.DataFrame:
-    config = flatten(run.read_config()["config"])
-    metrics = run.metrics()
-    columns = {key: _cell(value) for key, value in config.items() if key not in metrics and key not in ("run", "")}
-    return pd.concat([pd.DataFrame({"run": name, **columns}, index=metrics.index), metrics], axis=1)
-
-
-def _cell(value: Any) -> Any:
-    return str(value) if isinstance(value, (list, dict)) else value
 
 
 def _check_columns(frame: pd.DataFrame, wanted: Sequence[str]) -> None:
