@@ -9,10 +9,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 from jaxtyping import Array, Bool, Float, Key, PyTree, Shaped
 
 from jaxreward.agent import Agent, strong
 from jaxreward.compilation import compiler_options
+from jaxreward.distributed import for_every_host
 from jaxreward.store import RunError
 
 SUMMED = ("env_steps", "episode/count")
@@ -44,6 +46,10 @@ class Program:
         length: The most iterations in a chunk.
         sharding: How the leading axes of the state lie on the devices; one device if not given.
 
+    Attributes:
+        state: The structure of the state.
+        bytes: The memory that a chunk takes, once it is compiled.
+
     Raises:
         RunError: The agent's metrics aren't scalars with `env_steps` and, for `episode/*`, `episode/count` among them.
     """
@@ -54,7 +60,7 @@ class Program:
         keys: Key[Array, "population seed"],
         hyperparams: PyTree,
         length: int,
-        sharding: jax.sharding.Sharding | None = None,
+        sharding: NamedSharding | None = None,
     ) -> None:
         self._arguments = (keys, strong(hyperparams))
         self._init = jax.jit(lambda k, h: strong(agent.init(k, h)), out_shardings=sharding).trace(*self._arguments)
@@ -62,15 +68,20 @@ class Program:
         self._step = jax.jit(agent.step)  # traced here, and not again inside the chunk
         self._metrics = jax.eval_shape(self._step, self.state)[1]
         _check_metrics(self._metrics, keys.shape)
-        self._length, self._sharding = length, sharding
+        self._length, self._sharding, self.bytes = length, sharding, 0
 
     def compile(self) -> tuple[Callable[[PyTree, int], tuple[PyTree, Chunk]], float]:
         """The compiled `(state, iterations) -> (state, chunk)`, which consumes its state, and the seconds it took."""
         began = time.perf_counter()
-        shardings = (self._sharding, None)
-        jitted = jax.jit(self._chunk, donate_argnums=0, in_shardings=shardings, out_shardings=shardings)
-        compiled = jitted.lower(self.state, jax.ShapeDtypeStruct((), jnp.int32)).compile(compiler_options())
+        compiled = self.lower().compile(compiler_options())
+        self.bytes = _bytes(compiled)
         return lambda state, iterations: compiled(state, np.int32(iterations)), time.perf_counter() - began
+
+    def lower(self) -> jax.stages.Lowered:
+        """The program before it is compiled, to be looked at."""
+        out = (self._sharding, for_every_host(self._sharding))
+        jitted = jax.jit(self._chunk, donate_argnums=0, in_shardings=(self._sharding, None), out_shardings=out)
+        return jitted.lower(self.state, jax.ShapeDtypeStruct((), jnp.int32))
 
     def init(self) -> tuple[PyTree, float]:
         """The first state and the seconds its compilation took."""
@@ -92,6 +103,13 @@ class Program:
         return state, Chunk(
             _means(rows, iterations), summed, _learned_is_finite(state, self._metrics["env_steps"].shape)
         )
+
+
+def _bytes(compiled: jax.stages.Compiled) -> int:
+    """Memory that a program takes as XLA has planned it: what it is given, gives back and needs on the way."""
+    plan = compiled.memory_analysis()
+    sizes = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
+    return int(sum(sizes) - plan.alias_size_in_bytes)
 
 
 def _means(rows: dict[str, Array], iterations: Array) -> dict[str, Array]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
@@ -19,6 +20,7 @@ from jaxreward.results import bootstrap_interval
 from jaxreward.spec import Experiment
 from jaxreward.store import RunError, RunFolder
 from jaxreward.summary import configurations, headline_metrics, summary
+from jaxreward.sweep import runs_of, sweep_metrics, sweep_of
 from jaxreward.train import load_state
 
 LONGEST = 10_000
@@ -46,9 +48,9 @@ class Evaluation(NamedTuple):
 
     Attributes:
         episodes: The numbers of each episode.
-        member: Which member it is.
+        member: Which configuration it is.
         seed: Which seed.
-        overrides: What that member was given of the grid.
+        overrides: What that configuration was given of what is varied.
         picture: The file with one episode, if it was asked for.
     """
 
@@ -82,8 +84,8 @@ def evaluate(
     """Runs episodes with the newest checkpoint of a run.
 
     Args:
-        folder: The run folder.
-        member: Which member of its population; the best in the environment's own return if not given.
+        folder: The run folder, or that of a sweep.
+        member: Which of its configurations; the best in the environment's own return if not given.
         seed: Which of its seeds; the first if not given.
         episodes: How many.
         stochastic: Whether actions are sampled as in training; the most likely ones otherwise.
@@ -97,21 +99,19 @@ def evaluate(
     """
     if episodes < 1:
         raise ValueError(f"episodes must be positive, not {episodes}")
-    run = RunFolder(folder)
-    described = run.read_config()
-    experiment = job_of(folder, steps=0).experiment()
+    found = _find(Path(folder), member, seed)
+    described = found.run.read_config()
+    experiment = job_of(found.run.path, steps=0).experiment()
     _warn_if_changed(experiment, described["config"])
-    member = _best_member(run, described) if member is None else _check(member, range(len(experiment.population)))
-    seed = described["seeds"][0] if seed is None else _check(seed, described["seeds"], "seed")
-    state = load_state(folder, experiment.agent, experiment.member(0))
-    state = jax.tree.map(lambda leaf: leaf[member, described["seeds"].index(seed)], state)
+    state = load_state(found.run.path, experiment.agent, experiment.member(0))
+    state = jax.tree.map(lambda leaf: leaf[found.row, described["seeds"].index(found.seed)], state)
     policy = experiment.agent.policy(state)
-    walker = Walker(experiment.env, experiment.member_env_params(member), policy, stochastic)
+    walker = Walker(experiment.env, experiment.member_env_params(found.row), policy, stochastic)
     keys = jax.random.split(jax.random.key(key), episodes)
     done = walker.run(keys)
-    stem = run.path / "episode" if render is True else Path(render) if render else None
+    stem = Path(folder) / "episode" if render is True else Path(render) if render else None
     picture = walker.draw(keys[0], int(done.lengths[0]), stem) if stem else None
-    return Evaluation(done, member, seed, experiment.population[member], picture)
+    return Evaluation(done, found.member, found.seed, found.overrides, picture)
 
 
 def describe(evaluation: Evaluation) -> str:
@@ -198,12 +198,45 @@ def _as_before(new: Array, old: Array) -> Array:
     return new if jnp.result_type(new) == old.dtype else jnp.asarray(new, old.dtype)
 
 
-def _best_member(run: RunFolder, described: dict[str, Any]) -> int:
-    frame = run.metrics()
-    if len(described["population"]) == 1 or frame.empty:
+class _Found(NamedTuple):
+    """One agent among all that a folder holds.
+
+    Attributes:
+        run: The run folder that it is in.
+        row: Which of that run's members it is.
+        member: Which of the folder's configurations.
+        seed: Which seed.
+        overrides: What its configuration was given.
+    """
+
+    run: RunFolder
+    row: int
+    member: int
+    seed: int
+    overrides: dict[str, Any]
+
+
+def _find(folder: Path, member: int | None, seed: int | None) -> _Found:
+    if not (folder / "sweep.json").is_file():
+        described = RunFolder(folder).read_config()
+        member = _chosen(member, described["population"], RunFolder(folder).metrics(), configurations(described))
+        seed = described["seeds"][0] if seed is None else _check(seed, described["seeds"], "seed")
+        return _Found(RunFolder(folder), member, member, seed, described["population"][member])
+    sweep = sweep_of(folder)
+    member = _chosen(member, sweep.choices(), sweep_metrics(sweep, folder), sweep.names())
+    places = runs_of(sweep, folder, member)
+    seed = next(iter(places), 0) if seed is None else seed
+    run, row = places[_check(seed, list(places), "seed")]
+    return _Found(RunFolder(run), row, member, seed, sweep.choices()[member])
+
+
+def _chosen(member: int | None, choices: list[dict[str, Any]], frame: pd.DataFrame, by: list[str]) -> int:
+    """The configuration that was asked for, or the best."""
+    if member is not None:
+        return _check(member, range(len(choices)))
+    if len(choices) == 1 or frame.empty:
         return 0
-    best = summary(frame, configurations(described), headline_metrics(frame)[0])
-    return int(best["member"].iloc[0])
+    return int(summary(frame, by, headline_metrics(frame)[0])["member"].iloc[0])
 
 
 def _check(given: int, there: Any, kind: str = "member") -> int:

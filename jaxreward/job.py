@@ -95,7 +95,8 @@ class Job:
 
     def finished(self) -> bool:
         """Whether its folder holds the whole of it."""
-        return RunFolder(self.folder).finished()
+        run = RunFolder(self.folder)
+        return run.finished() and run.read_config()["iterations"] >= self.experiment().iterations(self.steps)
 
     def train(
         self,

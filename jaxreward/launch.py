@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
 from jaxreward.job import Job
+from jaxreward.names import check_name
 from jaxreward.store import RunError
 
 
@@ -48,3 +49,13 @@ def _train(job: Job, progress: bool, wandb: str | None) -> Outcome:
     except (RunError, ValueError) as error:
         return Outcome(job, str(error))
     return Outcome(job)
+
+
+def get_launcher(name: str, *, address: str | None = None, progress: bool = True, wandb: str | None = None) -> Launcher:
+    """A launcher by name.
+
+    Raises:
+        ValueError: There is none of that name; says which is nearest.
+    """
+    check_name("launcher", name, ("local", "ray"))
+    return local(progress=progress, wandb=wandb)

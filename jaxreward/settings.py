@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import itertools
 import math
+import os
 import re
+import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +54,34 @@ def parse_grid(texts: Iterable[str]) -> dict[str, list[Value]]:
             raise ValueError(f"{name} was given twice")
         grid[name] = _values(text, right)
     return grid
+
+
+def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The table of a TOML file.
+
+    Raises:
+        ValueError: There is no such file, or it is no TOML.
+    """
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except FileNotFoundError as error:
+        raise ValueError(f"there is no file {path}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid TOML: {error}") from error
+
+
+def one_value(value: Any) -> Value:
+    """A setting as TOML or JSON has it: a list is a tuple, and text is read as on the command line."""
+    if isinstance(value, list):
+        return tuple(one_value(item) for item in value)
+    return parse_value(value) if isinstance(value, str) else value
+
+
+def listed_values(name: str, value: Any) -> list[Value]:
+    """Values to try as TOML or JSON has them: a list, or text as on the command line, such as `logspace(1e-4,1,5)`."""
+    if isinstance(value, str):
+        return _values(f"{name}={value}", value)
+    return [one_value(item) for item in value] if isinstance(value, list) else [one_value(value)]
 
 
 def product(grid: Mapping[str, Sequence[Value]]) -> list[dict[str, Value]]:

@@ -3,33 +3,152 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 from dataclasses import dataclass
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jaxreward.cli.shell import Repeated
-from jaxreward.cli.train import Training, required_env, train
+from jaxreward.cli.shell import RUN_FAILED, Number, OptionalPath, Repeated, Text, note, say
+from jaxreward.cli.train import counted_seeds, finish, required_env
+
+if TYPE_CHECKING:
+    from jaxreward.launch import Outcome
+    from jaxreward.sweep import Sweep as Description
+
+UNITS = {"": 1, "B": 1, "K": 1e3, "KB": 1e3, "M": 1e6, "MB": 1e6, "G": 1e9, "GB": 1e9, "T": 1e12, "TB": 1e12}
 
 
 @dataclass(frozen=True)
-class Sweep(Training):
-    """Train every combination of a grid with every seed, in one compiled program.
+class Sweep:
+    """Train every combination of some choices with every seed, in as few compiled programs as there can be.
+
+    Choices of hyperparameters and of numbers of the reward and the environment share one program; sizes, agents,
+    environments and rewards need one each. Run again on the same folder, a sweep trains what is missing: more seeds,
+    values or steps.
 
     Attributes:
-        grid: What to vary, as NAME=A,B,C or NAME=logspace(FIRST,LAST,COUNT) or linspace: names as in --set, except
-            sizes.
+        file: A TOML file with what follows down to --log-every; options go before what it says.
+        agent: A name (`jaxreward list agents`), or `module:factory` or `file.py:factory` of your own; ppo by default.
+        env: A name (`jaxreward list environments`), or `module:factory` of your own.
+        reward: A name (`jaxreward list rewards`), or your own as `path/to/file.py:function`; the environment's by
+            default.
+        steps: Environment steps of each run, rounded up to whole iterations.
+        seeds: How many seeds; 1 by default.
+        set: Settings that are the same everywhere, as NAME=VALUE.
+        grid: What to vary, as NAME=A,B,C or NAME=logspace(FIRST,LAST,COUNT) or linspace: names as in --set, and agent,
+            env and reward.
+        zip: What to vary together, written like --grid; all values of one --zip change at once.
+        log_every: Iterations from one row of the metrics to the next; a hundredth of all by default.
+        folder: The sweep's folder; runs/ENVIRONMENT-AGENT-TIME by default.
+        resume: Go on with the sweep in --folder. Nothing else need be given, but seeds, values and steps may be added.
+        plan: Only say which programs there would be, and what they need.
+        memory: What a program may take, such as 4GB; what the machine has by default.
+        launcher: Where programs are trained: local or ray.
+        address: Of a Ray cluster.
+        wandb: Also log to this Weights & Biases project.
+        quiet: Show no progress and no table.
+        traceback: Show where an error came from.
     """
 
+    file: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.toml")] = None
+    agent: Text = None
+    env: Text = None
+    reward: Text = None
+    steps: Number = None
+    seeds: Number = None
+    set: Annotated[Repeated, tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
     grid: Annotated[Repeated, tyro.conf.arg(metavar="NAME=A,B,... ...")] = ()
+    zip: Annotated[Repeated, tyro.conf.arg(metavar="NAME=A,B,... ...")] = ()
+    log_every: Number = None
+    folder: OptionalPath = None
+    resume: bool = False
+    plan: bool = False
+    memory: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
+    launcher: str = "local"
+    address: Text = None
+    wandb: Text = None
+    quiet: bool = False
+    traceback: bool = False
 
     def run(self) -> int:
-        from jaxreward.job import Setup
-        from jaxreward.settings import parse_grid, parse_settings, product
+        from jaxreward.job import default_folder
+        from jaxreward.launch import get_launcher
+        from jaxreward.sweep import describe, plan, run_sweep
 
+        sweep = self._sweep()
+        folder = (self.folder or default_folder(sweep.setup)).absolute()
+        launch = get_launcher(self.launcher, address=self.address, progress=not self.quiet, wandb=self.wandb)
+        planned = plan(
+            sweep, folder, memory=None if self.memory is None else parse_size(self.memory), measure=self.plan
+        )
+        if self.plan or not self.quiet:
+            setup = sweep.setup
+            note(f"{setup.agent} on {setup.env} with reward {setup.reward} -> {folder}")
+            note("\n".join(describe(planned, sweep)))
+        if self.plan:
+            return 0
+        try:
+            swept = run_sweep(sweep, folder, launch, planned)
+        except KeyboardInterrupt as stopped:
+            again = shlex.join(["jaxreward", "sweep", "--resume", "--folder", str(folder)])
+            raise KeyboardInterrupt(f"go on with\n  {again}") from stopped
+        code = 0 if swept.metrics.empty else finish(folder, swept.metrics, sweep.names(), self.quiet)
+        return _tell_failures(swept.failures) or code
+
+    def _sweep(self) -> Description:
+        """What the file or the folder says, and the options before it."""
+        from jaxreward.settings import parse_grid, parse_settings, read_toml
+        from jaxreward.sweep import read_sweep, sweep_of
+
+        if self.resume and self.folder is None:
+            raise ValueError("--resume needs --folder: which sweep to go on with")
+        table: dict[str, Any] = read_toml(self.file) if self.file else {}
+        table = sweep_of(self.folder or "").to_table() if self.resume and not self.file else table
+        for name in ("agent", "env", "reward", "steps", "log_every"):
+            if getattr(self, name) is not None:
+                table[name] = getattr(self, name)
+        if self.seeds is not None:
+            table["seeds"] = list(counted_seeds(self.seeds))
         settings, grid = parse_settings(itertools.chain(*self.set)), parse_grid(itertools.chain(*self.grid))
-        twice = sorted(set(settings) & set(grid))
-        if twice:
-            raise ValueError(f"{twice[0]} is both in --set and in --grid")
-        setup = lambda: Setup(self.agent, required_env(self), self.reward, settings)  # noqa: E731
-        return train(self, setup, tuple(product(grid)))
+        _refuse_both(settings, grid)
+        table["settings"] = {**table.get("settings", {}), **settings}
+        axes = [{name: values} for name, values in grid.items()] + [parse_grid(texts) for texts in self.zip]
+        table["zip"] = _replaced(table.get("zip", []), axes)
+        table["grid"] = {n: v for n, v in table.get("grid", {}).items() if not any(n in axis for axis in axes)}
+        if not self.resume and "env" not in grid:
+            required_env(table.get("env"))
+        return read_sweep(table)
+
+
+def parse_size(text: str) -> int:
+    """A number of bytes as people write it.
+
+    Raises:
+        ValueError: It isn't one.
+    """
+    number = text.strip().upper().rstrip("BKMGT")
+    unit = text.strip().upper()[len(number) :]
+    try:
+        return int(float(number) * UNITS[unit])
+    except (ValueError, KeyError):
+        raise ValueError(f"a size is a number with a unit, such as 500MB or 4GB, not {text!r}") from None
+
+
+def _refuse_both(settings: dict[str, Any], grid: dict[str, Any]) -> None:
+    twice = sorted(settings.keys() & grid.keys())
+    if twice:
+        raise ValueError(f"{twice[0]} is both in --set and in --grid")
+
+
+def _replaced(axes: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Axes with those of the same names replaced."""
+    taken = {name for axis in new for name in axis}
+    return [axis for axis in axes if not taken & axis.keys()] + new
+
+
+def _tell_failures(failures: list[Outcome]) -> int:
+    for outcome in failures:
+        note(f"{outcome.job.folder.name} was not trained: {outcome.error}")
+    return say(f"failed: {len(failures)} programs could not be trained", RUN_FAILED) if failures else 0

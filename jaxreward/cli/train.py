@@ -1,11 +1,10 @@
-"""`jaxreward train`, and what it shares with the other commands that train."""
+"""`jaxreward train`, and what it shares with `jaxreward sweep`."""
 
 from __future__ import annotations
 
 import itertools
 import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,15 +14,19 @@ from jaxreward.cli.shell import RUN_FAILED, WIDTH, Number, OptionalPath, Repeate
 
 # Only what every command needs is imported here; `--help` should not wait for a simulator.
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
-    from jaxreward.job import Job, Setup
+    from jaxreward.job import Job
     from jaxreward.spec import Experiment
 
 
 @dataclass(frozen=True)
-class Training:
-    """What training one configuration and a grid have in common.
+class Train:
+    """Train one configuration with one seed or many, in one compiled program.
+
+    Several processes, on one machine or many, train one program together when each is started with the same arguments.
 
     Attributes:
         agent: A name (`jaxreward list agents`), or `module:factory` or `file.py:factory` of your own.
@@ -40,6 +43,10 @@ class Training:
         wandb: Also log to this Weights & Biases project.
         quiet: Show no progress and no table.
         traceback: Show where an error came from.
+        distributed: This is one of several processes, on a cluster that JAX knows: Slurm, Open MPI, Kubernetes, TPU.
+        coordinator: HOST:PORT of the first of them, elsewhere.
+        processes: How many there are, elsewhere.
+        process: Which of them this is, from 0, elsewhere.
     """
 
     agent: str = "ppo"
@@ -54,44 +61,43 @@ class Training:
     wandb: Text = None
     quiet: bool = False
     traceback: bool = False
-
-
-@dataclass(frozen=True)
-class Train(Training):
-    """Train one configuration with one seed or many, in one compiled program."""
+    distributed: bool = False
+    coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
+    processes: Number = None
+    process: Number = None
 
     def run(self) -> int:
-        from jaxreward.job import Setup
-        from jaxreward.settings import parse_settings
+        from jaxreward.distributed import from_leader, initialize, is_leader
 
-        settings = parse_settings(itertools.chain(*self.set))
-        return train(self, lambda: Setup(self.agent, required_env(self), self.reward, settings), ({},))
+        if self.distributed or any(x is not None for x in (self.coordinator, self.processes, self.process)):
+            initialize(self.coordinator, self.processes, self.process)  # before anything that uses JAX is imported
+        job = from_leader(lambda: _job(self))
+        experiment = job.experiment()
+        if is_leader() and not self.quiet:
+            _announce(experiment, job)
+        try:
+            result = job.train(experiment, wandb=self.wandb, progress=not self.quiet)
+        except KeyboardInterrupt as stopped:
+            again = shlex.join(["jaxreward", "train", "--resume", "--folder", str(job.folder)])
+            raise KeyboardInterrupt(f"go on with\n  {again}") from stopped
+        return finish(job.folder, result.metrics, [], self.quiet) if is_leader() else 0
 
 
-def train(command: Training, setup: Callable[[], Setup], members: tuple[dict, ...]) -> int:
-    """Trains one program and shows what came out."""
-    from jaxreward.job import Job, default_folder, job_of
+def _job(command: Train) -> Job:
+    from jaxreward.job import Job, Setup, default_folder, job_of
+    from jaxreward.settings import parse_settings
 
-    check_folder(command)
+    _check_folder(command)
     seeds = None if command.seeds is None else counted_seeds(command.seeds)
     if command.env is None and command.resume:
-        job = job_of(command.folder or "", command.steps, seeds)
-    else:
-        what, steps = setup(), required_steps(command)
-        folder = command.folder or default_folder(what)
-        job = Job(what, folder, steps, members, seeds or (0,), command.log_every)
-    experiment = job.experiment()
-    if not command.quiet:
-        _announce(experiment, job)
-    try:
-        result = job.train(experiment, wandb=command.wandb, progress=not command.quiet)
-    except KeyboardInterrupt as stopped:
-        again = shlex.join(["jaxreward", "train", "--resume", "--folder", str(job.folder)])
-        raise KeyboardInterrupt(f"go on with\n  {again}") from stopped
-    return _finish(job, result.metrics, command.quiet)
+        return job_of(command.folder or "", command.steps, seeds)
+    settings = parse_settings(itertools.chain(*command.set))
+    setup, steps = Setup(command.agent, required_env(command.env), command.reward, settings), _required_steps(command)
+    folder = command.folder or default_folder(setup)
+    return Job(setup, folder, steps, seeds=seeds or (0,), log_every=command.log_every)
 
 
-def check_folder(command: Training) -> None:
+def _check_folder(command: Train) -> None:
     """Refuses to resume what is not there, and to begin where something is."""
     from jaxreward.store import RunFolder
 
@@ -111,14 +117,14 @@ def counted_seeds(seeds: int) -> tuple[int, ...]:
     return tuple(range(seeds))
 
 
-def required_env(command: Training) -> str:
+def required_env(env: str | None) -> str:
     """The environment, which has no default."""
-    if command.env is None:
+    if env is None:
         raise ValueError("which environment? For example --env CartPole-v1; `jaxreward list environments` shows all")
-    return command.env
+    return env
 
 
-def required_steps(command: Training) -> int:
+def _required_steps(command: Train) -> int:
     """The number of steps, which has no default."""
     if command.steps is None:
         raise ValueError("say how many environment steps each run takes: --steps 200000")
@@ -127,32 +133,29 @@ def required_steps(command: Training) -> int:
 
 def _announce(experiment: Experiment, job: Job) -> None:
     """Says what is about to be trained, and where it goes."""
-    members, seeds, setup = len(job.members), len(job.seeds), job.setup
+    seeds, setup = len(job.seeds), job.setup
     note(f"{setup.agent} on {setup.env} with reward {setup.reward} -> {job.folder}")
     taken = experiment.iterations(job.steps) * experiment.steps_per_iteration
     whole = f" ({job.steps:,} rounded up to whole iterations of {experiment.steps_per_iteration:,})"
     rounded = "" if taken == job.steps else whole
-    counts = f"{members} configuration{'s' * (members > 1)} x {seeds} seed{'s' * (seeds > 1)}"
-    runs = f"{members * seeds:,} runs ({counts})" if members * seeds > 1 else "1 run"
-    note(f"{runs} of {taken:,} environment steps{rounded}, in one compiled program")
+    note(f"{seeds:,} run{'s' * (seeds > 1)} of {taken:,} environment steps{rounded}, in one compiled program")
 
 
-def _finish(job: Job, metrics: pd.DataFrame, quiet: bool) -> int:
+def finish(folder: Path, metrics: pd.DataFrame, by: list[str], quiet: bool) -> int:
     """Draws, reports and prints what came out; the exit code says whether any run did."""
     from rich.console import Console
 
-    from jaxreward.report import report, save_curves
-    from jaxreward.summary import rich_table
+    from jaxreward.figures import learning_curves, save_png
+    from jaxreward.report import report
+    from jaxreward.summary import headline_metrics, rich_table
 
-    by = list(dict.fromkeys(name for member in job.members for name in member))
-    figure, page = save_curves(job.folder), report(job.folder)
+    curves = learning_curves(metrics, headline_metrics(metrics)[0], by)
+    figure, page = save_png(curves, folder / "curves.png"), report(folder)
     if not quiet:
         console = Console(width=None if sys.stdout.isatty() else WIDTH)
         console.print("interquartile means over seeds with 95% bootstrap intervals, best first", highlight=False)
         console.print(rich_table(metrics, by))
-        paths = f"run folder  {job.folder}\nfigure      {figure}\nreport      {page}"
-        console.print(paths, markup=False, highlight=False)
-    last = metrics[metrics["iteration"] == metrics["iteration"].max()]
-    if bool(last["failed"].all()):
+        console.print(f"folder      {folder}\nfigure      {figure}\nreport      {page}", markup=False, highlight=False)
+    if bool(metrics.groupby(["member", "seed"])["failed"].any().all()):
         return say("failed: no run's numbers stayed finite", RUN_FAILED)
     return 0

@@ -1,0 +1,232 @@
+"""What is left to train of a sweep, in which programs, and what they will need."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jaxreward.job import Group, Job, Setup, job_of, split
+from jaxreward.store import RunError, flatten
+from jaxreward.sweep.estimate import Estimate, available_memory, estimate, run_state_bytes
+from jaxreward.sweep.spec import Sweep, identity
+
+LARGE = 0.02
+"""A program whose states alone take more of the memory than this is measured before it is trained."""
+
+
+class Planned(NamedTuple):
+    """A job, and what it needs.
+
+    Attributes:
+        job: What is trained.
+        estimate: What it needs; None if that wasn't measured.
+        parts: How many jobs of the same shape were made because all of it did not fit.
+    """
+
+    job: Job
+    estimate: Estimate | None = None
+    parts: int = 1
+
+    @property
+    def runs(self) -> int:
+        """Members times seeds."""
+        return len(self.job.members) * len(self.job.seeds)
+
+
+class Plan(NamedTuple):
+    """What is left to train of a sweep.
+
+    Attributes:
+        planned: The jobs, in order.
+        wanted: The runs of the whole sweep.
+        memory: Bytes that a program may take.
+    """
+
+    planned: list[Planned]
+    wanted: int
+    memory: int
+
+    @property
+    def jobs(self) -> list[Job]:
+        """What is given to a launcher."""
+        return [planned.job for planned in self.planned]
+
+
+def plan(sweep: Sweep, folder: str | os.PathLike[str], *, memory: int | None = None, measure: bool = False) -> Plan:
+    """What is to be trained of a sweep that its folder does not hold yet.
+
+    Jobs that were begun go on as they were. Of what no job has, choices that differ in traced numbers alone share a
+    job, unless it would not fit into memory.
+
+    Args:
+        sweep: The sweep.
+        folder: Its folder; it need not exist.
+        memory: Bytes that a program may take; what the machine has by default.
+        measure: Whether to measure a small chunk also where memory is no concern.
+
+    Raises:
+        RunError: The folder holds another sweep.
+        ValueError: A name does not exist or a value does not fit; see `jaxreward.spec.resolve`.
+    """
+    folder = Path(folder).absolute()
+    _check_same(sweep, folder)
+    memory = available_memory() if memory is None else memory
+    begun = [_grown(job_of(path), sweep.steps) for path in program_folders(folder)]
+    wanted = {identity(sweep.setup.replace(choice)) for choice in sweep.choices()}
+    unfinished = [job for job in begun if not job.finished() and wanted & set(_keys(job))]
+    new = _named(list(_fitted(_missing(sweep, begun), memory, measure)), sweep, folder, len(begun))
+    return Plan([*map(Planned, unfinished), *new], len(wanted) * len(sweep.seeds), memory)
+
+
+def describe(plan: Plan, sweep: Sweep) -> list[str]:
+    """A plan in a few lines: how many programs of what size, why, and what they need."""
+    left, jobs = sum(planned.runs for planned in plan.planned), len(plan.planned)
+    done = f"{plan.wanted:,} runs of {sweep.steps:,} environment steps"
+    if not left:
+        return [f"{done}, all of them done"]
+    there = "" if left == plan.wanted else f", {left:,} of them left"
+    lines = [f"{done}{there}, in {jobs} compiled program{'s' * (jobs > 1)}"]
+    lines += [_line(planned, _shape(sweep, planned.job.setup)) for planned in plan.planned[:20]]
+    lines += [f"  and {jobs - 20} more"] if jobs > 20 else []
+    if any(planned.parts > 1 for planned in plan.planned):
+        lines.append(f"  (split so that each fits into {show_bytes(plan.memory)} of memory)")
+    if all(planned.estimate for planned in plan.planned):
+        lines.append(
+            f"  about {_duration(sum(map(_seconds, plan.planned)))} in all, or less: estimated from a small chunk"
+        )
+    return lines
+
+
+def program_folders(folder: Path) -> list[Path]:
+    """The run folders of a sweep, in order."""
+    return sorted(path.parent for path in (folder / "programs").glob("*/config.json"))
+
+
+def _check_same(sweep: Sweep, folder: Path) -> None:
+    """Refuses a folder that holds something else than the beginnings of a sweep.
+
+    Seeds, values and steps may change: runs that are no longer asked for stay where they are.
+
+    Raises:
+        RunError: What is the same in all its runs differs; the message lists what was and what is asked for.
+    """
+    path = folder / "sweep.json"
+    if not path.is_file():
+        if (folder / "config.json").is_file():
+            raise RunError(f"{folder} holds a single run, not a sweep; choose another folder")
+        return
+    old, new = (_fixed(table) for table in (json.loads(path.read_bytes()), sweep.to_table()))
+    changes = [
+        f"{name}: {old.get(name)} -> {new.get(name)}" for name in {**old, **new} if old.get(name) != new.get(name)
+    ]
+    if changes:
+        listing = "\n  ".join(changes)
+        raise RunError(f"{folder} holds another sweep (there -> asked for):\n  {listing}")
+
+
+def show_bytes(number: float) -> str:
+    """Bytes for people."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+
+
+def _fixed(table: Mapping[str, Any]) -> dict[str, Any]:
+    return flatten({name: value for name, value in table.items() if name not in ("zip", "grid", "seeds", "steps")})
+
+
+def _grown(job: Job, steps: int) -> Job:
+    return replace(job, steps=max(steps, job.steps))
+
+
+def _keys(job: Job) -> list[str]:
+    return [identity(job.setup.replace(member)) for member in job.members]
+
+
+def _missing(sweep: Sweep, begun: list[Job]) -> Iterator[Job]:
+    """Jobs of the runs that no job has, each a whole product of members and seeds, without folders yet."""
+    there = {(key, seed) for job in begun for key in _keys(job) for seed in job.seeds}
+    for group in split(sweep.setup, sweep.choices()):
+        for seeds, members in _by_missing_seeds(group, sweep.seeds, there).items():
+            yield Job(group.setup, Path(), sweep.steps, tuple(members), seeds, sweep.log_every)
+
+
+def _by_missing_seeds(
+    group: Group, seeds: tuple[int, ...], there: set[tuple[str, int]]
+) -> dict[tuple[int, ...], list[dict[str, Any]]]:
+    members: dict[tuple[int, ...], list[dict[str, Any]]] = {}
+    for member in group.members:
+        key = identity(group.setup.replace(member))
+        lacking = tuple(seed for seed in seeds if (key, seed) not in there)
+        if lacking:
+            members.setdefault(lacking, []).append(member)
+    return members
+
+
+def _fitted(jobs: Iterable[Job], memory: int, measure: bool) -> Iterator[Planned]:
+    """Jobs split into parts of equal size that fit: by members first, then by seeds."""
+    for job in jobs:
+        job.experiment()  # refuses what does not exist before anything compiles
+        runs = len(job.members) * len(job.seeds)
+        known = estimate(job) if measure or runs * run_state_bytes(job) > LARGE * memory else None
+        if known is None:
+            yield Planned(job)
+            continue
+        if known.run_bytes > memory:
+            raise RunError(
+                f"one run takes about {show_bytes(known.run_bytes)}, but there are {show_bytes(memory)} of memory"
+            )
+        parts = [
+            replace(job, members=members, seeds=seeds)
+            for members in _chunks(job.members, max(1, memory // (known.run_bytes * len(job.seeds))))
+            for seeds in _chunks(job.seeds, max(1, memory // known.run_bytes))
+        ]
+        yield from (Planned(part, known, len(parts)) for part in parts)
+
+
+def _chunks(items: tuple, largest: int) -> list[tuple]:
+    """As few parts of at most so many items as there can be, as equal as can be: equal sizes share a compilation."""
+    size = math.ceil(len(items) / math.ceil(len(items) / largest))
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def _named(planned: list[Planned], sweep: Sweep, folder: Path, first: int) -> list[Planned]:
+    """The jobs with folders: numbered, and called by what makes each a program of its own."""
+    safe = lambda text: re.sub(r"[^\w.=-]+", "-", text)[:80]  # noqa: E731
+    shapes = [safe(_shape(sweep, each.job.setup)) for each in planned]
+    names = [f"{number:03d}-{shape}".strip("-") for number, shape in enumerate(shapes, first)]
+    return [
+        each._replace(job=replace(each.job, folder=folder / "programs" / name))
+        for each, name in zip(planned, names, strict=True)
+    ]
+
+
+def _shape(sweep: Sweep, setup: Setup) -> str:
+    """Which of the choices are a program's own, e.g. `num_envs=16`."""
+    mine = {"agent": setup.agent, "env": setup.env, "reward": setup.reward, **setup.settings}
+    return ", ".join(f"{name}={mine[name]}" for name in sweep.names() if name in mine)
+
+
+def _seconds(planned: Planned) -> float:
+    assert planned.estimate is not None
+    return planned.estimate.compile_seconds + planned.runs * planned.estimate.run_seconds
+
+
+def _line(planned: Planned, shape: str) -> str:
+    members, seeds, known = len(planned.job.members), len(planned.job.seeds), planned.estimate
+    size = f"{members} configuration{'s' * (members > 1)} x {seeds} seed{'s' * (seeds > 1)}"
+    own = f" with {shape}" if shape else ""
+    if known is None:
+        return f"  {size}{own}"
+    memory, time = show_bytes(planned.runs * known.run_bytes), _duration(_seconds(planned))
+    return f"  {size}{own}: about {memory} of memory, {time}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,151 @@
+"""What a sweep is: plain data, the same in Python, in a TOML file and in the sweep's folder."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxreward.job import NAMED, Setup
+from jaxreward.names import check_name
+from jaxreward.settings import Value, listed_values, one_value
+from jaxreward.store import flatten, to_json
+
+ENTRIES = (*NAMED, "settings", "steps", "seeds", "log_every", "grid", "zip")
+"""What a sweep's table may say."""
+
+Axis = Mapping[str, Sequence[Value]]
+"""Values of one name, or of several names that change together."""
+
+_EXAMPLES = {"env": 'env = "CartPole-v1"', "steps": "steps = 200_000"}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is trained in all combinations.
+
+    Attributes:
+        setup: What is the same in all of them.
+        steps: Environment steps of each run.
+        seeds: The seeds each combination is trained with.
+        axes: What is varied: names of settings, or `agent`, `env` and `reward`, with their values.
+        log_every: Iterations to a row of the metrics; a hundredth of all by default.
+
+    Raises:
+        ValueError: The names of an axis have different numbers of values, an axis has none or one twice, a name is in
+            two places, or a seed is there twice.
+    """
+
+    setup: Setup
+    steps: int
+    seeds: tuple[int, ...] = (0,)
+    axes: tuple[Axis, ...] = field(default=())
+    log_every: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"a seed is there twice: {list(self.seeds)}")
+        taken = set(self.setup.settings)
+        for axis in self.axes:
+            _check_axis(axis)
+            for name in axis:
+                if name in taken:
+                    raise ValueError(f"{name} is set in two places; a name has one value, or is in one axis")
+                taken.add(name)
+
+    def names(self) -> list[str]:
+        """What is varied."""
+        return [name for axis in self.axes for name in axis]
+
+    def choices(self) -> list[dict[str, Value]]:
+        """Every combination; the last axis varies fastest."""
+        combined = itertools.product(*map(_rows, self.axes))
+        return [{name: value for row in rows for name, value in row.items()} for rows in combined]
+
+    def to_table(self) -> dict[str, Any]:
+        """As `read_sweep` takes it."""
+        named = {name: getattr(self.setup, name) for name in NAMED}
+        numbers = {"steps": self.steps, "seeds": list(self.seeds), "log_every": self.log_every}
+        return {**named, "settings": to_json(self.setup.settings), **numbers, "zip": to_json(self.axes)}
+
+
+def read_sweep(table: Mapping[str, Any]) -> Sweep:
+    """A sweep of the table of a TOML or JSON file.
+
+    ```toml
+    env = "CartPole-v1"
+    steps = 200_000
+    seeds = 8
+    settings = { discount = 0.98 }
+
+    [grid]
+    learning_rate = "logspace(1e-4,1e-2,5)"
+    num_envs = [16, 64]
+
+    [[zip]]
+    clip = [0.1, 0.2]
+    gae_lambda = [0.9, 0.95]
+    ```
+
+    Raises:
+        ValueError: An entry does not exist, is missing or is of another form.
+    """
+    for name in table:
+        check_name("entry of a sweep", name, ENTRIES)
+    grid = flatten(table.get("grid", {}))
+    axes = [{name: value} for name, value in grid.items()] + [flatten(axis) for axis in table.get("zip", [])]
+    missing = [name for name in ("env", "steps") if not table.get(name) and name not in grid]
+    if missing:
+        raise ValueError(f"a sweep needs {' and '.join(missing)}, for example {_EXAMPLES[missing[0]]}")
+    settings = {name: one_value(value) for name, value in flatten(table.get("settings", {})).items()}
+    return Sweep(
+        setup=Setup(**{name: table[name] for name in NAMED if name in table}, settings=settings),
+        steps=table["steps"],
+        seeds=read_seeds(table.get("seeds", 1)),
+        axes=tuple({name: listed_values(name, value) for name, value in axis.items()} for axis in axes),
+        log_every=table.get("log_every"),
+    )
+
+
+def read_seeds(seeds: Any) -> tuple[int, ...]:
+    """Seeds given by their number or one by one.
+
+    Raises:
+        ValueError: They are neither.
+    """
+    listed = range(seeds) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
+    if not isinstance(listed, Sequence) or not listed or any(not isinstance(s, int) or s < 0 for s in listed):
+        raise ValueError(f"seeds must be how many or a list of integers from 0 on, not {seeds!r}")
+    return tuple(listed)
+
+
+def identity(setup: Setup) -> str:
+    """A configuration as a text that is the same however it is split into setup and choices."""
+    named = {name: getattr(setup, name) for name in NAMED}
+    return json.dumps(_canonical({**named, **setup.settings}), sort_keys=True)
+
+
+def _rows(axis: Axis) -> Iterator[dict[str, Value]]:
+    return (dict(zip(axis, values, strict=True)) for values in zip(*axis.values(), strict=True))
+
+
+def _check_axis(axis: Axis) -> None:
+    sizes = {name: len(values) for name, values in axis.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"names that change together need as many values each; there are {sizes}")
+    if not all(sizes.values()):
+        raise ValueError(f"{next(iter(axis))} has no values")
+    rows = [json.dumps(_canonical(row)) for row in _rows(axis)]
+    if len(set(rows)) < len(rows):
+        raise ValueError(f"{' and '.join(axis)} has a value twice: {[list(values) for values in axis.values()]}")
+
+
+def _canonical(value: Any) -> Any:
+    """1 and 1.0 are the same setting, and so are a tuple and the list that JSON makes of it."""
+    if isinstance(value, Mapping):
+        return {name: _canonical(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    return str(float(value)) if isinstance(value, int | float) and not isinstance(value, bool) else value

@@ -1,0 +1,303 @@
+"""Sweeps: what is combined, which programs are made of it, and that nothing is trained twice."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxreward.agent import vmap
+from jaxreward.chunk import Program
+from jaxreward.cli import main
+from jaxreward.cli.sweep import parse_size
+from jaxreward.evaluate import evaluate
+from jaxreward.job import Job, Setup, job_of
+from jaxreward.launch import Outcome, local
+from jaxreward.plan import make_plan
+from jaxreward.results import find_runs
+from jaxreward.store import RunError, RunFolder
+from jaxreward.sweep import Sweep, describe, plan, read_sweep, run_sweep, sweep_of
+from jaxreward.sweep.estimate import available_memory, estimate, run_state_bytes
+
+CLIMBER = f"{Path(__file__).parent / 'search' / 'climber.py'}:climber"
+"""A toy agent: returns grow by `gain` an iteration, and noise is added up."""
+SETUP = Setup(agent=CLIMBER, settings={"noise": 1.0})
+SWEEP = Sweep(SETUP, 128, (0, 1), ({"steps_per_iteration": [32, 64]}, {"gain": [1.0, 2.0]}), log_every=1)
+"""Two programs of 2 x 2 runs."""
+SIZES = {"num_steps": 16, "num_minibatches": 1, "num_epochs": 1, "layers": (8,)}
+TIMES = ["wall_seconds"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cache(tmp_path_factory):
+    old = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    yield
+    jax.config.update("jax_compilation_cache_dir", old)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep") / "whole"
+    return folder, run_sweep(SWEEP, folder, local(progress=False)).metrics
+
+
+def same_numbers(left, right, **tolerance):
+    keys = ["member", "seed", "iteration"]
+    left, right = (f.drop(columns=[*TIMES, "run"]).sort_values(keys).reset_index(drop=True) for f in (left, right))
+    pd.testing.assert_frame_equal(left, right, check_dtype=False, **tolerance)
+
+
+def refusing(number):
+    """A launcher that is interrupted after some jobs."""
+
+    def launch(jobs):
+        for count, outcome in enumerate(local(progress=False)(jobs), 1):
+            yield outcome
+            if count == number:
+                raise KeyboardInterrupt
+
+    return launch
+
+
+def test_the_last_axis_varies_fastest_and_zipped_names_change_together():
+    axes = ({"num_envs": (2, 4)}, {"clip": (0.1, 0.2), "discount": (0.9, 0.99)})
+    assert Sweep(Setup(), 1, axes=axes).choices() == [
+        {"num_envs": 2, "clip": 0.1, "discount": 0.9},
+        {"num_envs": 2, "clip": 0.2, "discount": 0.99},
+        {"num_envs": 4, "clip": 0.1, "discount": 0.9},
+        {"num_envs": 4, "clip": 0.2, "discount": 0.99},
+    ]
+    assert Sweep(Setup(), 1).choices() == [{}]
+
+
+def test_a_table_says_what_a_sweep_is():
+    table = {
+        "env": "CartPole-v1",
+        "steps": 100,
+        "seeds": 3,
+        "settings": {"discount": 0.98, "env": {"gravity": 5}, "layers": [8, 8]},
+        "grid": {"learning_rate": "logspace(1e-4,1e-2,3)", "layers": [[8], [16, 16]], "reward": {"goal": [1, 2]}},
+        "zip": [{"clip": [0.1, 0.2], "value_clip": ["inf", 1.0]}],
+    }
+    del table["settings"]["layers"]
+    sweep = read_sweep(table)
+    assert sweep.setup == Setup("ppo", "CartPole-v1", settings={"discount": 0.98, "env.gravity": 5})
+    assert sweep.seeds == (0, 1, 2)
+    assert list(sweep.axes) == [
+        {"learning_rate": [1e-4, 1e-3, 1e-2]},
+        {"layers": [(8,), (16, 16)]},
+        {"reward.goal": [1, 2]},
+        {"clip": [0.1, 0.2], "value_clip": [float("inf"), 1.0]},
+    ]
+    assert read_sweep(json.loads(json.dumps(sweep.to_table()))) == sweep
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stepz": 1}, "no entry of a sweep 'stepz'; did you mean 'steps'"),
+        ({"steps": None}, "a sweep needs steps"),
+        ({"seeds": [0, 0]}, "a seed is there twice"),
+        ({"seeds": -1}, "seeds must be how many or a list"),
+        ({"zip": [{"clip": [0.1], "discount": [0.9, 0.99]}]}, "need as many values each"),
+        ({"grid": {"clip": [0.1, 0.1]}}, "clip has a value twice"),
+        ({"grid": {"clip": []}}, "clip has no values"),
+        ({"grid": {"clip": [0.1]}, "zip": [{"clip": [0.2]}]}, "clip is set in two places"),
+        ({"grid": {"clip": [0.1]}, "settings": {"clip": 0.2}}, "clip is set in two places"),
+        ({"grid": {"clipp": [0.1]}}, "no setting 'clipp'; did you mean 'clip'"),
+        ({"grid": {"num_envs": [1.5]}}, "num_envs must be an integer"),
+        ({"grid": {"env": ["CartPole-v1", "CartPole-v2"]}}, "CartPole-v2"),
+    ],
+)
+def test_mistakes_are_named_before_anything_compiles(changes, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(Program, "compile", lambda *_: pytest.fail("compiled"))
+    with pytest.raises(ValueError, match=message):
+        plan(read_sweep({"env": "CartPole-v1", "steps": 10, **changes}), tmp_path)
+
+
+def test_choices_that_shape_a_program_have_one_each(tmp_path):
+    planned = plan(SWEEP, tmp_path)
+    assert [job.folder.name for job in planned.jobs] == ["000-steps_per_iteration=32", "001-steps_per_iteration=64"]
+    assert [job.members for job in planned.jobs] == [({"gain": 1.0}, {"gain": 2.0})] * 2
+    assert planned.wanted == 8
+    text = "\n".join(describe(planned, SWEEP))
+    assert "8 runs of 128 environment steps, in 2 compiled programs" in text
+    assert "2 configurations x 2 seeds with steps_per_iteration=64" in text
+
+
+def test_all_runs_are_in_one_table(finished):
+    _, metrics = finished
+    last = metrics[metrics["env_steps"] == 128]
+    assert len(last) == 8 == len(last.drop_duplicates(["member", "seed"]))
+    assert last.groupby("member")[["steps_per_iteration", "gain"]].first().to_dict("records") == SWEEP.choices()
+    assert metrics.groupby("steps_per_iteration").size().to_dict() == {32: 4 * 128 // 32, 64: 4 * 128 // 64}
+
+
+def test_a_finished_sweep_trains_nothing_again(finished):
+    folder, metrics = finished
+    planned = plan(SWEEP, folder)
+    assert planned.jobs == []
+    assert describe(planned, SWEEP) == ["8 runs of 128 environment steps, all of them done"]
+    same_numbers(run_sweep(SWEEP, folder, refusing(0)).metrics, metrics, rtol=0)
+
+
+def test_seeds_values_and_steps_are_added_to_what_is_there(finished, tmp_path):
+    folder = tmp_path / "grown"
+    run_sweep(SWEEP, folder, local(progress=False))
+    more = replace(SWEEP, seeds=(0, 1, 2))
+    planned = plan(more, folder)
+    assert [(job.seeds, len(job.members)) for job in planned.jobs] == [((2,), 2)] * 2
+    assert "12 runs of 128 environment steps, 4 of them left" in describe(planned, more)[0]
+    metrics = run_sweep(more, folder, local(progress=False)).metrics
+    same_numbers(metrics[metrics["seed"] < 2], finished[1], rtol=0)
+    wider = replace(more, axes=({"steps_per_iteration": [32, 64]}, {"gain": [1.0, 2.0, 3.0]}))
+    assert [(job.seeds, job.members) for job in plan(wider, folder).jobs] == [((0, 1, 2), ({"gain": 3.0},))] * 2
+    longer = replace(more, steps=256)
+    assert sorted(job.steps for job in plan(longer, folder).jobs) == [256] * 4
+    metrics = run_sweep(longer, folder, local(progress=False)).metrics
+    assert metrics.groupby(["member", "seed"])["env_steps"].max().tolist() == [256] * 12
+    assert plan(more, folder).jobs == []  # fewer steps than are there already
+
+
+def test_grown_runs_are_what_a_single_batch_gives(tmp_path):
+    """Batches of another size may be summed in another order, so to rounding."""
+    small = replace(SWEEP, axes=SWEEP.axes[1:], setup=SETUP.replace({"steps_per_iteration": 32}))
+    run_sweep(replace(small, seeds=(0,)), tmp_path / "grown", local(progress=False))
+    grown = run_sweep(small, tmp_path / "grown", local(progress=False)).metrics
+    same_numbers(grown, run_sweep(small, tmp_path / "whole", local(progress=False)).metrics, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("jobs", [0, 1])
+def test_an_interrupted_sweep_ends_as_an_uninterrupted_one(jobs, finished, tmp_path):
+    if jobs:
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(SWEEP, tmp_path, refusing(jobs))
+    else:  # killed before the first run wrote its configuration
+        (tmp_path / "programs" / "000-steps_per_iteration=32").mkdir(parents=True)
+    assert len(plan(SWEEP, tmp_path).jobs) == 2 - jobs
+    same_numbers(run_sweep(SWEEP, tmp_path, local(progress=False)).metrics, finished[1], rtol=0)
+    assert len(find_runs(tmp_path)) == 2
+
+
+def test_a_job_that_was_killed_goes_on_as_it_was(finished, tmp_path):
+    planned = plan(SWEEP, tmp_path)
+    replace(planned.jobs[0], steps=64).train(progress=False)  # half of it
+    again = plan(SWEEP, tmp_path)
+    assert [job.folder.name for job in again.jobs] == ["000-steps_per_iteration=32", "001-steps_per_iteration=64"]
+    same_numbers(run_sweep(SWEEP, tmp_path, local(progress=False)).metrics, finished[1], rtol=0)
+
+
+def test_a_folder_of_another_sweep_is_refused(finished, tmp_path):
+    folder, _ = finished
+    other = replace(SWEEP, setup=SETUP.replace({"noise": 0.5}))
+    with pytest.raises(RunError, match=r"holds another sweep(.|\n)*settings.noise: 1.0 -> 0.5"):
+        plan(other, folder)
+    with pytest.raises(RunError, match="holds a single run"):
+        plan(SWEEP, find_runs(folder)[0])
+
+
+def test_what_fails_is_told_and_the_rest_is_trained(tmp_path):
+    def launch(jobs):
+        yield Outcome(jobs[0], "no such thing")
+        yield from local(progress=False)(jobs[1:])
+
+    swept = run_sweep(SWEEP, tmp_path, launch)
+    assert [outcome.error for outcome in swept.failures] == ["no such thing"]
+    assert set(swept.metrics["steps_per_iteration"]) == {64}
+
+
+def test_a_batch_that_does_not_fit_is_split_and_comes_to_the_same(finished, tmp_path):
+    each = estimate(plan(SWEEP, tmp_path).jobs[0]).run_bytes
+    planned = plan(SWEEP, tmp_path, memory=3 * each)
+    assert all(known.estimate.run_bytes * known.runs <= 3 * each for known in planned.planned)
+    assert len(planned.jobs) == 4
+    assert {(len(job.members), len(job.seeds)) for job in planned.jobs} == {(1, 2)}
+    assert "(split so that each fits into" in "\n".join(describe(planned, SWEEP))
+    metrics = run_sweep(SWEEP, tmp_path, local(progress=False), planned).metrics
+    same_numbers(metrics, finished[1], rtol=1e-3, atol=1e-5)
+    with pytest.raises(RunError, match="one run takes about"):
+        plan(SWEEP, tmp_path / "other", memory=each // 2)
+    one = plan(SWEEP, tmp_path / "other", memory=int(1.5 * each))
+    assert [(len(job.members), len(job.seeds)) for job in one.jobs] == [(1, 1)] * 8
+
+
+@pytest.mark.parametrize("members", [1, 64])
+def test_memory_is_not_underestimated(members):
+    """Against what XLA plans for the whole program; the state is the least that can be needed."""
+    rates = tuple({"learning_rate": float(rate)} for rate in np.linspace(1e-4, 1e-2, members))
+    job = Job(Setup(settings={**SIZES, "num_envs": 4}), Path("unused"), 64, rates, (0, 1))
+    experiment, known = job.experiment(), estimate(job)
+    made = make_plan(experiment.hyperparams, experiment.population, job.seeds, 2, 1)
+    whole = Program(vmap(vmap(experiment.agent), population=True), made.keys, made.hyperparams, 1)
+    whole.compile()
+    assert run_state_bytes(job) * members * 2 <= whole.bytes <= known.run_bytes * members * 2 * 1.05
+    assert known.run_seconds > 0
+
+
+def test_memory_that_there_is():
+    assert 2**28 < available_memory() < 2**50
+
+
+def test_evaluate_finds_the_best_of_all_programs(tmp_path):
+    sweep = Sweep(Setup(settings=SIZES), 128, (0, 1), ({"num_envs": [2, 4]}, {"learning_rate": [1e-3, 1e-2]}))
+    table = run_sweep(sweep, tmp_path, local(progress=False)).metrics
+    best = evaluate(tmp_path, episodes=2)
+    late = table[table["env_steps"] == 128].groupby("member")["episode/return"].mean()
+    assert best.overrides == sweep.choices()[late.idxmax()]
+    chosen = evaluate(tmp_path, member=3, seed=1, episodes=2)
+    assert (chosen.member, chosen.seed, chosen.overrides) == (3, 1, sweep.choices()[3])
+    with pytest.raises(RunError, match="there is no member 4"):
+        evaluate(tmp_path, member=4)
+    with pytest.raises(RunError, match="there is no seed 2"):
+        evaluate(tmp_path, seed=2)
+
+
+def test_the_command_reads_a_file_and_options_go_before_it(tmp_path, capsys):
+    head = f'agent = "{CLIMBER}"\nenv = "CartPole-v1"\nsteps = 64\nseeds = 2\nlog_every = 1\n'
+    axes = "[settings]\nnoise = 1.0\n[grid]\nsteps_per_iteration = [32, 64]\ngain = [1, 2]\n"
+    (tmp_path / "sweep.toml").write_text(head + axes)
+    folder = str(tmp_path / "out")
+    asked = ["sweep", str(tmp_path / "sweep.toml"), "--grid", "gain=3", "--seeds", "1", "--folder", folder]
+    assert main([*asked, "--plan"]) == 0
+    assert "2 runs of 64 environment steps, in 2 compiled programs" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*asked, "--quiet"]) == 0
+    assert {"sweep.json", "programs", "curves.png", "report.html"} <= {p.name for p in (tmp_path / "out").iterdir()}
+    assert main(["sweep", "--resume", "--folder", folder, "--seeds", "2", "--quiet"]) == 0
+    assert sweep_of(folder).seeds == (0, 1)
+    assert sorted(job_of(path).seeds for path in find_runs(folder)) == [(0,), (0,), (1,), (1,)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("sweep --env CartPole-v1 --steps 10 --grid discount=1 --set discount=1", "both in --set and in --grid"),
+        ("sweep --steps 10 --grid discount=1", "which environment"),
+        ("sweep --resume", "--resume needs --folder"),
+        ("sweep --resume --folder nowhere", "nowhere is not the folder of a sweep"),
+        ("sweep none.toml", "there is no file none.toml"),
+        ("sweep --env CartPole-v1 --steps 10 --memory much", "a size is a number with a unit"),
+        ("sweep --env CartPole-v1 --steps 10 --launcher rays", "did you mean 'ray'"),
+        ("sweep --env CartPole-v1 --steps 10 --zip clip=1,2 discount=0.9", "need as many values each"),
+    ],
+)
+def test_the_command_answers_mistakes(arguments, expected, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.split()) == 2
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("text", "size"), [("4GB", 4e9), ("500 mb", 5e8), ("1.5G", 1.5e9), ("100", 100)])
+def test_sizes_are_read_as_people_write_them(text, size):
+    assert parse_size(text) == size
+
+
+def test_a_sweep_json_is_whole_or_absent(finished):
+    folder, _ = finished
+    assert sweep_of(folder) == SWEEP
+    assert RunFolder(find_runs(folder)[0]).finished()
