@@ -1,0 +1,209 @@
+"""`jaxreward search`."""
+
+from __future__ import annotations
+
+import itertools
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from jaxreward.cli.shell import RUN_FAILED, WIDTH, Number, OptionalPath, Repeated, Text, note, say
+
+if TYPE_CHECKING:
+    from jaxreward.launch import Launcher
+    from jaxreward.search.outcome import Confirmed
+    from jaxreward.search.study import Session
+
+TABLE_ENTRIES = (
+    *("agent", "env", "reward", "steps", "seeds", "trials", "sampler", "scheduler"),
+    *("reduction", "min_steps", "min_seeds", "batch", "seed", "log_every"),
+)
+"""Options that are entries of a search's table under the same name."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """Search for the settings that train best, a generation of configurations in each compiled program.
+
+    Attributes:
+        file: A TOML file with all of what follows down to --log-every; options go before what it says.
+        agent: A name (`jaxreward list agents`), or `module:factory` or `file.py:factory` of your own; ppo by default.
+        env: A name (`jaxreward list environments`), or `module:factory` of your own.
+        reward: A name (`jaxreward list rewards`), or your own as `path/to/file.py:function`; the environment's by
+            default.
+        set: Settings that are the same in all trials, as NAME=VALUE.
+        space: What is searched, as NAME=log(LOW,HIGH), uniform(LOW,HIGH), integer(LOW,HIGH), log_integer(LOW,HIGH) or
+            choice(A,B,...), and maybe ` if OTHER=VALUE` after it. Names are those of --set, and agent, env and reward.
+        steps: Environment steps of each run that is trained to its end.
+        seeds: Of each trial; 4 by default.
+        trials: How many configurations are tried; 64 by default.
+        objective: What is made better, as METRIC, STATISTIC:METRIC or minimise:STATISTIC:METRIC; final:episode/return
+            by default. Statistics are final (interquartile mean over seeds), mean, worst (seed) and auc (area under the
+            curve). Several make a Pareto front.
+        sampler: random, quasi-random, tpe, cma-es or nsga-ii; tpe by default.
+        scheduler: none, halving or hyperband: whether the worse part of a generation is stopped early.
+        reduction: Of how many trials one goes on, where some are stopped; 3 by default.
+        min_steps: The fewest steps before trials are compared; a 27th of --steps by default.
+        min_seeds: The fewest seeds with which trials are compared; all by default.
+        batch: Trials in a generation, which train together.
+        seed: Of the choices.
+        log_every: Iterations from one row of the metrics to the next; a hundredth of all by default.
+        skip_defaults: Do not try the settings without a search first.
+        confirm: Fresh seeds on which the best configuration and the defaults are trained again at the end; 0 for none.
+        storage: An Optuna URL that several machines share; study.db in the folder by default.
+        name: Of the study in the storage; AGENT-ENVIRONMENT by default.
+        folder: Where the runs are kept; runs/search-ENVIRONMENT-AGENT-TIME by default.
+        resume: Go on with the study in --folder; nothing else need be given, but --trials may grow.
+        launcher: Where runs are trained: local or ray.
+        quiet: Show no progress and no table.
+        traceback: Show where an error came from.
+    """
+
+    file: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.toml")] = None
+    agent: Text = None
+    env: Text = None
+    reward: Text = None
+    set: Annotated[Repeated, tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
+    space: Annotated[Repeated, tyro.conf.arg(metavar="NAME=KIND(...) ...")] = ()
+    steps: Number = None
+    seeds: Number = None
+    trials: Number = None
+    objective: Annotated[Repeated, tyro.conf.arg(metavar="OBJECTIVE ...")] = ()
+    sampler: Text = None
+    scheduler: Text = None
+    reduction: Number = None
+    min_steps: Number = None
+    min_seeds: Number = None
+    batch: Number = None
+    seed: Number = None
+    log_every: Number = None
+    skip_defaults: bool = False
+    confirm: int = 10
+    storage: Text = None
+    name: Text = None
+    folder: OptionalPath = None
+    resume: bool = False
+    launcher: str = "local"
+    quiet: bool = False
+    traceback: bool = False
+
+    def run(self) -> int:
+        from jaxreward.job import default_folder
+        from jaxreward.launch import get_launcher
+        from jaxreward.search.spec import read_search
+        from jaxreward.search.study import run
+
+        search = read_search(self._table())
+        launch = get_launcher(self.launcher, progress=not self.quiet)
+        new = default_folder(search.setup)
+        folder = self.folder or new.with_name(f"search-{new.name}")
+        tell = (lambda line: None) if self.quiet else note
+        try:
+            session = run(
+                search, folder, storage=self.storage, name=self.name, launch=launch, resume=self.resume, say=tell
+            )
+            return _finish(session, self, launch)
+        except KeyboardInterrupt as stopped:
+            again = shlex.join(["jaxreward", "search", "--resume", "--folder", str(folder)])
+            raise KeyboardInterrupt(f"go on with\n  {again}") from stopped
+
+    def _table(self) -> dict[str, Any]:
+        """What is searched: what the file or the resumed folder says, and the options before it."""
+        from jaxreward.search.spec import read_file
+        from jaxreward.search.text import parse_space
+        from jaxreward.settings import parse_settings
+        from jaxreward.store import flatten
+
+        table = read_file(self.file) if self.file else self._resumed()
+        given = {name: getattr(self, name) for name in TABLE_ENTRIES}
+        table |= {name: value for name, value in given.items() if value is not None}
+        settings = parse_settings(itertools.chain(*self.set))
+        table["settings"] = {**flatten(table.get("settings", {})), **settings}
+        space = parse_space(itertools.chain(*self.space))
+        table["space"] = {**table.get("space", {}), **{name: str(prior) for name, prior in space.items()}}
+        if self.objective:
+            table["objectives"] = list(itertools.chain(*self.objective))
+        if self.skip_defaults:
+            table["baseline"] = False
+        return table
+
+    def _resumed(self) -> dict[str, Any]:
+        from jaxreward.search.folder import StudyFolder
+
+        if not self.resume:
+            return {}
+        if self.folder is None:
+            raise ValueError("--resume needs --folder: which study to go on with")
+        return StudyFolder(self.folder).read()["search"]
+
+
+def _finish(session: Session, command: Search, launch: Launcher) -> int:
+    """Prints the best trials, and what they are worth on fresh seeds; the exit code says whether there is any."""
+    from rich.console import Console
+
+    from jaxreward.search.outcome import best_trials, confirm, found, train_command, write_best
+    from jaxreward.search.picture import save_picture
+
+    if not best_trials(session):
+        return say("failed: no trial was trained to its end with numbers that stayed finite", RUN_FAILED)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH, quiet=command.quiet, highlight=False)
+    _show_trials(session, console)
+    if command.confirm:
+        if not command.quiet:
+            note(f"training the best and the defaults again on {command.confirm} fresh seeds")
+        best = confirm(session, command.confirm, launch)
+        _show_confirmed(session, best, console)
+    else:
+        best = found(session)
+        console.print("the best of many noisy values is too good to be true: --confirm SEEDS measures it again")
+    path, figure = write_best(session, best), save_picture(session)
+    search = session.search
+    again = train_command(search.setup, best[0].choice, search.steps, max(search.seeds, 10))
+    console.print(f"train the best with\n  {again}", markup=False, soft_wrap=True)
+    console.print(f"study   {session.folder.path}\nbest    {path}\nfigure  {figure}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _show_trials(session: Session, console: Any) -> None:
+    from rich.table import Table
+
+    from jaxreward.search.outcome import best_trials, chosen, dominated_volume
+    from jaxreward.summary import show
+
+    search = session.search
+    several = len(search.objectives) > 1
+    names = list(search.space)
+    table = Table()
+    for column in ["trial", *(objective.name for objective in search.objectives), *names]:
+        table.add_column(column, justify="right")
+    for trial in best_trials(session):
+        choice = chosen(session, trial)
+        values = [show(value) for value in trial.values]
+        table.add_row(str(trial.number), *values, *(show(choice.get(name, "-")) for name in names))
+    console.print("trials that no other betters in all objectives" if several else "the best trials, as they were seen")
+    console.print(table)
+    if several:
+        console.print(f"hypervolume from the worst value of each objective: {dominated_volume(session):.6g}")
+
+
+def _show_confirmed(session: Session, confirmed: list[Confirmed], console: Any) -> None:
+    from rich.table import Table
+
+    from jaxreward.summary import show
+
+    search = session.search
+    seeds = int(confirmed[0].measured[0]["seeds"])
+    table = Table()
+    for column in ["trial", *(objective.name for objective in search.objectives)]:
+        table.add_column(column, justify="right")
+    for each in confirmed:
+        name = "defaults" if each.trial is None else str(each.trial)
+        table.add_row(name, *(f"{show(m['value'])} [{show(m['low'])}, {show(m['high'])}]" for m in each.measured))
+    console.print(
+        f"on {seeds} fresh seeds, with 95% bootstrap intervals; a search picks the luckiest, so believe these numbers"
+    )
+    console.print(table)
