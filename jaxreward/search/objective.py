@@ -12,7 +12,8 @@ import pandas as pd
 
 from jaxreward.job import Job, Setup
 from jaxreward.names import check_name
-from jaxreward.results import bootstrap_interval, final_values, iqm
+from jaxreward.results import final_values
+from jaxreward.statistics import bootstrap_interval, iqm
 
 RUN = ["choice", "seed"]
 """What tells runs of a generation apart."""

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from jaxreward.job import Setup
-from jaxreward.results import final_values, iqm
+from jaxreward.results import final_values
 from jaxreward.search.objective import Objective, check_metrics, intervals, parse_objective, scores
+from jaxreward.statistics import iqm
 
 RETURNS = np.random.default_rng(0).normal(10.0, 3.0, (3, 5, 20))
 """Of 3 choices with 5 seeds, in 20 rows."""

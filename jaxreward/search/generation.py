@@ -1,0 +1,356 @@
+"""A generation: configurations that are trained side by side, rung by rung, the worse ones being left behind.
+
+```
+generation.json                   what is trained, and for how long
+rung-0/program-00/                a run folder for each program that the configurations need
+rung-0.json                       the values, and who goes on
+rung-1/program-00/                the survivors' runs, which go on from those of rung 0
+rung-1/program-00-from-seed-2/    runs of seeds that are added in rung 1, which begin at nothing
+rung-1.json
+```
+
+Survivors are compacted: each rung's programs have them alone, so nothing is spent on the others.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import warnings
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from jaxreward.job import Group, Job, Setup, split
+from jaxreward.launch import Launcher
+from jaxreward.plan import POINTS, Start
+from jaxreward.record import COLUMNS
+from jaxreward.search.objective import Objective, scores
+from jaxreward.search.schedule import Rung, Schedule, check
+from jaxreward.settings import Value
+from jaxreward.spec import setting_names
+from jaxreward.store import RunError, RunFolder, to_json, write_atomically
+
+ROWS = 10
+"""The fewest rows of metrics that a run has at the end of the first rung, if it has as many iterations."""
+
+
+class FailedRunWarning(UserWarning):
+    """Some configurations could not be trained."""
+
+
+class Scored(NamedTuple):
+    """What came of a configuration.
+
+    Attributes:
+        values: Of each objective at the last rung it reached; NaN if it failed.
+        rung: That rung.
+        reports: Steps and value of the first objective at each rung that had more steps than the one before.
+    """
+
+    values: tuple[float, ...]
+    rung: int
+    reports: tuple[tuple[int, float], ...]
+
+
+class _Program(NamedTuple):
+    """Configurations that share a program.
+
+    Attributes:
+        name: Of its run folders.
+        setup: What is the same for all.
+        members: By configuration what it has of its own; all have the same names.
+        steps_per_iteration: Environment steps.
+        log_every: Iterations to a row of the metrics, the same in all rungs: curves go on as if never interrupted.
+    """
+
+    name: str
+    setup: Setup
+    members: dict[int, dict[str, Value]]
+    steps_per_iteration: int
+    log_every: int | None
+
+
+class _Run(NamedTuple):
+    """A run folder with some configurations of a program for some of the seeds.
+
+    Attributes:
+        program: Of which its members are.
+        members: Which configuration each of them is.
+        job: What trains it.
+        parent: The run it goes on from.
+    """
+
+    program: _Program
+    members: tuple[int, ...]
+    job: Job
+    parent: _Run | None = None
+
+
+class _Decision(NamedTuple):
+    """What a rung showed.
+
+    Attributes:
+        values: By configuration, of each objective; NaN where it failed.
+        survivors: Who goes on, in order of their numbers.
+        errors: By run, of those that could not be trained.
+    """
+
+    values: dict[int, tuple[float, ...]]
+    survivors: tuple[int, ...]
+    errors: dict[str, str]
+
+
+class _Generation(NamedTuple):
+    """What `evaluate` was asked for."""
+
+    programs: list[_Program]
+    schedule: Schedule
+    objectives: tuple[Objective, ...]
+    folder: Path
+    launch: Launcher
+
+
+def evaluate(
+    setup: Setup,
+    choices: Sequence[dict[str, Value]],
+    schedule: Schedule,
+    objectives: Sequence[Objective],
+    folder: str | os.PathLike[str],
+    launch: Launcher,
+    *,
+    log_every: int | None = None,
+) -> list[Scored]:
+    """Trains configurations through the rungs of a schedule; only the best by the first objective reach the next.
+
+    Called again for the same folder, it goes on where it was interrupted and trains nothing twice. Configurations whose
+    values are equal are taken in their order. One whose numbers are not finite, or that could not be trained, has
+    failed: it has no value and does not go on, even if then fewer do than the next rung has places for.
+
+    Args:
+        setup: What is the same in all.
+        choices: The configurations, by name `agent`, `env`, `reward` or a setting.
+        schedule: The first rung has as many members as there are choices.
+        objectives: What is measured; with several the schedule has one rung, as none of them alone decides.
+        folder: Where runs and decisions are kept.
+        launch: Where runs are trained.
+        log_every: Iterations to a row of the metrics, the same in all rungs. By default a hundredth of all, or a tenth
+            of the first rung's if that is less; a little less again where the rungs' iterations are multiples of that.
+
+    Returns:
+        What came of each choice, in their order.
+
+    Raises:
+        ValueError: The schedule does not fit the choices or the objectives, or there is no such agent.
+        RunError: The folder holds another generation or can't be written to, or nothing of a rung could be trained.
+    """
+    _check(choices, check(schedule), objectives)
+    programs = [_program(index, group, schedule, log_every) for index, group in enumerate(split(setup, choices))]
+    folder = Path(folder).expanduser().absolute()
+    _claim(folder, _describe(setup, choices, schedule, objectives, log_every))
+    generation = _Generation(programs, schedule, tuple(objectives), folder, launch)
+    entering: Collection[int] = range(len(choices))
+    runs: list[_Run] = []
+    decisions: list[_Decision] = []
+    while entering:
+        index = len(decisions)
+        runs = _enter(generation, runs, entering, index)
+        decisions.append(_decide(generation, runs, entering, index))
+        entering = decisions[-1].survivors
+    return [_scored(choice, schedule, decisions) for choice in range(len(choices))]
+
+
+def _check(choices: Sequence[dict[str, Value]], schedule: Schedule, objectives: Sequence[Objective]) -> None:
+    if len(choices) != schedule[0].members:
+        raise ValueError(f"the first rung has {schedule[0].members} members, but there are {len(choices)} choices")
+    if not objectives:
+        raise ValueError("configurations can't be compared without an objective")
+    if len(objectives) > 1 and len(schedule) > 1:
+        raise ValueError(
+            f"{len(objectives)} objectives don't say who goes on to the next of {len(schedule)} rungs; give one "
+            "objective, or train all to the end (`once`)"
+        )
+
+
+def _describe(
+    setup: Setup,
+    choices: Sequence[dict[str, Value]],
+    schedule: Schedule,
+    objectives: Sequence[Objective],
+    log_every: int | None,
+) -> dict[str, Any]:
+    described = {"setup": setup, "choices": choices, "schedule": schedule, "objectives": objectives}
+    return to_json({**described, "log_every": log_every})
+
+
+def _claim(folder: Path, described: dict[str, Any]) -> None:
+    """Writes what the folder is for, or checks that it is for the same."""
+    path = folder / "generation.json"
+    previous = _read(path)
+    if previous is None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(f"can't write to {folder}: {error.strerror or error}") from error
+        _write(path, described)
+    elif previous != described:
+        changed = [name for name in described if previous.get(name) != described[name]]
+        raise RunError(f"{folder} holds another generation: its {', '.join(changed)} differ; choose another folder")
+
+
+def _program(index: int, group: Group, schedule: Schedule, log_every: int | None) -> _Program:
+    name, members = f"program-{index:02d}", dict(zip(group.indices, group.members, strict=True))
+    try:
+        experiment = Job(group.setup, Path(), 1, tuple(group.members)).experiment()
+    except ValueError:  # values that don't fit together: whoever trains it will say so
+        return _Program(name, group.setup, members, 1, None)
+    filled = dict(zip(group.indices, _filled(group.members, experiment.hyperparams), strict=True))
+    iterations = [experiment.iterations(rung.steps) for rung in schedule]
+    return _Program(
+        name, group.setup, filled, experiment.steps_per_iteration, log_every or _iterations_per_row(iterations)
+    )
+
+
+def _filled(members: list[dict[str, Value]], hyperparams: Any) -> list[dict[str, Value]]:
+    """The members with all names that any of them has: survivors need the program's structure with any others gone."""
+    names = dict.fromkeys(name for member in members for name in member)
+    leaves = {name: np.asarray(leaf) for name, leaf in setting_names(hyperparams).items() if name in names}
+    return [
+        {name: member[name] if name in member else _number(leaves[name][index]) for name in names}
+        for index, member in enumerate(members)
+    ]
+
+
+def _number(value: np.generic) -> Value:
+    """Of a float32 the shortest number that is nearest to it."""
+    return float(str(value)) if value.dtype.kind == "f" else value.item()
+
+
+def _iterations_per_row(iterations: Sequence[int]) -> int:
+    """So few that the first rung has `ROWS` rows and the last `POINTS`; if possible all rungs are multiples of it."""
+    most = max(1, min(iterations[0] // ROWS, iterations[-1] // POINTS))
+    common = math.gcd(*iterations)
+    return next((length for length in range(most, most // 2, -1) if common % length == 0), most)
+
+
+def _enter(generation: _Generation, runs: list[_Run], entering: Collection[int], index: int) -> list[_Run]:
+    """The runs of a rung: those of the rung before go on with the survivors, and those of added seeds begin."""
+    schedule, place = generation.schedule, generation.folder / f"rung-{index}"
+    rung, seeds_before = schedule[index], schedule[index - 1].seeds if index else 0
+    onward = [_onward(run, entering, rung, place) for run in runs if not set(run.members).isdisjoint(entering)]
+    if rung.seeds == seeds_before:
+        return onward
+    begun = [program for program in generation.programs if not program.members.keys().isdisjoint(entering)]
+    seeds = tuple(range(seeds_before, rung.seeds))
+    return [*onward, *(_begin(program, entering, seeds, rung, place) for program in begun)]
+
+
+def _begin(program: _Program, entering: Collection[int], seeds: tuple[int, ...], rung: Rung, place: Path) -> _Run:
+    members = tuple(choice for choice in program.members if choice in entering)
+    folder = place / (program.name if seeds[0] == 0 else f"{program.name}-from-seed-{seeds[0]}")
+    own = tuple(program.members[choice] for choice in members)
+    return _Run(program, members, Job(program.setup, folder, rung.steps, own, seeds, program.log_every))
+
+
+def _onward(run: _Run, entering: Collection[int], rung: Rung, place: Path) -> _Run:
+    """The run with the survivors alone; itself where the rung has not an iteration more."""
+    size = run.program.steps_per_iteration
+    if math.ceil(rung.steps / size) == math.ceil(run.job.steps / size):
+        return run
+    kept = tuple(position for position, choice in enumerate(run.members) if choice in entering)
+    job = Job(
+        setup=run.job.setup,
+        folder=place / run.job.folder.name,
+        steps=rung.steps,
+        members=tuple(run.job.members[position] for position in kept),
+        seeds=run.job.seeds,
+        log_every=run.job.log_every,
+        start=Start(run.job.folder, kept),
+    )
+    return _Run(run.program, tuple(run.members[position] for position in kept), job, run)
+
+
+def _decide(generation: _Generation, runs: list[_Run], entering: Collection[int], index: int) -> _Decision:
+    """What a rung showed, trained if it isn't yet."""
+    path, schedule = generation.folder / f"rung-{index}.json", generation.schedule
+    stored = _read(path)
+    if stored is not None:
+        values = {int(choice): tuple(map(float, numbers)) for choice, numbers in stored["values"].items()}
+        return _Decision(values, tuple(stored["survivors"]), stored["errors"])
+    errors = _train([run for run in runs if run.job.folder.parent.name == f"rung-{index}"], generation.launch)
+    values = _values(runs, entering, errors, generation.objectives)
+    places = schedule[index + 1].members if index + 1 < len(schedule) else 0
+    decision = _Decision(values, _best(values, generation.objectives[0], places), errors)
+    _write(path, to_json({"rung": schedule[index], **decision._asdict()}))
+    return decision
+
+
+def _train(runs: list[_Run], launch: Launcher) -> dict[str, str]:
+    """Trains a rung; by run, why those failed that did."""
+    outcomes = launch([run.job for run in runs])
+    errors = {outcome.job.folder.name: outcome.error for outcome in outcomes if outcome.error is not None}
+    if runs and len(errors) == len(runs):
+        raise RunError(f"nothing could be trained: {next(iter(errors.values()))}")
+    for name, error in errors.items():
+        warnings.warn(f"{name} could not be trained: {error}\nthe others go on", FailedRunWarning, stacklevel=4)
+    return errors
+
+
+def _values(
+    runs: list[_Run], entering: Collection[int], errors: Collection[str], objectives: Sequence[Objective]
+) -> dict[int, tuple[float, ...]]:
+    """By configuration, of each objective."""
+    failed = {choice for run in runs if run.job.folder.name in errors for choice in run.members}
+    valid = set(entering) - failed
+    found: list[dict[Any, float]] = [{} for _ in objectives]
+    if valid:
+        rows = [_rows(run, objectives) for run in runs if not valid.isdisjoint(run.members)]
+        frame = pd.concat(rows, ignore_index=True)
+        frame = frame[frame["choice"].isin(valid)]
+        found = [scores(frame, objective).to_dict() for objective in objectives]
+    return {choice: tuple(_finite(values.get(choice, math.nan)) for values in found) for choice in sorted(entering)}
+
+
+def _rows(run: _Run, objectives: Sequence[Objective]) -> pd.DataFrame:
+    """The metrics of a run and of all that it goes on from, with the column `choice`."""
+    before = [] if run.parent is None else [_rows(run.parent, objectives)]
+    frame = RunFolder(run.job.folder).metrics()
+    wanted = {*COLUMNS, "episode/count", *(objective.metric for objective in objectives)}
+    frame = frame[[name for name in frame if name in wanted]]
+    return pd.concat([*before, frame.assign(choice=np.array(run.members)[frame["member"]])])
+
+
+def _finite(value: float) -> float:
+    return float(value) if math.isfinite(value) else math.nan
+
+
+def _best(values: dict[int, tuple[float, ...]], objective: Objective, places: int) -> tuple[int, ...]:
+    """Who goes on: the best that did not fail, of equals the earliest."""
+    sign = -1.0 if objective.maximise else 1.0
+    finite = [choice for choice, numbers in values.items() if not math.isnan(numbers[0])]
+    ranked = sorted(finite, key=lambda choice: (sign * values[choice][0], choice))
+    return tuple(sorted(ranked[:places]))
+
+
+def _scored(choice: int, schedule: Schedule, decisions: list[_Decision]) -> Scored:
+    reached = [index for index, decision in enumerate(decisions) if choice in decision.values]
+    reports = {schedule[index].steps: decisions[index].values[choice][0] for index in reached}
+    return Scored(decisions[reached[-1]].values[choice], reached[-1], tuple(reports.items()))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_bytes()) if path.exists() else None
+    except ValueError as error:
+        raise RunError(f"{path} is not valid JSON: {error}") from error
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    try:
+        write_atomically(path, json.dumps(content, indent=2).encode())
+    except OSError as error:
+        raise RunError(f"can't write {path}: {error.strerror or error}") from error
