@@ -7,6 +7,7 @@ one spread over devices. The axes of a batched state are `[population, seed, ...
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -69,28 +70,35 @@ def _batched_policy(agent: Agent, state: State) -> Policy:
 
 
 def shard(agent: Agent, mesh: Mesh, *, population: bool = False) -> Agent:
-    """An agent whose leading batch axis is spread over all devices of a mesh; members never talk to each other.
+    """An agent whose batch axes are spread over the devices of a mesh; runs never talk to each other.
 
     Args:
-        agent: A batched agent (see `vmap`) whose leading axis the number of devices divides.
-        mesh: One axis or several; they are used as one.
+        agent: A batched agent (see `vmap`).
+        mesh: Of a population of seeds, its axis "seed" spreads the second batch axis. All others spread the leading
+            one, several as if they were one.
         population: Whether the leading axis is one of hyperparams too, as in `vmap(agent, population=True)`.
 
     Raises:
-        ValueError: When a batch is not divided by the number of devices.
+        ValueError: When a batch axis is not divided by the number of devices it is spread over.
     """
-    mesh = with_auto_axes(mesh)
-    members, everyone = PartitionSpec(mesh.axis_names), PartitionSpec()
+    mesh, axes = with_auto_axes(mesh), _axes(mesh, population)
+    runs, members = PartitionSpec(*axes), PartitionSpec(*axes[:1] if population else ())
 
     def spread(fn: Callable, *specs: PartitionSpec) -> Callable:
         def call(*args: PyTree) -> PyTree:
-            _check_divides(args[0], mesh)
-            return jax.shard_map(fn, mesh=mesh, in_specs=specs, out_specs=members, check_vma=False)(*args)
+            _check_divides(args[0], mesh, axes)
+            return jax.shard_map(fn, mesh=mesh, in_specs=specs, out_specs=runs, check_vma=False)(*args)
 
         return call
 
-    init = spread(agent.init, members, members if population else everyone)
-    return Agent(init, spread(agent.step, members), agent.policy)
+    return Agent(spread(agent.init, runs, members), spread(agent.step, runs), agent.policy)
+
+
+def _axes(mesh: Mesh, population: bool) -> tuple[tuple[str, ...], ...]:
+    """The axes of a mesh that each batch axis is spread over."""
+    seeds = tuple(name for name in mesh.axis_names if population and name == "seed")
+    members = tuple(name for name in mesh.axis_names if name not in seeds)
+    return (members, seeds) if seeds else (members,)
 
 
 def with_auto_axes(mesh: Mesh) -> Mesh:
@@ -98,11 +106,13 @@ def with_auto_axes(mesh: Mesh) -> Mesh:
     return Mesh(mesh.devices, mesh.axis_names, axis_types=(AxisType.Auto,) * len(mesh.axis_names))
 
 
-def _check_divides(batched: PyTree, mesh: Mesh) -> None:
-    size = jax.tree.leaves(batched)[0].shape[0]
-    if size % mesh.size:
-        near = max(mesh.size, size - size % mesh.size)
-        raise ValueError(f"a batch of {size} does not spread evenly over {mesh.size} devices; try {near}")
+def _check_divides(batched: PyTree, mesh: Mesh, axes: tuple[tuple[str, ...], ...]) -> None:
+    sizes = jax.tree.leaves(batched)[0].shape
+    for size, names in zip(sizes, axes, strict=False):
+        devices = math.prod(mesh.shape[name] for name in names)
+        if size % devices:
+            near = max(devices, size - size % devices)
+            raise ValueError(f"a batch of {size} does not spread evenly over {devices} devices; try {near}")
 
 
 def strong(tree: PyTree) -> PyTree:

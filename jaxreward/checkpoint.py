@@ -3,6 +3,9 @@
 A state is any pytree of arrays. Orbax stores its leaves by position, beside a JSON record of the host's counters and of
 every leaf's path, shape, type and checksum. The record tells a checkpoint of another configuration from a damaged one;
 without the checksums the array store would return most altered bytes as numbers.
+
+Of several processes the first writes and reads for all, so a checkpoint is the same whatever their number; but each
+holds the whole state for that while, on the host and the largest leaf of it on a device.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import logging
 import shutil
 import warnings
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +24,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jaxtyping import PyTree
 
+from jaxreward.distributed import from_leader, is_leader, on_host, put
 from jaxreward.store import RunError, path_name
+
+ALONE = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
+"""Orbax waits for no other process: the others never call it."""
 
 
 class Restored(NamedTuple):
@@ -38,7 +46,7 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """Writes the checkpoints of one run and keeps the newest.
+    """Writes the checkpoints of one run and keeps the newest. All processes call all of it.
 
     Args:
         folder: Where they go; must exist.
@@ -47,10 +55,14 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int) -> None:
         _silence_orbax()
-        handlers = {"state": ocp.PyTreeCheckpointHandler(), "host": ocp.JsonCheckpointHandler()}
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, cleanup_tmp_directories=True)
-        self._folder = folder
-        self._manager = ocp.CheckpointManager(folder, options=options, item_handlers=handlers)
+        self._folder, self._manager = folder, None
+        if is_leader():
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=keep, cleanup_tmp_directories=True, create=False, multiprocessing_options=ALONE
+            )
+            self._manager = ocp.CheckpointManager(
+                folder, options=options, item_handlers={"state": _state_handler(), "host": _host_handler()}
+            )
 
     def save(self, iteration: int, state: PyTree, counters: dict[str, Any]) -> None:
         """Copies the state to the host and starts to write it; returns before it is on disk.
@@ -59,7 +71,7 @@ class Checkpoints:
             RunError: This or the previous checkpoint could not be written.
         """
         # On a CPU these are views. Orbax copies them before it returns, so the next chunk can take the buffers over.
-        leaves = [np.asarray(_data(leaf)) for leaf in jax.tree.leaves(state)]
+        leaves = [on_host(_data(leaf)) for leaf in jax.tree.leaves(state)]
         record = {
             "counters": counters,
             "leaves": _describe(state),
@@ -67,7 +79,7 @@ class Checkpoints:
             "crc32": [_checksum(leaf) for leaf in leaves],
         }
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(_stored(leaves)), host=ocp.args.JsonSave(record))
-        self._attempt(lambda: self._manager.save(iteration, args=items, force=True))
+        self._attempt(lambda manager: manager.save(iteration, args=items, force=True))
 
     def wait(self) -> None:
         """Returns when the last checkpoint is on disk.
@@ -75,19 +87,22 @@ class Checkpoints:
         Raises:
             RunError: It could not be written.
         """
-        self._attempt(self._manager.wait_until_finished)
+        self._attempt(lambda manager: manager.wait_until_finished())
 
     def close(self) -> None:
         """Ends the writer's threads; that a save failed has been told by `wait`."""
         with contextlib.suppress(Exception):
-            self._manager.close()
+            self._manager and self._manager.close()
 
-    def _attempt(self, write: Any) -> None:
+    def _attempt(self, write: Callable[[ocp.CheckpointManager], object]) -> None:
         # Orbax reports a failed write as whatever its array store or its thread raised.
-        try:
-            write()
-        except Exception as error:
-            raise RunError(f"a checkpoint could not be written to {self._folder}: {error}") from error
+        def attempt() -> None:
+            try:
+                write(self._manager)
+            except Exception as error:
+                raise RunError(f"a checkpoint could not be written to {self._folder}: {error}") from error
+
+        from_leader(attempt)
 
 
 def saved_iterations(folder: Path) -> list[int]:
@@ -95,13 +110,16 @@ def saved_iterations(folder: Path) -> list[int]:
     return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
 
 
-def restore(folder: Path, abstract: PyTree, sharding: jax.sharding.Sharding | None = None) -> Restored | None:
+def restore(
+    folder: Path, abstract: PyTree, sharding: jax.sharding.Sharding | None = None, rows: Any = ...
+) -> Restored | None:
     """Reads the newest checkpoint that is whole, warning of any newer one that isn't.
 
     Args:
         folder: Where the checkpoints are.
         abstract: The state's structure, of `jax.ShapeDtypeStruct` or arrays.
         sharding: Where the state is put; the default device if not given.
+        rows: Which elements of the leading axes are wanted, as a numpy index; all by default.
 
     Returns:
         What it held, or None if there are no checkpoints.
@@ -109,21 +127,12 @@ def restore(folder: Path, abstract: PyTree, sharding: jax.sharding.Sharding | No
     Raises:
         RunError: The checkpoint is of another configuration, or all are damaged.
     """
-    _silence_orbax()
-    iterations = saved_iterations(folder)
-    for iteration in reversed(iterations):
-        step = folder / str(iteration)
-        try:
-            record, leaves = _read(step)
-        except Exception as error:  # whatever the reader of a damaged file may raise
-            reason = (str(error) or type(error).__name__).splitlines()[0][:200]
-            warnings.warn(f"skipped the damaged checkpoint {step}: {reason}", stacklevel=2)
-            continue
-        _check_structure(step, record["leaves"], _describe(abstract))
-        return Restored(iteration, _assemble(abstract, record, leaves, sharding), record["counters"])
-    if iterations:
-        raise RunError(f"all checkpoints in {folder} are damaged; remove that folder to begin the run again")
-    return None
+    stored = from_leader(lambda: _newest(folder, abstract))
+    if stored is None:
+        return None
+    iteration, record, leaves = stored
+    state = _assemble(abstract, record, [leaf[rows] for leaf in leaves], sharding)
+    return Restored(iteration, state, record["counters"])
 
 
 def remove_after(folder: Path, iteration: int) -> None:
@@ -138,8 +147,27 @@ def state_bytes(abstract: PyTree) -> int:
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
 
 
+def _newest(folder: Path, abstract: PyTree) -> tuple[int, dict[str, Any], list[np.ndarray]] | None:
+    """The iteration, the record and the leaves of the newest checkpoint that is whole."""
+    _silence_orbax()
+    iterations = saved_iterations(folder)
+    for iteration in reversed(iterations):
+        step = folder / str(iteration)
+        try:
+            record, leaves = _read(step)
+        except Exception as error:  # whatever the reader of a damaged file may raise
+            reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+            warnings.warn(f"skipped the damaged checkpoint {step}: {reason}", stacklevel=4)
+            continue
+        _check_structure(step, record["leaves"], _describe(abstract))
+        return iteration, record, leaves
+    if iterations:
+        raise RunError(f"all checkpoints in {folder} are damaged; remove that folder to begin the run again")
+    return None
+
+
 def _read(step: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
-    record = ocp.JsonCheckpointHandler().restore(step / "host", args=ocp.args.JsonRestore())
+    record = _host_handler().restore(step / "host", args=ocp.args.JsonRestore())
     leaves = _read_leaves(step / "state", record["leaves"])
     for entry, leaf, expected in zip(record["leaves"], leaves, record["crc32"], strict=True):
         if _checksum(leaf) != expected:
@@ -150,7 +178,7 @@ def _read(step: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
 def _assemble(
     abstract: PyTree, record: dict[str, Any], leaves: list[np.ndarray], sharding: jax.sharding.Sharding | None
 ) -> PyTree:
-    arrays = [jax.device_put(leaf, sharding) for leaf in leaves]
+    arrays = [put(leaf, sharding) for leaf in leaves]
     wrapped = [
         array if impl is None else jax.random.wrap_key_data(array, impl=impl)
         for array, impl in zip(arrays, record["key_impl"], strict=True)
@@ -160,7 +188,7 @@ def _assemble(
 
 def _read_leaves(folder: Path, entries: list[dict[str, Any]]) -> list[np.ndarray]:
     empty = [np.zeros(entry["data_shape"], entry["data_dtype"]) for entry in entries]
-    handler, stored = ocp.PyTreeCheckpointHandler(), _stored(empty)
+    handler, stored = _state_handler(), _stored(empty)
     # One by one: a damaged array would leave the reads of others pending in orbax's closed event loop.
     read = {name: _read_leaf(handler, folder, name, leaf) for name, leaf in stored.items()}
     return [read.get(str(index), leaf) for index, leaf in enumerate(empty)]
@@ -171,6 +199,14 @@ def _read_leaf(handler: ocp.PyTreeCheckpointHandler, folder: Path, name: str, le
     return handler.restore(
         folder, args=ocp.args.PyTreeRestore({name: leaf}, restore_args=as_numpy, partial_restore=True)
     )[name]
+
+
+def _state_handler() -> ocp.PyTreeCheckpointHandler:
+    return ocp.PyTreeCheckpointHandler(multiprocessing_options=ALONE)
+
+
+def _host_handler() -> ocp.JsonCheckpointHandler:
+    return ocp.JsonCheckpointHandler(multiprocessing_options=ALONE)
 
 
 def _stored(leaves: list[np.ndarray]) -> dict[str, np.ndarray]:

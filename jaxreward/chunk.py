@@ -108,6 +108,8 @@ class Program:
 def _bytes(compiled: jax.stages.Compiled) -> int:
     """Memory that a program takes as XLA has planned it: what it is given, gives back and needs on the way."""
     plan = compiled.memory_analysis()
+    if plan is None:  # a backend that does not say
+        return 0
     sizes = (plan.argument_size_in_bytes, plan.output_size_in_bytes, plan.temp_size_in_bytes)
     return int(sum(sizes) - plan.alias_size_in_bytes)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,8 @@ from jaxreward.agent import strong, with_auto_axes
 from jaxreward.record import COLUMNS
 from jaxreward.store import RunError, differences, named_values, path_name, to_json
 
+AXES = ("population", "seed")
+"""The leading axes of a state, and those of a mesh it is spread over."""
 POINTS = 100
 """How many times a run logs unless told otherwise."""
 
@@ -110,27 +111,43 @@ def check_same(plan: Plan, described: dict[str, Any], previous: dict[str, Any], 
 
 
 def widest_mesh(plan: Plan) -> Mesh | None:
-    """The most local devices that divide the population or the seeds, as a mesh; None if that is one."""
-    devices = jax.local_devices()
-    sizes = {"population": len(plan.population), "seed": len(plan.seeds)}
-    counts = range(1, len(devices) + 1)
-    number, axis = max((math.gcd(size, count), axis) for axis, size in sizes.items() for count in counts)
-    return Mesh(np.array(devices[:number]), (axis,)) if number > 1 else None
+    """The most devices, as many of each process, whose numbers along two axes divide population and seeds.
+
+    Of meshes of the same size the one with the most devices along the seeds is taken; of one device, none.
+
+    Raises:
+        RunError: There are several processes, and no such mesh has devices of all.
+    """
+    members, seeds, processes = len(plan.population), len(plan.seeds), jax.process_count()
+    shapes = [(x, y) for x in _divisors(members) for y in _divisors(seeds) if x * y % processes == 0]
+    fitting = [(x, y) for x, y in shapes if x * y <= jax.local_device_count() * processes]
+    if not fitting:
+        raise RunError(
+            f"{members} members x {seeds} seeds can't be spread evenly over {processes} processes of "
+            f"{jax.local_device_count()} devices; make the number of members or of seeds a multiple of {processes}"
+        )
+    shape = max(fitting, key=lambda shape: (shape[0] * shape[1], shape[1]))
+    number = shape[0] * shape[1]
+    by_process = (jax.local_devices(index)[: number // processes] for index in range(processes))
+    return Mesh(np.array(list(by_process)).reshape(shape), AXES) if number > 1 else None
 
 
 def batch_sharding(mesh: Mesh | None, plan: Plan) -> NamedSharding | None:
     """How the leading axes of a state lie on a mesh.
 
     Raises:
-        RunError: The mesh is not one axis "population" or "seed", or does not divide it.
+        RunError: The mesh has an axis that is not "population" or "seed" or does not divide it, or it lacks the devices
+            of a process.
     """
     if mesh is None:
         return None
-    sizes = {"population": len(plan.population), "seed": len(plan.seeds)}
-    axis = mesh.axis_names[0]
-    if len(mesh.axis_names) > 1 or axis not in sizes or sizes[axis] % mesh.size:
-        raise RunError(f"the mesh {dict(mesh.shape)} must have one axis, of {list(sizes)}, that divides {sizes}")
-    return NamedSharding(with_auto_axes(mesh), PartitionSpec(*(name if name == axis else None for name in sizes)))
+    sizes = dict(zip(AXES, (len(plan.population), len(plan.seeds)), strict=True))
+    if any(sizes.get(name, 1) % number or name not in sizes for name, number in mesh.shape.items()):
+        raise RunError(f"the mesh {dict(mesh.shape)} must have axes of {list(AXES)} that divide {sizes}")
+    present = {device.process_index for device in mesh.devices.flat}
+    if len(present) < jax.process_count():
+        raise RunError(f"the mesh has devices of {len(present)} of the {jax.process_count()} processes; it needs all")
+    return NamedSharding(with_auto_axes(mesh), PartitionSpec(*(name if name in mesh.shape else None for name in AXES)))
 
 
 def check_positive(name: str, value: int) -> None:
@@ -141,6 +158,10 @@ def check_positive(name: str, value: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise RunError(f"{name} must be a positive integer, not {value!r}")
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
 def _listed(seeds: int | Sequence[int]) -> list[int]:

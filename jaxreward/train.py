@@ -9,32 +9,31 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
-import threading
 import time
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jaxtyping import PyTree
 
 from jaxreward.agent import Agent, shard, strong, vmap
-from jaxreward.checkpoint import Checkpoints, Restored, remove_after, restore, saved_iterations, state_bytes
+from jaxreward.checkpoint import Checkpoints, Restored, restore, saved_iterations, state_bytes
 from jaxreward.chunk import Chunk, Program
 from jaxreward.compilation import enable_compilation_cache
+from jaxreward.distributed import from_leader, is_leader, largest, several
+from jaxreward.interrupt import Interrupt, end
 from jaxreward.loggers import Curves, TensorBoard, WeightsAndBiases, import_wandb
 from jaxreward.plan import Plan, Start, batch_sharding, check_positive, check_same, make_plan, widest_mesh
 from jaxreward.progress import Progress
-from jaxreward.record import Counters, describe_failures, host_metrics, mean_return, non_finite, table, total
-from jaxreward.store import RunError, RunFolder, provenance, to_json
+from jaxreward.record import Counters, Metrics, describe_failures, host_metrics, mean_return, non_finite, table, total
+from jaxreward.resume import begin, previous_config, restore_run
+from jaxreward.store import RunError, RunFolder, differences
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 SPARE_BYTES = 32 * 2**20
@@ -92,14 +91,22 @@ def train(
 ) -> Result:
     """Trains an agent over seeds and hyperparameters in one compiled program and keeps everything in a run folder.
 
+    What a run computes depends, beside itself, on how many members and seeds are together on its device, to the bit:
+    not on how many devices or processes there are, nor on interruptions. Blocks of another shape are compiled to other
+    orders of summation (of means and gradients), so runs agree only to rounding: for PPO on CartPole two units in the
+    seventh digit after one iteration, until an action falls out otherwise and the paths part. To have the same bits
+    with fewer devices, keep their number; on a CPU it is that of `--xla_force_host_platform_device_count`.
+
+    In several processes (`jaxreward.distributed.initialize`) all call this with the same arguments. The first alone
+    writes and reads the folder. An error or an interrupt of any ends all, after a checkpoint where one is due; when one
+    is killed the others end too, and the run is resumed with as many processes as one likes.
+
     Args:
         agent: The single agent; batching is done here.
         hyperparams: One configuration or, with `population`, a batch of them: a leading axis on every leaf.
         iterations: Steps of the agent.
         folder: The run folder.
-        seeds: How many (0, 1, ...), or which. Seed s always starts from `jax.random.key(s)`, whatever is beside it. A
-            batch of another size may be compiled to another order of summation, so equal seeds agree to rounding, not
-            always to the bit.
+        seeds: How many (0, 1, ...), or which. Seed s always starts from `jax.random.key(s)`, whatever is beside it.
         population: What makes each member differ, e.g. `[{"learning_rate": 1e-3}, {"learning_rate": 1e-4}]`: its
             columns in the metrics and its name in messages.
         config: Anything that describes the run, kept in `config.json` and compared on resume.
@@ -113,13 +120,14 @@ def train(
             all.
         wandb: A Weights & Biases project to log to as well.
         progress: Whether to show progress on the standard error stream.
-        mesh: Devices over which the runs are spread, with one axis named "population" or "seed"; "widest" for the most
-            local devices that divide either. Seeds and members never wait for each other, so all cores are kept busy.
+        mesh: Devices over which the runs are spread, with an axis "population", "seed" or both, whose sizes divide
+            theirs; "widest" for the most devices that can be used so, which several processes always do by default.
+            Seeds and members never wait for each other, so all cores are kept busy.
         start: Another run's members to go on from, instead of nothing: `iterations` counts theirs, and the metrics here
             begin after them.
 
     Returns:
-        The final state, the metrics of the whole run and where they are.
+        The final state (of several processes, each holds its part), the metrics of the whole run and where they are.
 
     Raises:
         RunError: The arguments don't fit together or to the run in the folder, the folder can't be written (also later
@@ -130,26 +138,28 @@ def train(
     options = _Options(checkpoint_every, keep, on_nan, wandb, progress)
     _check_options(options)
     run = RunFolder(folder)
-    previous = _previous(run, resume)
+    previous = from_leader(lambda: previous_config(run, resume))
     if log_every is None and previous is not None:
         log_every = previous["log_every"]
     plan = make_plan(hyperparams, population, seeds, iterations, log_every, start)
     described = plan.describe(config)
+    _check_processes_agree(described)
     if previous is not None:
         check_same(plan, described, previous, str(run.path))
-    mesh = widest_mesh(plan) if mesh == "widest" else mesh
+    mesh = widest_mesh(plan) if mesh == "widest" or (mesh is None and several()) else mesh
     sharding = batch_sharding(mesh, plan)
+    block = plan.keys.shape if sharding is None else sharding.shard_shape(plan.keys.shape)
     program = Program(_batched(agent, mesh), plan.keys, plan.hyperparams, plan.log_every, sharding)
-    run.create()
-    with _disk_errors(run):
-        _check_space(run, program, keep)
-        restored = _restored(run, plan, program, sharding)
-        described = _begin(run, described, previous, restored)
+    with _disk_errors(run), _lost_processes(run):
+        from_leader(lambda: _make_room(run, program, keep))
+        restored = restore_run(run, plan, program, sharding)
+        iteration = restored.iteration if restored else 0
+        described = from_leader(lambda: begin(run, described, previous, iteration, block))
         with _Training(run, plan, options, described, restored) as training:
             state = training.go(program, restored)
         training.end_if_interrupted()
-        run.write_config({**described, "finished": plan.iterations})
-        return Result(state, run.metrics(), run.path, training.compile_seconds)
+        metrics = from_leader(lambda: _finish(run, described, plan))
+        return Result(state, metrics, run.path, training.compile_seconds)
 
 
 def load_state(folder: str | os.PathLike[str], agent: Agent, hyperparams: PyTree) -> PyTree:
@@ -185,23 +195,19 @@ class _Training:
         shape = len(plan.population), len(plan.seeds)
         self._counters = Counters.from_json(restored.counters) if restored else Counters.zero(*shape)
         self._saved, self._chunks_since, self._saved_at = self._counters.iteration, 0, time.monotonic()
-        self.compile_seconds = 0.0
+        self._signal, self.compile_seconds = 0, 0.0
 
     def __enter__(self) -> _Training:
-        plan, curves = self._plan, Curves(self._plan.population, self._plan.seeds)
+        plan = self._plan
         with contextlib.ExitStack() as stack:
             self._checkpoints = Checkpoints(self._run.checkpoints, self._options.keep)
             stack.callback(self._checkpoints.close)
-            board = TensorBoard(self._run.tensorboard, curves, int(self._counters.env_steps.mean()))
-            self._loggers: list[TensorBoard | WeightsAndBiases] = [board]
-            if self._options.wandb:
-                path, described = self._run.path, self._described
-                self._loggers.append(WeightsAndBiases(self._options.wandb, path, curves, described))
+            self._loggers = self._open_loggers() if is_leader() else []
             for logger in self._loggers:
                 stack.callback(logger.close)
-            progress = Progress(plan.iterations, self._counters.iteration, self._options.progress)
+            progress = Progress(plan.iterations, self._counters.iteration, self._options.progress and is_leader())
             self._progress = stack.enter_context(progress)
-            self._interrupt = stack.enter_context(_Interrupt(self._progress))
+            self._interrupt = stack.enter_context(Interrupt(self._progress))
             self._close = stack.pop_all()
         return self
 
@@ -225,18 +231,23 @@ class _Training:
 
     def end_if_interrupted(self) -> None:
         """Ends the process as the signal would have, with how to go on."""
-        if not self._interrupt.signal:
+        if not self._signal:
             return
         message = f"stopped at iteration {self._counters.iteration}; resume the run in {self._run.path} to go on"
         self._progress.say(message)
-        if self._interrupt.signal == signal.SIGINT:
-            raise KeyboardInterrupt(message)
-        raise SystemExit(128 + self._interrupt.signal)
+        raise end(self._signal, message)
+
+    def _open_loggers(self) -> list[TensorBoard | WeightsAndBiases]:
+        curves = Curves(self._plan.population, self._plan.seeds)
+        board = TensorBoard(self._run.tensorboard, curves, int(self._counters.env_steps.mean()))
+        if not self._options.wandb:
+            return [board]
+        return [board, WeightsAndBiases(self._options.wandb, self._run.path, curves, self._described)]
 
     def _loop(self, chunk: Callable[[PyTree, int], tuple[PyTree, Chunk]], state: PyTree) -> PyTree:
         counters, plan = self._counters, self._plan
         mark = time.perf_counter()
-        while counters.iteration < plan.iterations and not self._interrupt.signal:
+        while counters.iteration < plan.iterations and not self._signal:
             # Chunks end at multiples of their length: a run that was extended logs where a longer one would have.
             left = plan.log_every - counters.iteration % plan.log_every
             iterations = min(left, plan.iterations - counters.iteration)
@@ -257,11 +268,15 @@ class _Training:
         counters.env_steps += steps
         counters.failed |= np.logical_or.reduce(list(broken.values()))
         population, seeds = self._plan.population, self._plan.seeds
-        self._run.write_part(counters.iteration, table(counters, metrics, population, seeds))
-        for logger in self._loggers:
-            logger.log(metrics, counters.iteration, int(counters.env_steps.mean()))
+        from_leader(lambda: self._write(metrics))
         self._progress.update(counters.iteration, int(steps.sum()) / seconds, mean_return(metrics))
         return describe_failures(news, population, seeds, counters.iteration)
+
+    def _write(self, metrics: Metrics) -> None:
+        counters, plan = self._counters, self._plan
+        self._run.write_part(counters.iteration, table(counters, metrics, plan.population, plan.seeds))
+        for logger in self._loggers:
+            logger.log(metrics, counters.iteration, int(counters.env_steps.mean()))
 
     def _after(self, state: PyTree, problem: str | None) -> None:
         """Acts on what a chunk showed, and saves when it is time."""
@@ -270,9 +285,10 @@ class _Training:
             self._save(state)
             self._checkpoints.wait()
             raise RunError(f"{problem}\nwhat was done is saved in {self._run.path}")
-        if problem:
+        if problem and is_leader():
             warnings.warn(f"{problem}\nthe other runs go on", NonFiniteWarning, stacklevel=5)
-        if self._checkpoint_is_due():
+        self._signal, due = largest([self._interrupt.received, self._checkpoint_is_due()])
+        if due:
             self._save(state)
 
     def _checkpoint_is_due(self) -> bool:
@@ -287,38 +303,6 @@ class _Training:
         self._saved, self._chunks_since, self._saved_at = self._counters.iteration, 0, time.monotonic()
 
 
-class _Interrupt:
-    """Lets Ctrl-C or SIGTERM end the loop after its chunk; a second one ends it at once."""
-
-    def __init__(self, progress: Progress) -> None:
-        self.signal = 0
-        self._progress = progress
-        self._old: dict[int, Any] = {}
-        self._waits = True
-
-    def __enter__(self) -> _Interrupt:
-        if threading.current_thread() is threading.main_thread():
-            self._old = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
-        """While nothing is to be saved, a signal ends the run at once."""
-        self._waits = False
-        yield
-        self._waits = True
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.signal or not self._waits:
-            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
-        self.signal = number
-        self._progress.say("interrupted: finishing this chunk and saving; once more to stop at once")
-
-
 def _check_options(options: _Options) -> None:
     check_positive("keep", options.keep)
     if options.checkpoint_every is not None:
@@ -327,97 +311,27 @@ def _check_options(options: _Options) -> None:
         raise RunError(f'on_nan must be "warn" or "raise", not {options.on_nan!r}')
     if options.wandb:
         import_wandb()
-    if jax.process_count() > 1:
-        raise RunError(f"train runs in one process, but JAX was started with {jax.process_count()}")
+
+
+def _check_processes_agree(described: dict[str, Any]) -> None:
+    leaders = from_leader(lambda: described)
+    changes = differences(leaders, described)
+    if largest([bool(changes) or leaders["iterations"] != described["iterations"]])[0]:
+        raise RunError(
+            "the processes were not asked to train the same; start all with the same arguments. "
+            f"Process {jax.process_index()} differs from the first in: {changes or 'nothing, another does'}"
+        )
 
 
 def _batched(agent: Agent, mesh: Mesh | None = None) -> Agent:
-    """The agent over `[population, seed]`, one of the axes spread over a mesh if there is one."""
-    seeds = vmap(agent)
-    if mesh is not None and "seed" in mesh.axis_names:
-        seeds = shard(seeds, mesh)
-    members = vmap(seeds, population=True)
-    if mesh is not None and "population" in mesh.axis_names:
-        return shard(members, mesh, population=True)
-    return members
+    """The agent over `[population, seed]`, spread over a mesh if there is one."""
+    runs = vmap(vmap(agent), population=True)
+    return runs if mesh is None else shard(runs, mesh, population=True)
 
 
-def _previous(run: RunFolder, resume: bool | str) -> dict[str, Any] | None:
-    if not run.exists():
-        if resume == "require":
-            raise RunError(f"there is no run to resume in {run.path}")
-        return None
-    if not resume:
-        raise RunError(f"{run.path} already holds a run: resume it (resume=True) or choose another folder")
-    return run.read_config()
-
-
-def _restored(run: RunFolder, plan: Plan, program: Program, sharding: NamedSharding | None) -> Restored | None:
-    """Where the run goes on: at its own last checkpoint, else at that of the run it starts from."""
-    own = restore(run.checkpoints, program.state, sharding)
-    return own if own or plan.start is None else _inherited(plan, plan.start, program, sharding)
-
-
-def _inherited(plan: Plan, start: Start, program: Program, sharding: NamedSharding | None) -> Restored:
-    """The members of another run that this one goes on from."""
-    parent = RunFolder(start.folder)
-    described = parent.read_config()
-    _check_start(plan, start, described)
-    rows = np.array(start.members)[:, None], np.array([described["seeds"].index(seed) for seed in plan.seeds])
-    batch = len(described["population"]), len(described["seeds"])
-    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((*batch, *leaf.shape[2:]), leaf.dtype), program.state)
-    restored = restore(parent.checkpoints, abstract)
-    if restored is None or restored.iteration > plan.iterations:
-        at = "no checkpoint" if restored is None else f"a checkpoint of iteration {restored.iteration} alone"
-        raise RunError(f"can't go on from {start.folder} to iteration {plan.iterations}: it has {at}")
-    state = jax.device_put(jax.tree.map(lambda leaf: leaf[rows], restored.state), sharding)
-    counters = Counters.from_json(restored.counters)
-    counters = Counters(counters.iteration, 0.0, counters.env_steps[rows], counters.failed[rows])
-    return Restored(restored.iteration, state, counters.to_json())
-
-
-def _check_start(plan: Plan, start: Start, described: dict[str, Any]) -> None:
-    """What a member was given is part of the state it goes on from, so it can't be given anything else."""
-    unknown = [seed for seed in plan.seeds if seed not in described["seeds"]]
-    if unknown:
-        raise RunError(f"{start.folder} has no seed {unknown[0]}; it has {described['seeds']}")
-    count = len(described["population"])
-    if len(start.members) != len(plan.population) or not set(start.members) <= set(range(count)):
-        raise RunError(
-            f"{len(plan.population)} members can't go on from members {list(start.members)} of {start.folder}, "
-            f"which has {count}"
-        )
-    for member, origin in zip(to_json(plan.population), start.members, strict=True):
-        if member != described["population"][origin]:
-            raise RunError(f"member {origin} of {start.folder} is {described['population'][origin]}, not {member}")
-
-
-def _begin(
-    run: RunFolder, described: dict[str, Any], previous: dict[str, Any] | None, restored: Restored | None
-) -> dict[str, Any]:
-    """Writes `config.json`, and clears what a resumed run did after the checkpoint it goes on from."""
-    iteration = restored.iteration if restored else 0
-    run.drop_parts_after(iteration)
-    remove_after(run.checkpoints, iteration)
-    now = provenance()
-    if previous is None:
-        described = {"id": uuid.uuid4().hex, **described, **now, "resumed": []}
-    else:
-        _warn_of_versions(previous["versions"], now["versions"])
-        resumed = [*previous["resumed"], {"iteration": iteration, **now}]
-        described = {**previous, "iterations": described["iterations"], "resumed": resumed}
-    run.write_config(described)
-    return described
-
-
-def _warn_of_versions(old: dict[str, str], new: dict[str, str]) -> None:
-    changed = [f"{name} {old.get(name)} -> {version}" for name, version in new.items() if old.get(name) != version]
-    if changed:
-        listing = ", ".join(changed)
-        warnings.warn(f"resumed with other versions than it began with, so bits may differ: {listing}", stacklevel=4)
-
-
-def _check_space(run: RunFolder, program: Program, keep: int) -> None:
+def _make_room(run: RunFolder, program: Program, keep: int) -> None:
+    """Makes the folder and checks that what will be written fits."""
+    run.create()
     checkpoint = state_bytes(program.state)
     needed = SPARE_BYTES + checkpoint * max(keep + 1 - len(saved_iterations(run.checkpoints)), 1)
     free = shutil.disk_usage(run.path).free
@@ -426,6 +340,13 @@ def _check_space(run: RunFolder, program: Program, keep: int) -> None:
             f"{run.path} has {free / 1e6:.0f} MB left, but the run needs about {needed / 1e6:.0f} MB: a checkpoint is "
             f"{checkpoint / 1e6:.1f} MB and {keep} are kept. Free some space, choose another folder or keep fewer"
         )
+
+
+def _finish(run: RunFolder, described: dict[str, Any], plan: Plan) -> pd.DataFrame:
+    """Tidies the metrics, writes that the run is finished, and reads them."""
+    run.compact()
+    run.write_config({**described, "finished": plan.iterations})
+    return run.metrics()
 
 
 @contextlib.contextmanager
@@ -438,4 +359,18 @@ def _disk_errors(run: RunFolder) -> Iterator[None]:
         raise RunError(
             f"can't write to {run.path}: {error.strerror or error}. What was written before is kept; {last}. "
             "Make space, then resume the run"
+        ) from error
+
+
+@contextlib.contextmanager
+def _lost_processes(run: RunFolder) -> Iterator[None]:
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if not several():
+            raise
+        reason = str(error).splitlines()[0]
+        raise RunError(
+            f"this process can't go on, most likely because another has ended: {reason}. Start all of them again to "
+            f"resume the run in {run.path}"
         ) from error

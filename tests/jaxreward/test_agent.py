@@ -126,6 +126,26 @@ def test_sharding_spreads_the_population_and_keeps_its_seeds_together():
     assert state.place.addressable_shards[0].data.shape == (1, 3)
 
 
+@pytest.mark.parametrize(("names", "shape", "block"), [
+    (("population", "seed"), (4, 2), (2, 2)), (("seed", "population"), (4, 2), (4, 1)), (("seed",), (4,), (8, 1)),
+    (("population",), (4,), (2, 4)), (("a", "population", "seed"), (2, 2, 2), (2, 2)),
+])  # fmt: skip
+def test_each_axis_of_a_mesh_spreads_the_batch_axis_of_its_name(names, shape, block):
+    keys = jax.random.split(jax.random.key(1), (8, 4))
+    batched = vmap(vmap(WALKER), population=True)
+    state, metrics = run(shard(batched, jax.make_mesh(shape, names), population=True), keys, SIZES)
+    equal((state, metrics), run(batched, keys, SIZES))
+    assert {s.data.shape for s in state.place.addressable_shards} == {block}
+    assert len({str(s.index) for s in state.place.addressable_shards}) == np.prod(shape)
+
+
+def test_an_axis_that_does_not_divide_is_refused():
+    keys = jax.random.split(jax.random.key(1), (8, 3))
+    agent = shard(vmap(vmap(WALKER), population=True), jax.make_mesh((4, 2), ("population", "seed")), population=True)
+    with pytest.raises(ValueError, match=r"batch of 3 .* 2 devices; try 2"):
+        agent.init(keys, SIZES)
+
+
 def test_a_sharded_agent_still_has_its_policy():
     agent = shard(vmap(WALKER), mesh(8))
     state, _ = run(agent, KEYS, 2.0)
@@ -185,6 +205,18 @@ def test_ppo_in_a_population_of_seeds_equals_each_run_alone():
         got = jax.tree.map(lambda x: x[p, s], state), {name: x[:, p, s] for name, x in metrics.items()}
         close(got, expected)
         equal(got[0].key, expected[0].key)
+
+
+def test_ppo_on_one_of_many_devices_has_the_bits_of_its_block_alone():
+    """What a device computes depends on its block of the batch, and not on how many others there are."""
+    _, nested, _ = ppo_runs()
+    agent = shard(nested, jax.make_mesh((4, 2), ("population", "seed")), population=True)
+    spread, alone = program(agent)(PPO_KEYS, HYPERPARAMS), program(nested)
+    for p, s in [(0, 0), (3, 1)]:
+        members = slice(2 * p, 2 * p + 2)
+        state, metrics = alone(PPO_KEYS[members, s : s + 1], jax.tree.map(lambda x: x[members], HYPERPARAMS))
+        equal(jax.tree.map(lambda x: x[members, s : s + 1], spread[0]), state)
+        equal({name: x[:, members, s : s + 1] for name, x in spread[1].items()}, metrics)
 
 
 def test_ppo_over_eight_devices_equals_ppo_on_one():

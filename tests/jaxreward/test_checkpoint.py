@@ -17,7 +17,7 @@ import pytest
 from noisy_quadratic import Hyperparams, agent
 
 from jaxreward.checkpoint import Checkpoints, restore, saved_iterations
-from jaxreward.store import RunError
+from jaxreward.store import RunError, RunFolder
 from jaxreward.train import load_state, train
 
 SETTINGS = dict(seeds=2, log_every=2, checkpoint_every=1, progress=False)
@@ -229,7 +229,7 @@ def test_all_damaged_is_an_error(copy):
         empty(copy / "checkpoints" / iteration / "host" / "metadata")
     with pytest.warns(UserWarning, match="skipped"), pytest.raises(RunError, match=r"all checkpoints .* are damaged"):
         run(copy, 6, resume=True)
-    assert len(list((copy / "metrics.parquet").iterdir())) == 2
+    assert RunFolder(copy).metrics()["iteration"].max() == 4
 
 
 class TestAnotherConfiguration:
@@ -262,6 +262,13 @@ class TestAnotherConfiguration:
         (copy / "config.json").write_text(json.dumps(config))
         with pytest.warns(UserWarning, match=r"bits may differ: jax 0.0.1 -> "):
             run(copy, 4, resume=True)
+
+
+def test_another_number_of_devices_is_told(copy):
+    mesh = jax.make_mesh((2,), ("seed",))
+    run(copy, 4, resume=True, mesh=mesh)  # it is finished
+    with pytest.warns(UserWarning, match="bits may differ: members x seeds on a device 1 x 2 -> 1 x 1"):
+        run(copy, 6, resume=True, mesh=mesh)
 
 
 def test_load_state_without_run_or_checkpoint(copy, tmp_path):

@@ -2,6 +2,8 @@
 
 import errno
 import json
+import re
+import signal
 import sys
 import types
 import warnings
@@ -19,7 +21,7 @@ from jaxreward.agent import Agent
 from jaxreward.chunk import Program
 from jaxreward.compilation import enable_compilation_cache
 from jaxreward.loggers import Curves
-from jaxreward.plan import make_plan, widest_mesh
+from jaxreward.plan import batch_sharding, make_plan, widest_mesh
 from jaxreward.store import RunError
 from jaxreward.train import NonFiniteWarning, load_state, train
 
@@ -184,22 +186,36 @@ def test_log_every_does_not_change_the_state(finished, tmp_path):
 
 
 def test_mesh_spreads_the_batch(finished, tmp_path):
-    mesh = jax.make_mesh((2,), ("population",))
-    spread = run(tmp_path, mesh=mesh)
-    assert len(spread.state.params["x"].devices()) == 2
-    same(spread.state, finished.state)
-    with pytest.raises(RunError, match="divide"):
-        run(tmp_path / "other", mesh=jax.make_mesh((2,), ("seed",)))
+    for number, mesh in enumerate(
+        (jax.make_mesh((2,), ("population",)), jax.make_mesh((3, 2), ("seed", "population")))
+    ):
+        spread = run(tmp_path / str(number), mesh=mesh, config={"env": {"name": "quadratic"}})
+        assert len(spread.state.params["x"].devices()) == mesh.size
+        same(spread.state, finished.state)
+        # Float32 means over a chunk may be summed in another order.
+        pd.testing.assert_frame_equal(without_time(spread.metrics), without_time(finished.metrics), rtol=1e-6)
+    for axis in ("seed", "a"):
+        with pytest.raises(RunError, match=r"must have axes of .* that divide"):
+            run(tmp_path / "other", mesh=jax.make_mesh((2,), (axis,)))
 
 
-@pytest.mark.parametrize(
-    ("members", "seeds", "expected"), [(3, 8, {"seed": 8}), (12, 5, {"population": 6}), (1, 1, None), (1, 11, None)]
-)
+def test_devices_never_wait_for_each_other():
+    plan = make_plan(BATCH, POPULATION, 4, 10, 5)
+    mesh = jax.make_mesh((2, 4), ("population", "seed"))
+    program = Program(train_module._batched(agent, mesh), plan.keys, plan.hyperparams, 5, batch_sharding(mesh, plan))
+    text = program.lower().compile().as_text()
+    assert "num_partitions=8" in text
+    assert not re.findall("all-gather|all-reduce|all-to-all|collective|reduce-scatter", text)
+
+
+@pytest.mark.parametrize(("members", "seeds", "expected"), [
+    (3, 8, (1, 8)), (12, 5, (6, 1)), (2, 4, (2, 4)), (3, 2, (3, 2)), (8, 8, (1, 8)), (1, 1, None), (1, 11, None),
+])  # fmt: skip
 def test_the_widest_mesh_divides_the_batch(members, seeds, expected):
     """Of the eight devices that tests have."""
     plan = make_plan(jnp.zeros(members), [{"x": i} for i in range(members)], seeds, 1, None)
     mesh = widest_mesh(plan)
-    assert (mesh and dict(mesh.shape)) == expected
+    assert (mesh and tuple(mesh.shape.items())) == (expected and tuple(zip(("population", "seed"), expected)))
 
 
 class TestNonFinite:
@@ -346,7 +362,7 @@ def test_interrupt_saves_and_says_how_to_go_on(tmp_path, finished, monkeypatch, 
     record = train_module._Training._record
 
     def record_then_signal(self, *arguments):
-        train_module.signal.raise_signal(train_module.signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         return record(self, *arguments)
 
     monkeypatch.setattr(train_module._Training, "_record", record_then_signal)
@@ -362,7 +378,7 @@ def test_terminated_process_exits_with_the_signals_code(tmp_path, monkeypatch):
     record = train_module._Training._record
 
     def record_then_signal(self, *arguments):
-        train_module.signal.raise_signal(train_module.signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
         return record(self, *arguments)
 
     monkeypatch.setattr(train_module._Training, "_record", record_then_signal)
