@@ -16,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Policy
 from jaxreward.job import job_of
-from jaxreward.results import bootstrap_interval
 from jaxreward.spec import Experiment
+from jaxreward.statistics import bootstrap_interval
 from jaxreward.store import RunError, RunFolder
 from jaxreward.summary import configurations, headline_metrics, summary
 from jaxreward.sweep import runs_of, sweep_metrics, sweep_of

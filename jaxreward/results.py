@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
 from jaxreward.query import FINAL_FRACTION, ask, connect
+from jaxreward.statistics import bootstrap_interval, iqm
 from jaxreward.store import RunError, RunFolder
 
 Places: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 """Where to look for runs."""
-
-Statistic = Callable[..., Any]
-"""`(values, axis=...) -> values without that axis`, like `numpy.mean`."""
 
 
 def find_runs(places: Places) -> list[Path]:
@@ -141,46 +138,6 @@ def summarise(
             row |= {name: float(middle), f"{name}_low": low, f"{name}_high": high}
         rows.append({**dict(zip(by, key, strict=True)), **row})
     return pd.DataFrame(rows)
-
-
-def iqm(values: Float[np.ndarray, ...], axis: int = -1) -> Float[np.ndarray, ...]:
-    """The interquartile mean: of what is left when a quarter of the values is cut from each end, rounded down.
-
-    Args:
-        values: At least one along the axis.
-        axis: Over which it is taken.
-    """
-    ordered = np.sort(np.asarray(values), axis=axis)
-    size = ordered.shape[axis]
-    cut = size // 4
-    return np.take(ordered, np.arange(cut, size - cut), axis=axis).mean(axis=axis)
-
-
-def bootstrap_interval(
-    values: Float[np.ndarray, " n"],
-    statistic: Statistic = iqm,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """A percentile bootstrap interval (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13).
-
-    Args:
-        values: One for each independent run.
-        statistic: Of which it is the interval.
-        confidence: The probability it should cover.
-        resamples: How many samples are drawn with replacement.
-        seed: Of the draws.
-
-    Returns:
-        Its ends; NaN for fewer than two values, which tell nothing of their spread.
-    """
-    values = np.asarray(values, float)
-    if values.size < 2:
-        return float("nan"), float("nan")
-    drawn = np.random.default_rng(seed).integers(0, values.size, (resamples, values.size))
-    low, high = np.quantile(statistic(values[drawn], axis=-1), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
 
 
 def _runs_in(place: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from jaxreward.results import bootstrap_interval, iqm
+from jaxreward.statistics import bootstrap_interval, iqm
 
 
 class Ratio(NamedTuple):

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from noisy_quadratic import Hyperparams, agent
 
-from jaxreward.results import bootstrap_interval, final_values, iqm, load, summarise
+from jaxreward.results import final_values, load, summarise
+from jaxreward.statistics import bootstrap_interval, iqm
 from jaxreward.store import RunError, differences, flatten, to_json
 from jaxreward.train import train
 
