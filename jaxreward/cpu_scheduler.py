@@ -42,8 +42,15 @@ def use_every_core() -> None:
     cores, flags = os.cpu_count() or 1, os.environ.get("XLA_FLAGS", "")
     if cores == 1 or DEVICES in flags or _jax_has_started():
         return
-    os.environ.setdefault("NPROC", str(2 * cores))
-    os.environ["XLA_FLAGS"] = f"{flags} {DEVICES}={cores}".strip()
+    for name, value in device_flags(cores).items():
+        os.environ[name] = value
+
+
+def device_flags(devices: int) -> dict[str, str]:
+    """The environment variables of a process whose CPU is to be so many devices."""
+    kept = [flag for flag in os.environ.get("XLA_FLAGS", "").split() if not flag.startswith(DEVICES)]
+    threads = os.environ.get("NPROC") or str(2 * max(devices, os.cpu_count() or 1))
+    return {"XLA_FLAGS": " ".join([*kept, f"{DEVICES}={devices}"]), "NPROC": threads}
 
 
 def _flag_is_known() -> bool:

@@ -51,11 +51,34 @@ def _train(job: Job, progress: bool, wandb: str | None) -> Outcome:
     return Outcome(job)
 
 
-def get_launcher(name: str, *, address: str | None = None, progress: bool = True, wandb: str | None = None) -> Launcher:
+def get_launcher(
+    name: str,
+    *,
+    address: str | None = None,
+    devices: int | None = None,
+    progress: bool = True,
+    wandb: str | None = None,
+) -> Launcher:
     """A launcher by name.
 
+    Args:
+        name: `local` or `ray`, see `jaxreward.ray_launcher.RayLauncher`.
+        address: Of a Ray cluster.
+        devices: How many devices Ray gives each job.
+        progress: Whether to show progress.
+        wandb: A Weights & Biases project, which only the local launcher logs to.
+
     Raises:
-        ValueError: There is none of that name; says which is nearest.
+        RunError: Ray is not installed.
+        ValueError: There is no launcher of that name (says which is nearest), or it does not do what is asked for.
     """
     check_name("launcher", name, ("local", "ray"))
-    return local(progress=progress, wandb=wandb)
+    if name == "local":
+        if address or devices:
+            raise ValueError("--address and --devices are for --launcher ray")
+        return local(progress=progress, wandb=wandb)
+    if wandb:
+        raise ValueError("--launcher ray does not log to Weights & Biases; the run folders have everything")
+    from jaxreward.ray_launcher import RayLauncher
+
+    return RayLauncher(address, devices, progress=progress)

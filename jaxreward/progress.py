@@ -86,8 +86,13 @@ class Progress:
     def _left(self, iteration: int) -> str:
         elapsed = time.monotonic() - self._began
         seconds = elapsed * (self._iterations - iteration) / max(iteration - self._start, 1)
-        minutes, seconds = divmod(round(seconds), 60)
-        return f"{minutes // 60}:{minutes % 60:02}:{seconds:02} left"
+        return f"{duration(seconds)} left"
+
+
+def duration(seconds: float) -> str:
+    """As hours, minutes and seconds."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
 def _short(number: float) -> str:
