@@ -59,6 +59,8 @@ class Search:
         folder: Where the runs are kept; runs/search-ENVIRONMENT-AGENT-TIME by default.
         resume: Go on with the study in --folder; nothing else need be given, but --trials may grow.
         launcher: Where runs are trained: local or ray.
+        address: Of a Ray cluster; a local Ray by default.
+        devices: How many devices Ray gives each program; as many as there are here by default.
         quiet: Show no progress and no table.
         traceback: Show where an error came from.
     """
@@ -88,6 +90,8 @@ class Search:
     folder: OptionalPath = None
     resume: bool = False
     launcher: str = "local"
+    address: Text = None
+    devices: Number = None
     quiet: bool = False
     traceback: bool = False
 
@@ -98,7 +102,7 @@ class Search:
         from jaxreward.search.study import run
 
         search = read_search(self._table())
-        launch = get_launcher(self.launcher, progress=not self.quiet)
+        launch = get_launcher(self.launcher, address=self.address, devices=self.devices, progress=not self.quiet)
         new = default_folder(search.setup)
         folder = self.folder or new.with_name(f"search-{new.name}")
         tell = (lambda line: None) if self.quiet else note

@@ -46,7 +46,8 @@ class Sweep:
         plan: Only say which programs there would be, and what they need.
         memory: What a program may take, such as 4GB; what the machine has by default.
         launcher: Where programs are trained: local or ray.
-        address: Of a Ray cluster.
+        address: Of a Ray cluster; a local Ray by default.
+        devices: How many devices Ray gives each program; as many as there are here by default.
         wandb: Also log to this Weights & Biases project.
         quiet: Show no progress and no table.
         traceback: Show where an error came from.
@@ -68,6 +69,7 @@ class Sweep:
     memory: Annotated[str | None, tyro.conf.arg(metavar="SIZE")] = None
     launcher: str = "local"
     address: Text = None
+    devices: Number = None
     wandb: Text = None
     quiet: bool = False
     traceback: bool = False
@@ -79,7 +81,9 @@ class Sweep:
 
         sweep = self._sweep()
         folder = (self.folder or default_folder(sweep.setup)).absolute()
-        launch = get_launcher(self.launcher, address=self.address, progress=not self.quiet, wandb=self.wandb)
+        launch = get_launcher(
+            self.launcher, address=self.address, devices=self.devices, progress=not self.quiet, wandb=self.wandb
+        )
         planned = plan(
             sweep, folder, memory=None if self.memory is None else parse_size(self.memory), measure=self.plan
         )

@@ -1,0 +1,78 @@
+"""`jaxreward compare`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from jaxreward.cli.shell import WIDTH
+
+if TYPE_CHECKING:
+    from jaxreward.compare import Contrast, Entry
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Say whether configurations differ, and how many seeds it would take to be sure.
+
+    Attributes:
+        places: Run folders or sweeps; PLACE:NAME=VALUE,... chooses one of their configurations. The others are compared
+            with the first.
+        by: Columns whose values tell configurations apart within a place, such as learning_rate.
+        metric: Whose final values are compared: means over the last tenth of training.
+        traceback: Show where an error came from.
+    """
+
+    places: tyro.conf.Positional[tuple[str, ...]]
+    by: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
+    metric: str = "episode/return"
+    traceback: bool = False
+
+    def run(self) -> int:
+        from rich.console import Console
+
+        from jaxreward.compare import contrasts, read_entries
+
+        if not self.places:
+            raise ValueError("which runs? For example jaxreward compare runs/first runs/second")
+        entries = read_entries(self.places, self.metric, self.by)
+        console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+        console.print(f"final {self.metric}, interquartile means with 95% bootstrap intervals")
+        for line in _lines(entries):
+            console.print(line, markup=False)
+        for contrast in contrasts(entries):
+            console.print("\n" + _told(contrast, entries[0]), markup=False)
+        return 0
+
+
+def _lines(entries: list[Entry]) -> list[str]:
+    width = max(len(entry.name) for entry in entries)
+    lost = lambda entry: f"  ({entry.lost} more without a final value)" if entry.lost else ""  # noqa: E731
+    return [f"  {e.name:<{width}}  {_show(e.iqm)}  {len(e.scores)} seeds{lost(e)}" for e in entries]
+
+
+def _told(contrast: Contrast, first: Entry) -> str:
+    kind = "paired by seed" if contrast.paired else "unpaired"
+    verdict = "they differ" if contrast.p_value < 0.05 else "no difference is shown"
+    lines = [
+        f"{contrast.name} against {first.name}",
+        f"  difference                  {_show(contrast.difference)}",
+        f"  probability of improvement  {_show(contrast.improvement)}",
+        f"  permutation test, {kind:<14}  p = {contrast.p_value:.3g}: {verdict}",
+        f"  {_advice(contrast.needed, len(first.scores))}",
+    ]
+    return "\n".join(lines)
+
+
+def _advice(needed: int | None, seeds: int) -> str:
+    if needed is None:
+        return "if they differ as little as they seem to, no sensible number of seeds would show it"
+    return f"a difference like this one takes about {needed} seeds of each to show (80% power); there are {seeds}"
+
+
+def _show(estimate: tuple[float, float, float]) -> str:
+    value, low, high = estimate
+    return f"{value:.4g} [{low:.4g}, {high:.4g}]"
