@@ -17,13 +17,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from jaxreward.store import write_atomically
 from jaxreward.summary import ENV_RETURN, NAMES, show
 
 COLUMNS = 4
 LARGEST_PANELS = 16
 LARGEST_LEGEND = 10
 
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.size": 9,
     "axes.spines.top": False,
@@ -37,6 +38,7 @@ _STYLE: Any = {
     "ytick.color": "#555555",
     "svg.hashsalt": "jaxreward",
 }
+"""Matplotlib settings that all figures are drawn with."""
 
 
 class Curve(NamedTuple):
@@ -87,7 +89,7 @@ def learning_curves(frame: pd.DataFrame, metric: str, by: Sequence[str], title: 
     columns = min(COLUMNS, len(panels))
     rows = math.ceil(len(panels) / columns)
     legend_width = 0.08 * max(len(show(name)) for name in [*lines, inner])
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(max(3.0 * columns, 5.0) + legend_width, 2.4 * rows + 0.6), layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, sharey=_comparable(metric, outer), squeeze=False).ravel()
         for axis, (label, part) in zip(axes, panels, strict=False):
@@ -105,23 +107,25 @@ def learning_curves(frame: pd.DataFrame, metric: str, by: Sequence[str], title: 
 
 def save_png(figure: Figure, path: Path) -> Path:
     """Writes a figure as a picture."""
-    with mpl.rc_context(_STYLE):
-        figure.savefig(path, dpi=130)
+    pixels = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(pixels, format="png", dpi=130)
+    write_atomically(path, pixels.getvalue())
     return path
 
 
 def to_svg(figure: Figure) -> str:
     """A figure as an SVG element to be put into a page."""
     text = io.StringIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = text.getvalue()
     return svg[svg.index("<svg") :]
 
 
 def _comparable(metric: str, outer: Sequence[str]) -> bool:
-    """Whether panels have one scale: returns of different rewards are no measure of one another."""
-    return metric == ENV_RETURN or not any(name.startswith("reward") for name in outer)
+    """Whether panels have one scale: returns of different rewards or environments are no measure of one another."""
+    return "env" not in outer and (metric == ENV_RETURN or not any(name.startswith("reward") for name in outer))
 
 
 def _weighted_means(weights: Float[np.ndarray, "R S"], values: Float[np.ndarray, "S T"]) -> Float[np.ndarray, "R T"]:

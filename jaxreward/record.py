@@ -128,7 +128,8 @@ def mean_return(metrics: Metrics) -> float:
 
 
 def _override_column(values: list[Any]) -> pa.Array:
-    texts = [json.dumps(value) if isinstance(value, (list, dict)) else value for value in to_json(values)]
+    stored = [value if isinstance(value, float) else to_json(value) for value in values]
+    texts = [json.dumps(value) if isinstance(value, (list, dict)) else value for value in stored]
     try:
         return pa.array(texts)
     except (pa.ArrowInvalid, pa.ArrowTypeError):  # of several types

@@ -1,4 +1,4 @@
-"""The command line: `jaxreward train | sweep | list | report | evaluate`.
+"""The command line: `jaxreward train | sweep | search | compare | results | reproduce | report | evaluate | list`.
 
 What a user gets wrong ends as one message and exit code 2; a run that fails, as exit code 1; Ctrl-C, as 130 with how to
 go on. `--traceback` shows where an error came from.
@@ -6,16 +6,19 @@ go on. `--traceback` shows where an error came from.
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
 import tyro
 
+from jaxreward.cli.compare import Compare
 from jaxreward.cli.evaluate import Evaluate
 from jaxreward.cli.listing import Listing
 from jaxreward.cli.report import Report
+from jaxreward.cli.reproduce import Reproduce
+from jaxreward.cli.results import Results
+from jaxreward.cli.search import Search
 from jaxreward.cli.shell import guarded, one_line
 from jaxreward.cli.sweep import Sweep
 from jaxreward.cli.train import Train
@@ -25,9 +28,13 @@ _sub = tyro.conf.subcommand
 Command = (
     Annotated[Train, _sub("train")]
     | Annotated[Sweep, _sub("sweep")]
-    | Annotated[Listing, _sub("list")]
-    | Annotated[Report, _sub("report")]
+    | Annotated[Search, _sub("search")]
     | Annotated[Evaluate, _sub("evaluate")]
+    | Annotated[Compare, _sub("compare")]
+    | Annotated[Results, _sub("results")]
+    | Annotated[Report, _sub("report")]
+    | Annotated[Reproduce, _sub("reproduce")]
+    | Annotated[Listing, _sub("list")]
 )
 
 
@@ -50,7 +57,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.formatwarning = one_line
     use_every_core()
     return guarded(command.run, command.traceback)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,11 +12,11 @@ from jaxreward.cli.shell import OptionalPath
 
 @dataclass(frozen=True)
 class Report:
-    """Make a self-contained HTML page of one run folder, or of several to compare them.
+    """Make a self-contained HTML page of runs, sweeps and reproduced figures; several are compared.
 
     Attributes:
-        folders: The run folders.
-        out: The page; report.html in the run folder, or in the current folder for several.
+        folders: Their folders, or folders with any of them in them, such as runs figures.
+        out: The page; report.html in the folder, or in the current folder for several.
         traceback: Show where an error came from.
     """
 
@@ -28,6 +28,6 @@ class Report:
         from jaxreward.report import report
 
         if not self.folders:
-            raise ValueError("which run folders? For example jaxreward report runs/*")
+            raise ValueError("which run folders? For example jaxreward report runs/* figures")
         print(report(list(self.folders), self.out))
         return 0

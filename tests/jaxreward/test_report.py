@@ -1,18 +1,40 @@
 """Curves, tables and the page that holds them, from runs whose numbers are known."""
 
+import html
+import json
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
+from jaxreward.claims import Claim, above, check, exact, within
 from jaxreward.figures import LARGEST_PANELS, curve, learning_curves
 from jaxreward.report import report, save_curves
+from jaxreward.report.page import Html, table
+from jaxreward.reproduce import Reproduced, save
+from jaxreward.statistics import estimate
 from jaxreward.store import RunError, RunFolder
 from jaxreward.summary import configurations, headline_metrics, rich_table, show, summary
 
 RATES = [0.1, 0.2]
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PROBE = """<script>
+addEventListener("load", () => {
+  const box = e => { const r = e.getBoundingClientRect(); return [r.width, r.height]; };
+  const boxes = selector => [...document.querySelectorAll(selector)].map(box);
+  document.body.dataset.probe = JSON.stringify({
+    drawings: boxes(".drawing svg, .drawing img"), tables: boxes("table"),
+    requests: performance.getEntriesByType("resource").map(e => e.name).filter(name => !name.startsWith("data:")),
+    wider: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    text: document.body.innerText,
+  });
+});
+</script>"""
+"""Measures the page once it is drawn; put into a copy of it."""
 
 
 def frame(seeds=4, iterations=20, failed=False):
@@ -145,8 +167,8 @@ def test_several_runs_are_compared(tmp_path):
     runs = [write_run(tmp_path / name, data) for name, data in (("first", frame()), ("second", better))]
     page = report(runs, tmp_path / "new" / "page.html").read_text()
     assert "Comparison" in page
-    rows = re.findall(r"<tr>(<td>.*?)</tr>", page)
-    best = [re.findall(r"<td>(.*?)</td>", row) for row in rows if "learning_rate = " in row]
+    rows = re.findall(r"<tr>(<td.*?)</tr>", page)
+    best = [re.findall(r"<td.*?>(.*?)</td>", row) for row in rows if "learning_rate = " in row]
     assert [(cells[0], cells[1], cells[3].split()[0]) for cells in best] == [
         ("first", "learning_rate = 0.2", "31"),
         ("second", "learning_rate = 0.2", "131"),
@@ -161,3 +183,117 @@ def test_figure_is_saved(tmp_path):
 def test_folders_without_runs_are_refused(tmp_path):
     with pytest.raises(RunError, match="not a run folder"):
         report(tmp_path)
+
+
+def write_figure(path, scale="small"):
+    """A figure whose three claims come out in the three ways there are."""
+    claims = (
+        Claim("one is <b>positive</b>", lambda data: exact(1), above(0), paper="1"),
+        Claim("one is nothing", lambda data: exact(1), within(0, 0)),
+        Claim("one seed tells it", lambda data: estimate([1.0]), above(0)),
+    )
+    checked = [check(claim, None, scale) for claim in claims]
+    notes = "Not as in the paper.\n\nAt all."
+    made = Reproduced("toy", "A toy", "Nobody 2000", scale, checked, notes, {"versions": {"jax": "1.2.3"}}, path)
+    save(made, pd.DataFrame({"x": [1]}), learning_curves(frame(), "episode/return", ["learning_rate"]))
+    return path
+
+
+def write_sweep(path):
+    """Two programs of two configurations each; the better one has another width."""
+    for width in (8, 16):
+        data = frame(seeds=2).assign(**{"episode/env_return": lambda f, w=width: f["episode/env_return"] + w})
+        folder = write_run(path / "programs" / str(width), data, "CartPole-v1")
+        config = RunFolder(folder).read_config()
+        config["config"]["settings"] = {"layers": [width]}
+        RunFolder(folder).write_config(config)
+    (path / "sweep.json").write_text("{}")
+    return path
+
+
+def cells_of(page):
+    return [re.findall(r"<td.*?>(.*?)</td>", row) for row in re.findall(r"<tr>(<td.*?)</tr>", page)]
+
+
+def test_figures_and_runs_share_a_page_with_all_claims_at_its_top(tmp_path):
+    write_figure(tmp_path / "figures" / "toy-small")
+    write_run(tmp_path / "figures" / "toy-small" / "runs" / "000", frame(), "in the figure")
+    write_run(tmp_path / "runs" / "one", frame(), "CartPole-v1")
+    page = report([tmp_path / "figures", tmp_path / "runs"], tmp_path / "page.html").read_text()
+    top = page[page.index("<h1>") : page.index(">A toy (small)<")]
+    assert "1 figure, 1 run" in top
+    assert "3 claims: " in top
+    for verdict in ("1 met", "1 not met", "1 not decidable"):
+        assert f">{verdict}<" in top
+    rows = [[re.sub("<.*?>", "", cell) for cell in row] for row in cells_of(top.replace("</span></td>", "</td>"))]
+    assert [row[0] for row in rows] == ["toy, small"] * 3
+    assert rows[0][1:4] == ["one is &lt;b&gt;positive&lt;/b&gt;", "1", "1"]
+    assert "no interval: it takes two seeds" in page
+    assert "in the figure" not in page  # its runs are what the figure is drawn from
+    (anchor,) = set(re.findall(r'<a href="#(.*?)"', page))
+    assert f'id="{anchor}"' in page
+
+
+def test_a_figure_alone_is_a_page(tmp_path):
+    page = report(write_figure(tmp_path / "toy"))
+    assert page == tmp_path / "toy" / "report.html"
+    assert "1 figure" in page.read_text()
+
+
+def test_a_sweep_is_one_table_of_all_its_configurations(tmp_path):
+    page = report(write_sweep(tmp_path / "sweep")).read_text()
+    assert "<title>sweep</title>" in page
+    rows = [row for row in cells_of(page) if len(row) == 5]
+    # The agent's return is the same for both widths; the environment's comes first, and is larger for the wider one.
+    assert [(row[0], row[1], row[3]) for row in rows[:4]] == [
+        ("[16]", "0.2", "46 [45.5, 46.5]"),
+        ("[8]", "0.2", "38 [37.5, 38.5]"),
+        ("[16]", "0.1", "36 [35.5, 36.5]"),
+        ("[8]", "0.1", "28 [27.5, 28.5]"),
+    ]
+    assert "8 = 4 configurations × 2 seeds" in page
+
+
+def test_further_seeds_in_another_program_are_seeds_of_the_same_configuration(tmp_path):
+    data = frame(seeds=4)
+    for name, seeds in (("first", (0, 1)), ("more", (2, 3))):
+        part = data[data["seed"].isin(seeds)]
+        folder = write_run(tmp_path / name, part, "CartPole-v1")
+        config = RunFolder(folder).read_config()
+        config["config"]["settings"] = {}
+        RunFolder(folder).write_config(config)
+    (tmp_path / "sweep.json").write_text("{}")
+    rows = [row for row in cells_of(report(tmp_path).read_text()) if len(row) == 4]
+    assert [(row[0], row[2].split()[0], row[3]) for row in rows[:2]] == [("0.2", "31", "4"), ("0.1", "21", "4")]
+
+
+def test_tables_escape_what_is_not_html():
+    made = table(["a<"], [["<b>"], [Html("<i>x</i>")]])
+    assert "a&lt;" in made
+    assert "&lt;b&gt;" in made
+    assert "<i>x</i>" in made
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+@pytest.mark.parametrize("width", [1200, 500])
+def test_a_browser_shows_the_page_without_errors_or_requests(tmp_path, width):
+    write_figure(tmp_path / "figures" / "toy-small")
+    write_run(tmp_path / "run", frame(failed=True))
+    write_sweep(tmp_path / "sweep")
+    page = report(tmp_path, tmp_path / "page.html").read_text()
+    (tmp_path / "probed.html").write_text(page.replace("</body>", f"{PROBE}</body>"))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", f"--window-size={width},900"]
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = [CHROMIUM, *options, profile, "--dump-dom", (tmp_path / "probed.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert "CONSOLE" not in done.stderr
+    found = re.search(r'data-probe="(.*?)"', done.stdout)
+    seen = json.loads(html.unescape(found[1]))
+    assert seen["requests"] == []
+    assert seen["wider"] == 0  # nothing makes the page itself scroll sideways
+    # One of the figure, one of the comparison; two returns and, folded in, the length for the run and the sweep.
+    assert len(seen["drawings"]) == page.count("<svg") == 8
+    assert all(w > 200 and h > 100 for w, h in seen["drawings"])
+    assert all(w > 100 and h > 20 for w, h in seen["tables"])
+    assert "1 met" in seen["text"]
+    assert "one is <b>positive</b>" in seen["text"]

@@ -416,3 +416,11 @@ def test_no_warning_escapes(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run(tmp_path, iterations=3)
+
+
+def test_infinite_settings_are_numbers_in_the_metrics(tmp_path):
+    population = [{"horizon": float("inf")}, {"horizon": 2.0}]
+    hyperparams = BATCH._replace(horizon=jnp.array([jnp.inf, 2.0]))
+    frame = run(tmp_path / "run", hyperparams=hyperparams, population=population).metrics
+    assert frame["horizon"].dtype == float
+    assert set(frame["horizon"]) == {float("inf"), 2.0}

@@ -1,0 +1,7 @@
+"""`python -m jaxreward.cli`."""
+
+import sys
+
+from jaxreward.cli import main
+
+sys.exit(main())

@@ -1,0 +1,136 @@
+"""`jaxreward reproduce`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from jaxreward.cli.shell import RUN_FAILED, WIDTH, Text, note, say
+
+if TYPE_CHECKING:
+    from jaxreward.launch import Launcher
+    from jaxreward.reproduce import Reproduced
+
+STYLES = {"met": "green", "not met": "red", "not decidable": "yellow"}
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Make figures of papers again, and check what the papers claim of them.
+
+    Attributes:
+        names: The figures (--list), or your own as path/to/file.py:figure.
+        scale: How much to run: seconds, minutes, or what the paper ran.
+        folder: Where; each figure goes to NAME-SCALE in it. What was trained there is not trained again.
+        launcher: What trains: this process (local), or as many machines as there are (ray).
+        address: Of the Ray cluster.
+        all: All figures, also after one has failed.
+        list: Show the figures there are.
+        strict: Let the exit code be 1 also when a claim is not met.
+        quiet: Show no progress.
+        traceback: Show where an error came from.
+    """
+
+    names: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="NAME")] = ()
+    scale: Literal["smoke", "small", "paper"] = "small"
+    folder: Path = Path("figures")
+    launcher: str = "local"
+    address: Text = None
+    all: bool = False
+    list: bool = False
+    strict: bool = False
+    quiet: bool = False
+    traceback: bool = False
+
+    def run(self) -> int:
+        from jaxreward.claims import tally
+        from jaxreward.launch import get_launcher
+        from jaxreward.reproduce import get_figure
+
+        if self.list:
+            print(_listing())
+            return 0
+        names = self._names()
+        for name in names:  # a misspelt one is refused before the first is run
+            get_figure(name)
+        launch = get_launcher(self.launcher, address=self.address, progress=not self.quiet)
+        made = [self._make(name, launch) for name in names]
+        done = [each for each in made if each is not None]
+        claims = [claim for each in done for claim in each.claims]
+        print(f"{len(done)} of {len(names)} figures, {len(claims)} claims: {tally(claims)}")
+        if len(done) < len(names):
+            return say(f"failed: {len(names) - len(done)} of {len(names)} figures", RUN_FAILED)
+        return RUN_FAILED if self.strict and any(claim.verdict == "not met" for claim in claims) else 0
+
+    def _names(self) -> Sequence[str]:
+        from jaxreward.reproduce import list_figures
+
+        if self.all and self.names:
+            raise ValueError(f"either --all or names, not both: {', '.join(self.names)}")
+        if not self.all and not self.names:
+            raise ValueError(f"which figure? There are: {', '.join(list_figures())}; --all makes each")
+        return list_figures() if self.all else self.names
+
+    def _make(self, name: str, launch: Launcher) -> Reproduced | None:
+        """One figure; what goes wrong is said, and the others are made all the same."""
+        from jaxreward.reproduce import default_folder, reproduce
+
+        folder = default_folder(name, self.scale, self.folder)
+        note(f"{name} at scale {self.scale} -> {folder}")
+        try:
+            made = reproduce(name, self.scale, folder, launch)
+        except KeyboardInterrupt as stopped:
+            arguments = ["--all"] if self.all else list(self.names)
+            options = ["--scale", self.scale, "--folder", str(self.folder), "--launcher", self.launcher]
+            again = ["jaxreward", "reproduce", *arguments, *options]
+            raise KeyboardInterrupt(f"go on with\n  {shlex.join(again)}") from stopped
+        except Exception as error:
+            if self.traceback:
+                traceback.print_exc()
+            note(f"{name} failed: {type(error).__name__}: {error}")
+            return None
+        _show(made)
+        return made
+
+
+def _listing() -> str:
+    from jaxreward.reproduce import get_figure, list_figures
+
+    figures = {name: get_figure(name) for name in list_figures()}
+    width = max(map(len, figures), default=0)
+    lines = [f"  {name:<{width}}  {figure.title} ({figure.source})" for name, figure in figures.items()]
+    return "\n".join(["figures", *lines, "  your own: path/to/file.py:figure or module:figure"])
+
+
+def _show(made: Reproduced) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from jaxreward.claims import describe
+
+    table = Table(
+        "claim",
+        "paper",
+        "ours, 95% interval",
+        "must be",
+        "verdict",
+        title=made.title,
+        title_justify="left",
+        show_lines=True,
+    )
+    for claim in made.claims:
+        why = f"\n{escape(claim.why)}" if claim.why else ""
+        verdict = f"[{STYLES[claim.verdict]}]{claim.verdict}[/]{why}"
+        cells = (claim.text, claim.paper or "-", describe(claim.estimate), claim.holds)
+        table.add_row(*map(escape, cells), verdict)
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console.print(table, highlight=False)
+    console.print(f"figure  {made.folder / 'figure.png'}", markup=False, highlight=False, soft_wrap=True)

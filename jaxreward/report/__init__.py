@@ -1,0 +1,81 @@
+"""Runs, and figures that were made again with the claims of their papers, as one HTML page that needs nothing else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from jaxreward.figures import save_png
+from jaxreward.report.claims import claims_overview, figure_section, find_figures
+from jaxreward.report.page import document
+from jaxreward.report.runs import Runs, comparison, curves_of, group, read, section
+from jaxreward.reproduce import Reproduced, load_reproduced
+from jaxreward.results import find_runs
+from jaxreward.store import RunError, write_atomically
+from jaxreward.summary import headline_metrics
+
+
+def report(
+    folders: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], out: str | os.PathLike[str] | None = None
+) -> Path:
+    """Writes a self-contained HTML page about runs and figures.
+
+    Args:
+        folders: Run folders, folders of sweeps, searches or reproduced figures, or folders with any of them in them.
+            Several are compared.
+        out: The page; `report.html` in the folder by default, in the current folder for several.
+
+    Returns:
+        Its path.
+
+    Raises:
+        RunError: A folder holds neither runs nor figures, nothing has been logged yet, or the page can't be written.
+    """
+    listed = [Path(folders)] if isinstance(folders, str | os.PathLike) else [Path(folder) for folder in folders]
+    figures = [load_reproduced(folder) for folder in find_figures(listed)]
+    runs = [runs for place in listed for runs in _runs(place, figures)]
+    path = Path(out) if out else (listed[0] if len(listed) == 1 else Path()) / "report.html"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, document(_title(figures, runs), _body(figures, runs)).encode())
+    except OSError as error:
+        raise RunError(f"can't write the report {path}: {error.strerror or error}") from error
+    return path
+
+
+def save_curves(folder: str | os.PathLike[str]) -> Path:
+    """Draws a run's learning curves to `curves.png` in its folder, in the first of its headline metrics."""
+    runs = read(Path(folder), [Path(folder)])
+    return save_png(curves_of(runs, headline_metrics(runs.frame)[0]), Path(folder) / "curves.png")
+
+
+def _runs(place: Path, figures: Sequence[Reproduced]) -> Iterator[Runs]:
+    """The runs in a place; those a figure was drawn from are shown by the figure."""
+    inside = [figure.folder for figure in figures if figure.folder.is_relative_to(place)]
+    try:
+        found = find_runs(place)
+    except RunError:
+        if inside:
+            return
+        raise
+    own = [run for run in found if not any(run.is_relative_to(folder) for folder in inside)]
+    for folder, runs in group(own, place).items():
+        yield read(folder, runs)
+
+
+def _body(figures: Sequence[Reproduced], runs: Sequence[Runs]) -> Iterator[str]:
+    if figures:
+        yield claims_overview(figures)
+        yield from map(figure_section, figures)
+    if len(runs) > 1:
+        yield comparison(runs)
+    for each in runs:
+        yield section(each, each.name if len(runs) + len(figures) > 1 else "")
+
+
+def _title(figures: Sequence[Reproduced], runs: Sequence[Runs]) -> str:
+    if len(runs) == 1 and not figures:
+        return runs[0].name
+    counted = [(len(figures), "figure"), (len(runs), "run")]
+    return ", ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counted if count)

@@ -1,0 +1,275 @@
+"""The sections of a page about runs: what they were, their curves, and a table of all their configurations.
+
+The programs of a sweep, and the runs of a search, are shown as if they were one run of many configurations.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from jaxreward.charts import sensitivity
+from jaxreward.figures import learning_curves, to_svg
+from jaxreward.job import NAMED
+from jaxreward.record import COLUMNS
+from jaxreward.report.page import code, details, drawing, facts, heading, note, table
+from jaxreward.store import RunError, RunFolder
+from jaxreward.summary import NAMES, cells, configurations, headline_metrics, show, summary
+
+LARGEST_TABLE = 100
+BEST_DRAWN = 8
+WHOLE = ("sweep.json", "study.json")
+"""What marks a folder whose runs belong together."""
+
+
+class Runs(NamedTuple):
+    """A run folder, or all of a sweep or a search.
+
+    Attributes:
+        name: The folder's.
+        described: Each run's `config.json`.
+        frame: Their metrics; `member` counts configurations over all of them.
+        by: The columns that tell configurations apart.
+        reward: The user's file of the reward, if there is one.
+    """
+
+    name: str
+    described: list[dict[str, Any]]
+    frame: pd.DataFrame
+    by: list[str]
+    reward: str | None
+
+
+def read(folder: Path, runs: Sequence[Path]) -> Runs:
+    """Reads the runs of a folder, which may be the only one of them itself.
+
+    Raises:
+        RunError: There is no run, or nothing has been logged yet.
+    """
+    described = [RunFolder(run).read_config() for run in runs]
+    frames = [RunFolder(run).metrics() for run in runs]
+    if all(frame.empty for frame in frames):
+        raise RunError(f"{folder.absolute()} has no metrics yet")
+    source = runs[0] / "reward.py"
+    reward = source.read_text() if source.is_file() else None
+    if list(runs) == [folder]:
+        return Runs(folder.absolute().name, described, frames[0], configurations(described[0]), reward)
+    frame, by = _merged(described, frames)
+    return Runs(folder.absolute().name, described, frame, by, reward)
+
+
+def group(runs: Iterable[Path], place: Path) -> dict[Path, list[Path]]:
+    """Runs by the sweep or the search they belong to; others by themselves."""
+    groups: dict[Path, list[Path]] = {}
+    for run in runs:
+        above = [folder for folder in (run, *run.parents) if folder.is_relative_to(place)]
+        whole = [folder for folder in above if any((folder / mark).is_file() for mark in WHOLE)]
+        groups.setdefault(whole[-1] if whole else run, []).append(run)
+    return groups
+
+
+def section(runs: Runs, title: str = "") -> str:
+    """Everything about one of them."""
+    metrics = headline_metrics(runs.frame)
+    others = [name for name in map(str, runs.frame) if _is_curve(name) and name not in metrics]
+    curves = "\n".join(drawing(to_svg(curves_of(runs, name))) for name in others)
+    described = runs.described[0] if len(runs.described) == 1 else runs.described
+    return "\n".join(
+        [
+            heading(title) if title else "",
+            _facts(runs),
+            _failures(runs),
+            *(_result(runs, metric) for metric in metrics),
+            _sensitivities(runs, metrics[0]) if metrics else "",
+            details("More curves", curves) if others else "",
+            details("The reward's file", code(runs.reward)) if runs.reward else "",
+            details("Configuration and versions", code(json.dumps(described, indent=2))),
+        ]
+    )
+
+
+def comparison(every: Sequence[Runs]) -> str:
+    """The best configuration of each, in the metric that all of them have."""
+    metric = next((m for m in ("episode/env_return", "episode/return") if all(m in run.frame for run in every)), None)
+    if metric is None:
+        return ""
+    names = [_unique_name(every, index) for index in range(len(every))]
+    best = [summary(runs.frame, runs.by, metric).iloc[0] for runs in every]
+    frames = [
+        runs.frame[runs.frame["member"] == row["member"]].assign(run=name)
+        for runs, row, name in zip(every, best, names, strict=True)
+    ]
+    rows = [
+        [name, _described(row, runs.by) or "-", *cells(row)] for runs, row, name in zip(every, best, names, strict=True)
+    ]
+    columns = ["run", "best configuration", "interquartile mean", "mean", "seeds"]
+    return "\n".join(
+        [
+            heading("Comparison"),
+            heading(f"{_capitalised(NAMES[metric])} of each run's best configuration", level=3),
+            drawing(to_svg(learning_curves(pd.concat(frames, ignore_index=True), metric, ["run"]))),
+            table(columns, rows, {"run", "best configuration"}),
+        ]
+    )
+
+
+def curves_of(runs: Runs, metric: str) -> Figure:
+    """Learning curves: of a grid all of them, of configurations here and there the best ones."""
+    *outer, inner = runs.by or ["member"]
+    panels, lines = runs.frame.groupby(outer).ngroups if outer else 1, runs.frame[inner].nunique()
+    if 2 * runs.frame["member"].nunique() > panels * lines:
+        return learning_curves(runs.frame, metric, runs.by)
+    separate = [name for name in runs.by if name == "env"]
+    named = [name for name in runs.by if name not in separate]
+    ranked = summary(runs.frame, runs.by, metric)
+    best = ranked.groupby(separate).head(BEST_DRAWN) if separate else ranked.head(BEST_DRAWN)
+    ranks = best.groupby(separate).cumcount() if separate else pd.Series(range(len(best)))
+    rows = zip(ranks, best.to_dict("records"), strict=True)
+    labels = {row["member"]: f"{rank + 1}. {_described(row, named)}" for rank, row in rows}
+    frame = runs.frame[runs.frame["member"].isin(list(labels))]
+    label = f"the best {BEST_DRAWN}"
+    return learning_curves(frame.assign(**{label: frame["member"].map(labels)}), metric, [*separate, label])
+
+
+def _merged(described: Sequence[dict[str, Any]], frames: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[str]]:
+    """One table whose members are the different configurations of all runs, and the columns they differ in.
+
+    Further seeds of a configuration, or its further training, may be in another run.
+    """
+    choices = [[_choice(each, member) for member in each["population"]] for each in described]
+    unique = {_key(choice): choice for choice in itertools.chain(*choices)}
+    numbers = {key: number for number, key in enumerate(unique)}
+    names = dict.fromkeys(name for choice in unique.values() for name in choice)
+    columns = {name: _one_type([choice.get(name, "default") for choice in unique.values()]) for name in names}
+    by = [name for name, values in columns.items() if any(value != values[0] for value in values)]
+    numbered = []
+    for run, (each, frame) in enumerate(zip(choices, frames, strict=True)):
+        member = frame["member"].map([numbers[_key(choice)] for choice in each].__getitem__)
+        chosen = {name: member.map(columns[name].__getitem__) for name in by}
+        numbered.append(frame.assign(run=run, member=member, **chosen))
+    merged = pd.concat(numbered, ignore_index=True).drop_duplicates(["member", "seed", "env_steps"], keep="last")
+    return merged, by
+
+
+def _choice(described: dict[str, Any], member: dict[str, Any]) -> dict[str, Any]:
+    """All that was chosen for a member, by name."""
+    config = described["config"]
+    chosen = {**config.get("agent_config", {}), **config["settings"], **member}
+    return {name: config[name] for name in NAMED} | {name: _cell(value) for name, value in chosen.items()}
+
+
+def _cell(stored: Any) -> Any:
+    """A setting as JSON has kept it, as a cell of a table: numbers, infinite ones too, or text."""
+    if isinstance(stored, list):
+        return str(stored)
+    return float(stored) if stored in ("inf", "-inf") else stored
+
+
+def _key(choice: dict[str, Any]) -> str:
+    return repr(sorted(choice.items()))
+
+
+def _one_type(values: list[Any]) -> list[Any]:
+    """Values that can be sorted: all as text where one is."""
+    return list(map(str, values)) if any(isinstance(value, str) for value in values) else values
+
+
+def _facts(runs: Runs) -> str:
+    described, frame = runs.described, runs.frame
+    configs, last = [each["config"] for each in described], _last_rows(frame)
+    members, pairs = frame["member"].nunique(), len(last)
+    seeds = pairs / members
+    times = [each["wall_seconds"].iloc[-1] for _, each in frame.groupby("run")] if len(described) > 1 else None
+    seconds = sum(times) if times else frame["wall_seconds"].iloc[-1]
+    rate = last["env_steps"].sum() / max(seconds, 1e-9)
+    device, versions = described[0].get("device", {}), described[0].get("versions", {})
+    done, asked = int(last["iteration"].min()), [each["iterations"] for each in described]
+    entries = {
+        **{n: ", ".join(dict.fromkeys(str(c[n]) for c in configs if n in c)) for n in NAMED if n in configs[0]},
+        "runs": f"{pairs:,} = {members} configuration{'s' * (members > 1)} × {seeds:.4g} seed{'s' * (seeds > 1)}",
+        "programs": str(len(described)) if len(described) > 1 else "",
+        "environment steps": f"{_span(last['env_steps'])} each",
+        "iterations": f"{done:,} of {asked[0]:,}" if len(described) == 1 else _span(last["iteration"]),
+        "time": f"{seconds:.1f} s, {rate:,.0f} environment steps/s, without compilation",
+        "device": f"{device.get('count', '?')} × {device.get('kind', '?')}",
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
+    return facts({name: value for name, value in entries.items() if value})
+
+
+def _last_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """The newest row of each member and seed."""
+    return frame.sort_values("iteration", kind="stable").groupby(["member", "seed"], sort=True).tail(1).sort_index()
+
+
+def _span(values: pd.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _failures(runs: Runs) -> str:
+    last = _last_rows(runs.frame)
+    failed = last[last["failed"]]
+    if failed.empty:
+        return ""
+    first = runs.frame[runs.frame["failed"]].groupby(["member", "seed"])["iteration"].min()
+    rows = [
+        f"member {row['member']}"
+        + (f", {_described(row, runs.by)}" if runs.by else "")
+        + f", seed {row['seed']}: from iteration {first[row['member'], row['seed']]}"
+        for _, row in failed.head(LARGEST_TABLE).iterrows()
+    ]
+    more = f"<br>and {len(failed) - len(rows)} more" if len(failed) > len(rows) else ""
+    listing = "<br>".join(map(html.escape, rows)) + more
+    return f'<div class="failed"><b>{len(failed)} of {len(last)} runs were not finite:</b><br>{listing}</div>'
+
+
+def _result(runs: Runs, metric: str) -> str:
+    ranked = summary(runs.frame, runs.by, metric)
+    if "env" in runs.by:  # scores of different environments are no measure of one another
+        ranked = ranked.sort_values("env", kind="stable")
+    columns = [*runs.by, "interquartile mean", "mean", "seeds"]
+    rows = [[*(show(row[name]) for name in runs.by), *cells(row)] for _, row in ranked.head(LARGEST_TABLE).iterrows()]
+    more = f"; the {LARGEST_TABLE} best of {len(ranked)} configurations" if len(ranked) > LARGEST_TABLE else ""
+    return "\n".join(
+        [
+            heading(_capitalised(NAMES.get(metric, metric)), level=3),
+            drawing(to_svg(curves_of(runs, metric))),
+            note(f"Mean over the last tenth of training, with 95% bootstrap intervals over seeds; best first{more}."),
+            table(columns, rows, {n for n in runs.by if not pd.api.types.is_numeric_dtype(ranked[n])}),
+        ]
+    )
+
+
+def _sensitivities(runs: Runs, metric: str) -> str:
+    """The score against each number that was varied, where that is an average over the others."""
+    numeric = [name for name in runs.by if pd.api.types.is_numeric_dtype(runs.frame[name])]
+    several = [name for name in numeric if 3 <= runs.frame[name].nunique() < runs.frame["member"].nunique()]
+    if not several or "env" in runs.by:
+        return ""
+    drawn = "\n".join(drawing(to_svg(sensitivity(runs.frame, name, metric))) for name in several)
+    return details("Sensitivity to each hyperparameter, over all values of the others", drawn)
+
+
+def _described(row: Mapping[Any, Any] | pd.Series, names: Sequence[str]) -> str:
+    return ", ".join(f"{name} = {show(row[name])}" for name in names)
+
+
+def _unique_name(every: Sequence[Runs], index: int) -> str:
+    same = [i for i, runs in enumerate(every) if runs.name == every[index].name]
+    return every[index].name if len(same) == 1 else f"{every[index].name} ({same.index(index) + 1})"
+
+
+def _capitalised(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _is_curve(name: str) -> bool:
+    return name not in COLUMNS and name.startswith("episode/") and name != "episode/count"
