@@ -158,7 +158,7 @@ def train(
         with _Training(run, plan, options, described, restored) as training:
             state = training.go(program, restored)
         training.end_if_interrupted()
-        metrics = from_leader(lambda: _finish(run, described, plan))
+        metrics = from_leader(lambda: _finish(run, described, plan, training.compile_seconds))
         return Result(state, metrics, run.path, training.compile_seconds)
 
 
@@ -342,10 +342,10 @@ def _make_room(run: RunFolder, program: Program, keep: int) -> None:
         )
 
 
-def _finish(run: RunFolder, described: dict[str, Any], plan: Plan) -> pd.DataFrame:
+def _finish(run: RunFolder, described: dict[str, Any], plan: Plan, compile_seconds: float) -> pd.DataFrame:
     """Tidies the metrics, writes that the run is finished, and reads them."""
     run.compact()
-    run.write_config({**described, "finished": plan.iterations})
+    run.write_config({**described, "compile_seconds": compile_seconds, "finished": plan.iterations})
     return run.metrics()
 
 

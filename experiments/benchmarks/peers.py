@@ -1,4 +1,4 @@
-"""The environment the peers run in: they need an older gymnax than we do, and otherwise get our versions."""
+"""The environments the peers run in: they need older packages than we do."""
 
 from __future__ import annotations
 
@@ -6,12 +6,19 @@ import hashlib
 import subprocess
 import sys
 import venv
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 PINNED = ("rejax==0.1.3", "gymnax==0.0.9")
 SHARED = ("jax", "jaxlib", "flax", "optax", "chex", "distrax", "brax", "numpy")
 """Packages the peers get in the very version that is installed here, so that none of the difference is theirs."""
+
+ARLBENCH = (
+    "ARLBench==0.1.3", "optuna==5.0.0", "gymnasium<1", "mujoco==3.1.4", "mujoco-mjx==3.1.4", "ml_dtypes==0.4.0",
+    "tensorstore==0.1.60", "numpy<2", "scipy==1.12.0", "pandas<2.3", "setuptools<81",
+)  # fmt: skip
+"""ARLBench pins jax 0.4.26 and leaves the rest open; these are the packages of that time that it works with."""
 
 CACHE = Path.home() / ".cache" / "jaxreward" / "peers"
 
@@ -25,18 +32,22 @@ def requirements(jax_extra: str = "") -> list[str]:
 
 
 def environment(cache: Path = CACHE, jax_extra: str = "") -> Path:
-    """The Python of the peers' environment, built on first use and again when a version changes.
+    """The Python of the PPO peers' environment; see `build`."""
+    return build(requirements(jax_extra), cache)
+
+
+def build(wanted: Sequence[str], cache: Path = CACHE) -> Path:
+    """The Python of an environment with some packages, built on first use and again when a version changes.
 
     Raises:
         subprocess.CalledProcessError: If pip cannot install them; its own message is on stderr.
     """
-    wanted = "\n".join(requirements(jax_extra))
-    folder = cache / hashlib.sha256((wanted + sys.version).encode()).hexdigest()[:12]
+    folder = cache / hashlib.sha256(("\n".join(wanted) + sys.version).encode()).hexdigest()[:12]
     python, complete = folder / "bin" / "python", folder / "requirements.txt"
     if not complete.exists():
         venv.create(folder, clear=True, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted.splitlines()], check=True)
-        complete.write_text(wanted)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+        complete.write_text("\n".join(wanted))
     return python
 
 
