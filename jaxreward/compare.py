@@ -30,8 +30,12 @@ from jaxreward.store import RunError, RunFolder
 from jaxreward.summary import configurations
 from jaxreward.sweep import sweep_metrics, sweep_of
 
+LEVEL = 0.05
+"""P-values below it are called a difference."""
 POWER = 0.8
 """How likely a difference should be found with the seeds that are advised."""
+MOST_SEEDS = 1_000
+"""More are not advised."""
 
 
 class Entry(NamedTuple):
@@ -61,7 +65,8 @@ class Contrast(NamedTuple):
         improvement: The probability that a run of it scores higher than one of the first.
         p_value: Of the test for a difference in means, corrected for the number of comparisons by Holm's method.
         paired: Whether runs with the same seed were compared.
-        needed: Seeds of each that would tell the two apart with a power of `POWER`; None if no sensible number would.
+        needed: Seeds of each with which this test would tell the two apart with a power of `POWER`; None if that takes
+            more than `MOST_SEEDS`.
     """
 
     name: str
@@ -97,6 +102,8 @@ def contrasts(entries: Sequence[Entry]) -> list[Contrast]:
     """Each entry but the first, compared with the first."""
     first, others = entries[0], entries[1:]
     p_values = holm([_p_value(entry, first) for entry in others])
+    # Of several comparisons the first to be decided has to pass this level by Holm's method.
+    confidence = 1 - LEVEL / len(others)
     return [
         Contrast(
             entry.name,
@@ -104,7 +111,7 @@ def contrasts(entries: Sequence[Entry]) -> list[Contrast]:
             estimate_improvement(entry.scores, first.scores),
             float(p),
             entry.seeds == first.seeds,
-            seeds_needed(entry.scores, first.scores, POWER),
+            seeds_needed(entry.scores, first.scores, POWER, confidence, MOST_SEEDS, entry.seeds == first.seeds),
         )
         for entry, p in zip(others, p_values, strict=True)
     ]

@@ -3,6 +3,8 @@
 Scores are arrays `[runs, tasks]`, or `[runs]` for a single task. What is computed of them, and why, is from Agarwal et
 al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", 2021 (arXiv:2108.13264). Aggregates
 take arrays with any leading axes, so that all bootstrap samples are reduced at once.
+
+A NaN is a run that failed. No aggregate passes over it: with a NaN among the scores it is NaN, and a test refuses.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import combinations, product
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -22,9 +25,10 @@ Statistic = Callable[..., Any]
 Aggregate: TypeAlias = Callable[[Float[np.ndarray, "*batch R T"]], Float[np.ndarray, "*batch"]]
 """One number of many runs and tasks."""
 
-EXACT_RUNS = 16
-"""A permutation test of so many pairs tries all their signs; of more, a sample."""
 PERMUTATIONS = 9_999
+"""A permutation test that has no more ways than these tries all; otherwise so many at random."""
+EXACT_WAYS = 1_024
+"""Ways up to which the power of a permutation test is simulated with the test itself; a t-test stands for it beyond."""
 LARGEST_BATCH = 20_000_000
 """Numbers that are resampled at once."""
 
@@ -47,7 +51,9 @@ def iqm(values: Float[np.ndarray, ...], axis: int = -1) -> Float[np.ndarray, ...
     ordered = np.sort(np.asarray(values), axis=axis)
     size = ordered.shape[axis]
     cut = size // 4
-    return np.take(ordered, np.arange(cut, size - cut), axis=axis).mean(axis=axis)
+    middle = np.take(ordered, np.arange(cut, size - cut), axis=axis).mean(axis=axis)
+    # NaN sorts behind all numbers, and would be cut off as the best.
+    return np.where(np.isnan(np.take(ordered, -1, axis=axis)), np.nan, middle)[()]
 
 
 def bootstrap_interval(
@@ -98,10 +104,8 @@ def optimality_gap(scores: Float[np.ndarray, "*batch R T"], gamma: float = 1.0) 
 def score_distribution(
     scores: Float[np.ndarray, "*batch R T"], thresholds: Float[np.ndarray, " K"]
 ) -> Float[np.ndarray, "*batch K"]:
-    """A performance profile: the fraction of all runs with a score above each threshold."""
-    ordered = np.sort(_pooled(scores), axis=-1)
-    below = (ordered[..., None, :] <= np.asarray(thresholds)[:, None]).sum(axis=-1)
-    return 1 - below / ordered.shape[-1]
+    """A performance profile: the fraction of all runs with a score above each threshold; a failed run is above none."""
+    return (_pooled(scores)[..., None, :] > np.asarray(thresholds)[:, None]).mean(axis=-1)
 
 
 def average_score_distribution(
@@ -115,8 +119,7 @@ def probability_of_improvement(
     x: Float[np.ndarray, "*batch R T"], y: Float[np.ndarray, "*batch S T"]
 ) -> Float[np.ndarray, "*batch"]:
     """How likely a run of X scores higher than one of Y on the same task, ties counting half; the mean over tasks."""
-    difference = x[..., :, None, :] - y[..., None, :, :]
-    return ((difference > 0) + 0.5 * (difference == 0)).mean(axis=(-3, -2, -1))
+    return 0.5 + 0.5 * np.sign(x[..., :, None, :] - y[..., None, :, :]).mean(axis=(-3, -2, -1))
 
 
 def estimate(
@@ -180,9 +183,8 @@ def estimate_profile(
         resamples: See `estimate`.
         seed: See `estimate`.
     """
-    drawn = _resampled([as_scores(scores)], partial(profile, thresholds=thresholds), resamples, seed, len(thresholds))
-    low, high = np.quantile(drawn, _ends(confidence), axis=0)
-    return profile(as_scores(scores), thresholds), low, high
+    at_thresholds = partial(profile, thresholds=thresholds)
+    return _with_interval([as_scores(scores)], at_thresholds, confidence, resamples, seed, len(thresholds))
 
 
 def normalise(
@@ -203,26 +205,25 @@ def paired_test(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " n"]) -> float
     """The two-sided p-value of a difference in means between pairs, such as runs with the same seed.
 
     A permutation test: were there no difference, each pair could as well be the other way round. All `2**n` ways are
-    tried for up to `EXACT_RUNS` pairs, so p is at least `2 / 2**n`: five pairs can't reach 0.05.
+    tried unless they are more than `PERMUTATIONS`, so p is at least `2 / 2**n`: five pairs can't reach 0.05.
 
     Raises:
-        ValueError: There are not as many of one as of the other, or fewer than two.
+        ValueError: There are not as many of one as of the other, fewer than two, or a NaN.
     """
-    x, y = _checked(x, y)
-    if len(x) != len(y):
-        raise ValueError(f"pairs need as many runs of each; got {len(x)} and {len(y)}")
-    return _permutation(x, y, "samples", 2.0 ** len(x) if len(x) <= EXACT_RUNS else PERMUTATIONS)
+    x, y = _checked(x, y, paired=True)
+    return _permutation(x, y, "samples", 2 ** len(x))
 
 
 def unpaired_test(x: Float[np.ndarray, " n"], y: Float[np.ndarray, " m"]) -> float:
     """The two-sided p-value of a difference in means between independent runs, by a permutation test.
 
+    Of three runs each p is at least 0.1, as there are 20 ways to divide them.
+
     Raises:
-        ValueError: There are fewer than two of one.
+        ValueError: There are fewer than two of one, or a NaN.
     """
     x, y = _checked(x, y)
-    ways = math.comb(len(x) + len(y), len(x))
-    return _permutation(x, y, "independent", ways if ways <= 2**EXACT_RUNS else PERMUTATIONS)
+    return _permutation(x, y, "independent", math.comb(len(x) + len(y), len(x)))
 
 
 def holm(p_values: Sequence[float]) -> Float[np.ndarray, " n"]:
@@ -254,20 +255,30 @@ def simulated_power(
     y: Float[np.ndarray, " m"],
     runs: int,
     confidence: float = 0.95,
+    paired: bool = False,
     simulations: int = 2000,
     seed: int = 0,
 ) -> float:
-    """As `welch_power` for runs distributed as those that were seen: how often drawn ones pass Welch's t-test."""
-    draw = np.random.default_rng(seed)
-    drawn = [np.asarray(v, float)[draw.integers(0, len(v), (simulations, runs))] for v in (x, y)]
-    # Draws without any spread divide by zero, and then differ or don't.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means, errors = [v.mean(axis=1) for v in drawn], [v.var(axis=1, ddof=1) / runs for v in drawn]
-        t = np.abs(means[0] - means[1]) / np.sqrt(errors[0] + errors[1])
-        freedom = (errors[0] + errors[1]) ** 2 * (runs - 1) / (errors[0] ** 2 + errors[1] ** 2)
-        p = 2 * scipy.stats.t.sf(t, freedom)
-    p = np.where(errors[0] + errors[1] == 0, means[0] == means[1], p)
-    return float((p < 1 - confidence).mean())
+    """How often a test finds a difference between so many runs of each, distributed as those that were seen.
+
+    The test is `paired_test` or `unpaired_test` where all its ways are at most `EXACT_WAYS`. Of more runs it decides
+    nearly as a t-test does (Welch's, if they are not paired), which is used in its place.
+
+    Args:
+        x: Runs of one that were seen. Drawn ones have their variance as it is estimated from them, with `n - 1`.
+        y: Runs of the other; in the order of `x` if they are paired.
+        runs: Drawn of each.
+        confidence: One minus the level of the test.
+        paired: Whether pairs are drawn.
+        simulations: How often; the result is uncertain by at most `0.5 / sqrt(simulations)`, one standard error.
+        seed: Of the draws.
+    """
+    samples = [np.subtract(x, y)] if paired else [np.asarray(x), np.asarray(y)]
+    random = np.random.default_rng(seed)
+    drawn = [_unshrunk(each)[random.integers(0, len(each), (simulations, runs))] for each in samples]
+    ways = 2**runs if paired else math.comb(2 * runs, runs)
+    p = _permutation_p(drawn) if ways <= EXACT_WAYS else _t_test_p(drawn)
+    return float((p <= 1 - confidence + 1e-12).mean())
 
 
 def seeds_needed(
@@ -275,49 +286,45 @@ def seeds_needed(
     y: Float[np.ndarray, " m"],
     power: float = 0.8,
     confidence: float = 0.95,
-    largest: int = 10_000,
+    largest: int = 1_000,
+    paired: bool = False,
     normal: bool = False,
 ) -> int | None:
     """How many seeds of each it takes to tell two configurations apart, if they differ as they seem to.
 
     The advice is as good as the pilot runs: with few of them the difference itself is uncertain by as much as its
-    interval, and the true number of seeds by the square of that. If they truly do not differ, no number will do.
+    interval, and the true number of seeds by the square of that. If they truly do not differ, no number will do. What
+    no pilot run has shown, such as a failure of one in twenty, is not in the simulation.
 
     Args:
         x: Final scores of pilot runs of one.
         y: Of the other.
         power: How likely the difference should be found.
-        confidence: One minus the level of Welch's t-test.
+        confidence: One minus the level of the test, see `simulated_power`.
         largest: Beyond which no number is given.
-        normal: Whether runs are taken to be normal, see `welch_power`, rather than distributed as the pilot runs.
+        paired: Whether runs are compared in pairs.
+        normal: Whether unpaired runs are taken to be normal, see `welch_power`, rather than distributed as the pilots.
 
     Returns:
         The number, or None if it is above `largest`.
 
     Raises:
-        ValueError: There are fewer than two pilot runs of one.
+        ValueError: There are fewer than two pilot runs of one, a NaN, or not as many of both if they are paired.
     """
-    x, y = _checked(x, y)
-    spread = math.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2)
-    difference = float(x.mean() - y.mean())
+    x, y = _checked(x, y, paired)
+    difference, spread = float(x.mean() - y.mean()), math.sqrt((x.var(ddof=1) + y.var(ddof=1)) / 2)
     if difference == 0:
         return None
-    effect = difference / spread if spread else math.inf
-    enough = (
-        (lambda n: welch_power(effect, n, confidence) >= power)
-        if normal
-        else (lambda n: simulated_power(x, y, n, confidence) >= power)
-    )
-    if not spread:
-        return 2
-    return _smallest(enough, largest)
+    if normal and spread:
+        return _smallest(lambda runs: welch_power(difference / spread, runs, confidence) >= power, largest)
+    return _smallest(lambda runs: simulated_power(x, y, runs, confidence, paired) >= power, largest)
 
 
 def as_scores(scores: Any) -> Float[np.ndarray, "R T"]:
     """Scores with an axis of tasks.
 
     Raises:
-        ValueError: They have neither one nor two axes, or none at all.
+        ValueError: There are none, or they have neither one nor two axes.
     """
     array = np.asarray(scores, float)
     array = array[:, None] if array.ndim == 1 else array
@@ -327,17 +334,22 @@ def as_scores(scores: Any) -> Float[np.ndarray, "R T"]:
 
 
 def _estimate(samples: list[np.ndarray], aggregate: Callable, confidence: float, resamples: int, seed: int) -> Estimate:
-    if not all(sample.size for sample in samples):
-        return Estimate(math.nan, math.nan, math.nan)
-    value = float(aggregate(*samples))
+    return Estimate(*map(float, _with_interval(samples, aggregate, confidence, resamples, seed)))
+
+
+def _with_interval(
+    samples: list[np.ndarray], aggregate: Callable, confidence: float, resamples: int, seed: int, outputs: int = 1
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    value = aggregate(*samples)
     if min(len(sample) for sample in samples) < 2:
-        return Estimate(value, math.nan, math.nan)
-    low, high = np.quantile(_resampled(samples, aggregate, resamples, seed), _ends(confidence))
-    return Estimate(value, float(low), float(high))
+        return value, np.full_like(value, np.nan), np.full_like(value, np.nan)
+    drawn = _resampled(samples, aggregate, resamples, seed, outputs)
+    low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return value, low, high
 
 
 def _resampled(
-    samples: list[np.ndarray], aggregate: Callable, resamples: int, seed: int, outputs: int = 1
+    samples: list[np.ndarray], aggregate: Callable, resamples: int, seed: int, outputs: int
 ) -> Float[np.ndarray, "B ..."]:
     """The aggregate of bootstrap samples, made in parts so that memory stays bounded."""
     draw = np.random.default_rng(seed)
@@ -355,35 +367,72 @@ def _pooled(scores: Float[np.ndarray, "*batch R T"]) -> Float[np.ndarray, "*batc
     return scores.reshape(*scores.shape[:-2], -1)
 
 
-def _ends(confidence: float) -> list[float]:
-    return [(1 - confidence) / 2, (1 + confidence) / 2]
-
-
-def _checked(x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+def _checked(x: Any, y: Any, paired: bool = False) -> tuple[np.ndarray, np.ndarray]:
     x, y = np.asarray(x, float), np.asarray(y, float)
     if min(len(x), len(y)) < 2:
         raise ValueError(f"a comparison needs two runs of each or more; got {len(x)} and {len(y)}")
+    if paired and len(x) != len(y):
+        raise ValueError(f"pairs need as many runs of each; got {len(x)} and {len(y)}")
+    failed = int(np.isnan(x).sum() + np.isnan(y).sum())
+    if failed:
+        raise ValueError(f"{failed} of the scores are NaN: leave failed runs out of a comparison, and say how many")
     return x, y
 
 
-def _permutation(x: np.ndarray, y: np.ndarray, kind: str, ways: float) -> float:
+def _permutation(x: np.ndarray, y: np.ndarray, kind: str, ways: int) -> float:
     difference = lambda a, b, axis: a.mean(axis=axis) - b.mean(axis=axis)  # noqa: E731
+    number = math.inf if ways <= PERMUTATIONS else PERMUTATIONS
     draw = np.random.default_rng(0)
     done = scipy.stats.permutation_test(
-        (x, y), difference, permutation_type=kind, vectorized=True, n_resamples=ways, rng=draw, batch=1000
+        (x, y), difference, permutation_type=kind, vectorized=True, n_resamples=number, rng=draw, batch=1000
     )
     return float(done.pvalue)
 
 
+def _unshrunk(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Values from which draws have the variance that is estimated with `n - 1`."""
+    mean = values.mean()
+    return mean + (values - mean) * math.sqrt(len(values) / (len(values) - 1))
+
+
+def _permutation_p(drawn: list[Float[np.ndarray, "S n"]]) -> Float[np.ndarray, " S"]:
+    """The p-values of many exact permutation tests: of differences, or of two samples of one size."""
+    runs = drawn[0].shape[1]
+    if len(drawn) == 1:
+        signs = np.array(list(product([1.0, -1.0], repeat=runs)))
+    else:
+        chosen = np.array(list(combinations(range(2 * runs), runs)))
+        signs = np.full((len(chosen), 2 * runs), -1.0)
+        np.put_along_axis(signs, chosen, 1.0, axis=1)
+    # The first way is how the runs were drawn. Both tails are the same, as every way has its reverse.
+    sums = np.abs(np.concatenate(drawn, axis=1) @ signs.T)
+    return (sums >= sums[:, :1] * (1 - 1e-12)).mean(axis=1)
+
+
+def _t_test_p(drawn: list[Float[np.ndarray, "S n"]]) -> Float[np.ndarray, " S"]:
+    """The p-values of many t-tests: of differences, or Welch's of two samples."""
+    runs = drawn[0].shape[1]
+    difference = np.abs(drawn[0].mean(axis=1) - (drawn[1].mean(axis=1) if len(drawn) > 1 else 0.0))
+    errors = np.stack([each.var(axis=1, ddof=1) / runs for each in drawn])
+    # Draws without any spread divide by zero, and then differ or don't.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        freedom = errors.sum(axis=0) ** 2 * (runs - 1) / (errors**2).sum(axis=0)
+        p = 2 * scipy.stats.t.sf(difference / np.sqrt(errors.sum(axis=0)), freedom)
+    return np.where(errors.sum(axis=0) == 0, difference == 0, p)
+
+
 def _smallest(enough: Callable[[int], bool], largest: int) -> int | None:
-    """The smallest number from 2 on that is enough, for what stays so beyond it."""
-    high = 2
+    """The smallest number from 2 on that is enough; of more than ten, for what stays so beyond it."""
+    low = min(10, largest)
+    for few in range(2, low + 1):
+        if enough(few):
+            return few
+    high = low
     while not enough(high):
         if high >= largest:
             return None
-        high = min(2 * high, largest)
-    low = max(1, high // 2)
+        low, high = high, min(2 * high, largest)
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
-    return max(high, 2)
+    return high

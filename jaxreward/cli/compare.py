@@ -43,8 +43,10 @@ class Compare:
         console.print(f"final {self.metric}, interquartile means with 95% bootstrap intervals")
         for line in _lines(entries):
             console.print(line, markup=False)
-        for contrast in contrasts(entries):
-            console.print("\n" + _told(contrast, entries[0]), markup=False)
+        if len(entries) > 2:
+            console.print(f"\np-values are corrected for {len(entries) - 1} comparisons by Holm's method")
+        for entry, contrast in zip(entries[1:], contrasts(entries), strict=True):
+            console.print("\n" + _told(contrast, entries[0], entry), markup=False)
         return 0
 
 
@@ -54,23 +56,29 @@ def _lines(entries: list[Entry]) -> list[str]:
     return [f"  {e.name:<{width}}  {_show(e.iqm)}  {len(e.scores)} seeds{lost(e)}" for e in entries]
 
 
-def _told(contrast: Contrast, first: Entry) -> str:
+def _told(contrast: Contrast, first: Entry, entry: Entry) -> str:
+    from jaxreward.compare import LEVEL
+
     kind = "paired by seed" if contrast.paired else "unpaired"
-    verdict = "they differ" if contrast.p_value < 0.05 else "no difference is shown"
+    verdict = "they differ" if contrast.p_value < LEVEL else "no difference is shown"
     lines = [
         f"{contrast.name} against {first.name}",
-        f"  difference                  {_show(contrast.difference)}",
-        f"  probability of improvement  {_show(contrast.improvement)}",
-        f"  permutation test, {kind:<14}  p = {contrast.p_value:.3g}: {verdict}",
-        f"  {_advice(contrast.needed, len(first.scores))}",
+        f"  {'difference':<32}  {_show(contrast.difference)}",
+        f"  {'probability of improvement':<32}  {_show(contrast.improvement)}",
+        f"  {f'permutation test, {kind}':<32}  p = {contrast.p_value:.3g}: {verdict}",
+        f"  {_advice(contrast.needed, min(len(first.scores), len(entry.scores)))}",
     ]
     return "\n".join(lines)
 
 
 def _advice(needed: int | None, seeds: int) -> str:
+    from jaxreward.compare import MOST_SEEDS, POWER
+
     if needed is None:
-        return "if they differ as little as they seem to, no sensible number of seeds would show it"
-    return f"a difference like this one takes about {needed} seeds of each to show (80% power); there are {seeds}"
+        return f"if they differ as little as they seem to, more than {MOST_SEEDS:,} seeds of each would be needed"
+    return (
+        f"a difference like this one takes about {needed} seeds of each to show ({POWER:.0%} power); there are {seeds}"
+    )
 
 
 def _show(estimate: tuple[float, float, float]) -> str:

@@ -75,6 +75,15 @@ def test_p_values_are_corrected_for_their_number(two, tmp_path):
     assert second.p_value == pytest.approx(paired_test(LOW[::-1], LOW))
 
 
+def test_advice_is_for_the_test_that_was_made(two, tmp_path):
+    """Four pairs can't reach 0.05, and two comparisons need one pair more: 2 * 2 / 2**6 > 0.05."""
+    few = [make_run(tmp_path / f"few{i}", {0.1: LOW[:4] + shift}) for i, shift in enumerate((0, 100, 200))]
+    (alone,) = contrasts(read_entries(few[:2], "episode/return"))
+    assert (alone.paired, alone.p_value, alone.needed) == (True, pytest.approx(2 / 2**4), 6)
+    both = contrasts(read_entries(few, "episode/return"))
+    assert [contrast.needed for contrast in both] == [7, 7]
+
+
 def test_runs_without_a_value_are_counted(tmp_path):
     broken = HIGH.copy()
     broken[2] = np.nan
@@ -120,6 +129,9 @@ def test_the_command_says_what_to_believe(two, capsys):
     assert "8 seeds" in text
     assert "p = 0.00781: they differ" in text
     assert "(80% power); there are 8" in text
+    assert "corrected" not in text
+    assert main(["compare", *two, two[0]]) == 0
+    assert "corrected for 2 comparisons" in capsys.readouterr().out
     assert main(["compare"]) == 2
     assert "which runs?" in capsys.readouterr().err
 

@@ -86,6 +86,22 @@ def test_our_own_draws_are_stratified_and_uniform(monkeypatch):
     assert st.estimate(X, resamples=999).low < st.aggregate_iqm(X) < st.estimate(X, resamples=999).high
 
 
+def test_a_failed_run_is_passed_over_by_nothing():
+    """NaN sorts as if it were the best score, and compares as if it were the worst."""
+    failed = X.copy()
+    failed[2, 1] = np.nan
+    for aggregate in RLIABLE:
+        assert np.isnan(st.estimate(failed, aggregate)).all()
+    assert np.isnan(st.bootstrap_interval(failed[:, 1])).all()
+    assert np.isnan(st.estimate_improvement(failed, Y)).all()
+    assert np.isnan(st.estimate_difference(Y, failed)).all()
+    for test in (st.paired_test, st.unpaired_test, st.seeds_needed):
+        with pytest.raises(ValueError, match="1 of the scores are NaN"):
+            test(failed[:, 1], X[:, 1])
+    # It counts as a run, and is above no threshold.
+    np.testing.assert_allclose(st.score_distribution(failed, [-1.0, 100.0]), [23 / 24, 0])
+
+
 def test_improvement_counts_pairs():
     x, y = np.array([[1.0], [3.0]]), np.array([[1.0], [2.0], [4.0]])
     # 1 beats none and ties one; 3 beats two: (0.5 + 2) / 6.
@@ -194,5 +210,53 @@ def test_seeds_needed_are_the_fewest_that_will_do():
     assert st.seeds_needed(x + 0.5, y, normal=True) < 64 < st.seeds_needed(x - 0.2, y, normal=True)
     assert st.seeds_needed(y, y) is None
     assert st.seeds_needed(x - 0.499, y, normal=True, largest=1000) is None
-    assert st.seeds_needed([1.0, 1.0], [2.0, 2.0]) == 2
     assert st.seeds_needed(x, y, power=0.9, normal=True) == 86  # the same table, 90 %: 85 by its approximation
+
+
+@pytest.mark.parametrize(("runs", "paired"), [(5, True), (4, False)])
+def test_simulated_tests_are_the_tests(runs, paired):
+    drawn = np.random.default_rng(3).integers(0, 6, (2, 20, runs)) + np.array([1.0, 0.0])[:, None, None]
+    expected = [(st.paired_test if paired else st.unpaired_test)(x, y) for x, y in zip(*drawn)]
+    found = st._permutation_p([drawn[0] - drawn[1]] if paired else list(drawn))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    welch = st._t_test_p([drawn[0] - drawn[1]] if paired else list(drawn))
+    expected = (
+        scipy.stats.ttest_rel(*drawn, axis=1) if paired else scipy.stats.ttest_ind(*drawn, axis=1, equal_var=False)
+    )
+    np.testing.assert_allclose(welch, expected.pvalue, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("effect", "paired"), [(2.0, False), (1.4, True), (0.8, True)])
+def test_the_seeds_that_are_advised_have_the_power_that_was_asked(effect, paired):
+    """New runs are tested as `jaxreward compare` tests them; chance may fake a failure with a risk of 1e-3."""
+    draw, trials = np.random.default_rng(4), 200
+    quantiles = scipy.stats.norm.ppf((np.arange(1000) + 0.5) / 1000)
+    # Pairs have a large part in common, which a test of pairs takes away.
+    common = 5 * draw.normal(size=1000)
+    y = common if paired else quantiles
+    x = effect + quantiles + (common if paired else 0.0)
+    runs = st.seeds_needed(x, y, power=0.8, paired=paired)
+    test, found = (st.paired_test if paired else st.unpaired_test), 0
+    for _ in range(trials):
+        second = (5 if paired else 1) * draw.normal(size=runs)
+        first = effect + draw.normal(size=runs) + (second if paired else 0.0)
+        found += test(first, second) <= 0.05
+    simulated = 0.8 - 3.3 * math.sqrt(0.8 * 0.2 / 2000)  # the power that 0.8 in 2000 simulations may stand for
+    assert found >= scipy.stats.binom.ppf(1e-3, trials, simulated)
+    assert st.simulated_power(x, y, runs - 1, paired=paired) < 0.8
+
+
+def test_advice_knows_what_a_permutation_test_can_not_show():
+    """However far apart: 2 / 2**5 > 0.05 for five pairs, 2 / C(6, 3) > 0.05 for three of each."""
+    x, y = np.array([1.0, 1.1, 1.2]), np.array([100.0, 101.0, 102.0])
+    assert st.seeds_needed(x, y, paired=True) == 6
+    assert st.seeds_needed(x, y) == 4
+    assert st.seeds_needed(x, y, paired=True, confidence=0.99) == 8
+    assert st.seeds_needed([1.0, 1.0], [2.0, 2.0]) == 4
+
+
+def test_few_pilots_do_not_look_steadier_than_they_are():
+    """Draws from n runs would have (n - 1) / n of the variance that the runs tell of."""
+    x = np.array([1.0, 3.0, 8.0])
+    np.testing.assert_allclose(st._unshrunk(x).var(), x.var(ddof=1), rtol=1e-12)
+    np.testing.assert_allclose(st._unshrunk(x).mean(), x.mean(), rtol=1e-12)
