@@ -1,4 +1,7 @@
-"""Agents by name: the built-in ones, imported when asked for, and a user's own by `module:factory`."""
+"""Agents by name: the built-in ones, imported when asked for, and a user's own by `module:factory`.
+
+`pbt/NAME` is a population of any of them, which tunes its hyperparams while it learns.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,17 @@ import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from jaxtyping import PyTree
+
 from jaxreward.agent import Agent
 from jaxreward.lookup import is_reference, load_reference
 from jaxreward.names import check_name
+from jaxreward.population import Config as PopulationConfig
+from jaxreward.population import Range, check_space, pbt
 
 _BUILT_IN = {"ppo": "jaxreward.agents.ppo"}
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""
+_POPULATION = "pbt/"
 
 
 class AgentSpec(NamedTuple):
@@ -59,7 +67,7 @@ class AgentSpec(NamedTuple):
 
 def list_agents() -> list[str]:
     """The names of the built-in agents."""
-    return list(_BUILT_IN)
+    return [*_BUILT_IN, *(_POPULATION + name for name in _BUILT_IN)]
 
 
 def get_agent(name: str) -> AgentSpec:
@@ -67,14 +75,19 @@ def get_agent(name: str) -> AgentSpec:
 
     Args:
         name: A built-in name, `module:attribute` or `path/to/file.py:attribute`; the attribute is an `AgentSpec`, or a
-            factory `(env, env_params, config)` whose module has `Config` and `Hyperparams`.
+            factory `(env, env_params, config)` whose module has `Config` and `Hyperparams`. Or `pbt/` and one of these:
+            its `Config` has the fields of `jaxreward.population.Config` too, and `space`, what is searched as in
+            `jaxreward.search.text`: `("learning_rate=log(1e-5,1e-2)", "clip=uniform(0.1,0.4)")`, or both in one text
+            with a semicolon between. (A file in a folder of that name is `./pbt/file.py:attribute`.)
 
     Raises:
         ValueError: If there is no such agent; says which is nearest.
     """
+    if name.startswith(_POPULATION):
+        return _population_of(get_agent(name.removeprefix(_POPULATION)))
     if is_reference(name):
         return _users_agent(name)
-    check_name("agent", name, _BUILT_IN, "Your own agent is `module:factory`.")
+    check_name("agent", name, list_agents(), "Your own agent is `module:factory`.")
     module = importlib.import_module(_BUILT_IN[name])
     return AgentSpec(name, getattr(module, name), module.Config, module.Hyperparams)
 
@@ -91,3 +104,73 @@ def _users_agent(name: str) -> AgentSpec:
             + (f" (no {' and no '.join(missing)} there)" if missing else "")
         )
     return AgentSpec(name, found, scope["Config"], scope["Hyperparams"])
+
+
+def _population_of(member: AgentSpec) -> AgentSpec:
+    """The agent whose members are this one."""
+    fields = [*dataclasses.fields(member.Config), *dataclasses.fields(PopulationConfig)]
+    twice = {field.name for field in dataclasses.fields(member.Config)} & {*_names(PopulationConfig), "space"}
+    if twice:
+        raise ValueError(f"there can be no population of {member.name}: its Config has {', '.join(sorted(twice))} too")
+
+    def steps_per_iteration(config: Any) -> int:
+        return config.population * member.steps_per_iteration(_part(member.Config, config))
+
+    def make(env: Any, env_params: PyTree, config: Any) -> Agent:
+        space = _ranges(config.space)
+        _check_score(space, config.score)
+        inside = any(name.startswith(("reward", "env.")) for name in space)
+        complete = lambda h: _with_env_params(h, env_params) if inside else h  # noqa: E731
+        check_space(space, complete(member.Hyperparams()))
+        agent = pbt(member.make(env, env_params, _part(member.Config, config)), space, _part(PopulationConfig, config))
+        return agent._replace(init=lambda key, hyperparams: agent.init(key, complete(hyperparams)))
+
+    config = dataclasses.make_dataclass(
+        "Config",
+        [(f.name, f.type, dataclasses.field(default=f.default, default_factory=f.default_factory)) for f in fields]
+        + [("space", tuple[str, ...], dataclasses.field(default=("learning_rate=log(1e-5,1e-2)",)))],
+        frozen=True,
+        namespace={"steps_per_iteration": property(steps_per_iteration)},
+    )
+    return AgentSpec(_POPULATION + member.name, make, config, member.Hyperparams)
+
+
+def _names(config: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(config)]
+
+
+def _part(kind: type, config: Any) -> Any:
+    """The fields of a config that another one has."""
+    return kind(**{name: getattr(config, name) for name in _names(kind)})
+
+
+def _ranges(texts: tuple[str, ...]) -> dict[str, Range]:
+    """The ranges that texts stand for."""
+    from jaxreward.search.space import Integer, Uniform  # Optuna takes seconds to import
+    from jaxreward.search.text import parse_space
+
+    ranges = {}
+    for name, prior in parse_space(part for text in texts for part in text.split(";") if part.strip()).items():
+        if not isinstance(prior, Uniform | Integer):
+            raise ValueError(
+                f"{name}={prior} can't be searched by a population: it moves numbers within a range, so each is "
+                "uniform, log, integer or log_integer(LOW,HIGH), without conditions; `jaxreward search` has others"
+            )
+        ranges[name] = Range(prior.low, prior.high, prior.log, isinstance(prior, Integer))
+    return ranges
+
+
+def _check_score(space: dict[str, Range], score: str) -> None:
+    """Refuses to compare members by returns of different rewards."""
+    rewards = [name for name in space if name.startswith("reward")]
+    if rewards and score == PopulationConfig.score:
+        raise ValueError(
+            f"{rewards[0]} changes the reward, so {score} can't tell which member is better: set another score, such "
+            "as score=episode/env_return"
+        )
+
+
+def _with_env_params(hyperparams: Any, env_params: PyTree) -> Any:
+    """Hyperparams that have the environment's params, where some of these are searched."""
+    missing = getattr(hyperparams, "env_params", env_params) is None
+    return dataclasses.replace(hyperparams, env_params=env_params) if missing else hyperparams

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jaxreward.agent import shard as shard
     from jaxreward.agent import vmap as vmap
     from jaxreward.environment import with_reward as with_reward
+    from jaxreward.population import pbt as pbt
     from jaxreward.reward import Reward as Reward
     from jaxreward.reward import Transition as Transition
     from jaxreward.reward import markov as markov
@@ -23,6 +24,7 @@ _HOME = {
     "Reward": "reward",
     "Transition": "reward",
     "markov": "reward",
+    "pbt": "population",
     "shard": "agent",
     "vmap": "agent",
     "with_reward": "environment",

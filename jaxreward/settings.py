@@ -161,5 +161,14 @@ def _spaced(text: str, kind: str, arguments: list[Value]) -> list[Value]:
 
 
 def _split(text: str) -> list[str]:
-    """Parts between the commas that are in no brackets."""
-    return re.split(r",(?![^(\[]*[)\]])", text)
+    """Parts between the commas that are in no brackets and no quotes."""
+    parts, depth, quote = [""], 0, ""
+    for character in text:
+        if character in "'\"":
+            quote = "" if character == quote else quote or character
+        depth += 0 if quote else (character in "([") - (character in ")]")
+        if character == "," and not depth and not quote:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts

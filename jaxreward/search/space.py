@@ -17,12 +17,14 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
-
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import BaseTrial
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from jaxreward.settings import Value, parse_value
+
+# Spaces are also those of populations, which need no Optuna; to import it takes a second.
+if TYPE_CHECKING:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.trial import BaseTrial
 
 
 class Uniform(NamedTuple):
@@ -41,6 +43,8 @@ class Uniform(NamedTuple):
 
     def distribution(self) -> FloatDistribution:
         """As Optuna has it."""
+        from optuna.distributions import FloatDistribution
+
         return FloatDistribution(self.low, self.high, log=self.log)
 
     def samples(self) -> tuple[Value, ...]:
@@ -69,6 +73,8 @@ class Integer(NamedTuple):
 
     def distribution(self) -> IntDistribution:
         """As Optuna has it."""
+        from optuna.distributions import IntDistribution
+
         return IntDistribution(self.low, self.high, log=self.log)
 
     def samples(self) -> tuple[Value, ...]:
@@ -96,6 +102,8 @@ class Choice(NamedTuple):
 
     def distribution(self) -> CategoricalDistribution:
         """As Optuna has it."""
+        from optuna.distributions import CategoricalDistribution
+
         return CategoricalDistribution([stored(value) for value in self.values])
 
     def samples(self) -> tuple[Value, ...]:

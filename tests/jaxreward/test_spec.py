@@ -330,3 +330,10 @@ def test_steps_are_rounded_up_to_iterations():
     assert [made.iterations(steps) for steps in (1, 32, 33)] == [1, 1, 2]
     with pytest.raises(ValueError, match="positive"):
         made.iterations(0)
+
+
+def test_commas_in_brackets_and_quotes_are_part_of_a_value():
+    text = "space=('learning_rate=log(1e-5,1e-1)','clip=uniform(0.1,0.4)')"
+    assert parse_settings([text]) == {"space": ("learning_rate=log(1e-5,1e-1)", "clip=uniform(0.1,0.4)")}
+    assert parse_grid(["layers=(64,64),((32,),(8,8))"]) == {"layers": [(64, 64), ((32,), (8, 8))]}
+    assert parse_grid(["reward='a,b',c"]) == {"reward": ["a,b", "c"]}
