@@ -14,6 +14,7 @@ from jaxreward.cli.shell import RUN_FAILED, Number, OptionalPath, Repeated, Text
 from jaxreward.cli.train import counted_seeds, finish, required_env
 
 if TYPE_CHECKING:
+    from jaxreward.job import Setup
     from jaxreward.launch import Outcome
     from jaxreward.sweep import Sweep as Description
 
@@ -29,7 +30,8 @@ class Sweep:
     values or steps.
 
     Attributes:
-        file: A TOML file with what follows down to --log-every; options go before what it says.
+        file: A TOML file with what follows down to --log-every, see `jaxreward.sweep.read_sweep`; an option replaces
+            what it says of that name.
         agent: A name (`jaxreward list agents`), or `module:factory` or `file.py:factory` of your own; ppo by default.
         env: A name (`jaxreward list environments`), or `module:factory` of your own.
         reward: A name (`jaxreward list rewards`), or your own as `path/to/file.py:function`; the environment's by
@@ -80,7 +82,7 @@ class Sweep:
         from jaxreward.sweep import describe, plan, run_sweep
 
         sweep = self._sweep()
-        folder = (self.folder or default_folder(sweep.setup)).absolute()
+        folder = (self.folder or default_folder(_shown(sweep, "-"))).absolute()
         launch = get_launcher(
             self.launcher, address=self.address, devices=self.devices, progress=not self.quiet, wandb=self.wandb
         )
@@ -88,7 +90,7 @@ class Sweep:
             sweep, folder, memory=None if self.memory is None else parse_size(self.memory), measure=self.plan
         )
         if self.plan or not self.quiet:
-            setup = sweep.setup
+            setup = _shown(sweep, " ")
             note(f"{setup.agent} on {setup.env} with reward {setup.reward} -> {folder}")
             note("\n".join(describe(planned, sweep)))
         if self.plan:
@@ -110,18 +112,17 @@ class Sweep:
             raise ValueError("--resume needs --folder: which sweep to go on with")
         table: dict[str, Any] = read_toml(self.file) if self.file else {}
         table = sweep_of(self.folder or "").to_table() if self.resume and not self.file else table
-        for name in ("agent", "env", "reward", "steps", "log_every"):
-            if getattr(self, name) is not None:
-                table[name] = getattr(self, name)
+        given = {n: v for n in ("agent", "env", "reward", "steps", "log_every") if (v := getattr(self, n)) is not None}
         if self.seeds is not None:
-            table["seeds"] = list(counted_seeds(self.seeds))
+            given["seeds"] = list(counted_seeds(self.seeds))
         settings, grid = parse_settings(itertools.chain(*self.set)), parse_grid(itertools.chain(*self.grid))
-        _refuse_both(settings, grid)
-        table["settings"] = {**table.get("settings", {}), **settings}
         axes = [{name: values} for name, values in grid.items()] + [parse_grid(texts) for texts in self.zip]
-        table["zip"] = _replaced(table.get("zip", []), axes)
-        table["grid"] = {n: v for n, v in table.get("grid", {}).items() if not any(n in axis for axis in axes)}
-        if not self.resume and "env" not in grid:
+        varied = [name for axis in axes for name in axis]
+        _refuse_both({**settings, **given}, varied)
+        table = {**_without(table, {*settings, *varied, *given}), **given}
+        table["settings"] = {**table.get("settings", {}), **settings}
+        table["zip"] = [*table.get("zip", []), *axes]
+        if not any("env" in axis for axis in (table.get("grid", {}), *table["zip"])):
             required_env(table.get("env"))
         return read_sweep(table)
 
@@ -140,19 +141,37 @@ def parse_size(text: str) -> int:
         raise ValueError(f"a size is a number with a unit, such as 500MB or 4GB, not {text!r}") from None
 
 
-def _refuse_both(settings: dict[str, Any], grid: dict[str, Any]) -> None:
-    twice = sorted(settings.keys() & grid.keys())
+def _refuse_both(single: dict[str, Any], varied: list[str]) -> None:
+    twice = sorted(name for name in varied if name in single or varied.count(name) > 1)
     if twice:
-        raise ValueError(f"{twice[0]} is both in --set and in --grid")
+        raise ValueError(f"{twice[0]} was given twice: a name has one value, or is in one --grid or --zip")
 
 
-def _replaced(axes: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Axes with those of the same names replaced."""
-    taken = {name for axis in new for name in axis}
-    return [axis for axis in axes if not taken & axis.keys()] + new
+def _without(table: dict[str, Any], names: set[str]) -> dict[str, Any]:
+    """A sweep's table without what it says of some names; what one of them was zipped with stays varied."""
+    from jaxreward.store import flatten
+    from jaxreward.sweep.spec import check_forms
+
+    check_forms(table)
+    left = lambda entries: {n: v for n, v in flatten(entries).items() if n not in names}  # noqa: E731
+    tables: dict[str, Any] = {name: left(table[name]) for name in ("settings", "grid") if name in table}
+    axes = [axis for axis in map(left, table.get("zip", [])) if axis]
+    return {**{n: v for n, v in table.items() if n not in names}, **tables, "zip": axes}
+
+
+def _shown(sweep: Description, gap: str) -> Setup:
+    """A sweep's setup for people, with how many there are of what is varied: `2 envs`."""
+    from jaxreward.job import NAMED
+
+    counts = {name: len(values) for axis in sweep.axes for name, values in axis.items() if name in NAMED}
+    return sweep.setup.replace({name: f"{count}{gap}{name}s" for name, count in counts.items()})
 
 
 def _tell_failures(failures: list[Outcome]) -> int:
     for outcome in failures:
         note(f"{outcome.job.folder.name} was not trained: {outcome.error}")
-    return say(f"failed: {len(failures)} programs could not be trained", RUN_FAILED) if failures else 0
+    return (
+        say(f"failed: {len(failures)} program{'s' * (len(failures) > 1)} could not be trained", RUN_FAILED)
+        if failures
+        else 0
+    )

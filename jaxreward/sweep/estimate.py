@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import jax
@@ -38,13 +39,15 @@ def estimate(job: Job) -> Estimate:
     """Compiles a small part of a job and trains it for two iterations, to measure what a run needs.
 
     Memory is what XLA says a program of `SAMPLE` runs takes, by run. All of it is counted as growing with the number of
-    runs, so the estimate for many is above what XLA says of their own program.
+    runs, so the estimate for many is above what XLA says of their own program. It has the job's own number of
+    iterations in a chunk, whose metrics are kept until the chunk ends: with thousands they are most of the memory.
     """
     members = job.members[:SAMPLE]
     part = replace(job, members=members, seeds=job.seeds[: max(1, SAMPLE // len(members))])
     experiment = part.experiment()
-    plan = make_plan(experiment.hyperparams, experiment.population, part.seeds, 2, 1)
-    program = Program(vmap(vmap(experiment.agent), population=True), plan.keys, plan.hyperparams, 1)
+    iterations = experiment.iterations(job.steps)
+    plan = make_plan(experiment.hyperparams, experiment.population, part.seeds, iterations, job.log_every)
+    program = Program(vmap(vmap(experiment.agent), population=True), plan.keys, plan.hyperparams, plan.log_every)
     step, seconds = program.compile()
     state, init_seconds = program.init()
     state, _ = jax.block_until_ready(step(state, 1))
@@ -52,7 +55,7 @@ def estimate(job: Job) -> Estimate:
     jax.block_until_ready(step(state, 1))
     runs = len(members) * len(part.seeds)
     each = (time.perf_counter() - began) / runs
-    return Estimate(program.bytes // runs, each * experiment.iterations(job.steps), seconds + init_seconds)
+    return Estimate(math.ceil(program.bytes / runs), each * iterations, seconds + init_seconds)
 
 
 def run_state_bytes(job: Job) -> int:
@@ -67,9 +70,48 @@ def available_memory() -> int:
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"]) * jax.local_device_count()
-    limit, machine = Path("/sys/fs/cgroup/memory.max"), _machine_memory()
-    text = limit.read_text().strip() if limit.is_file() else "max"
-    return machine if text == "max" else min(machine, int(text))
+    return min([_machine_memory(), *group_memory()])
+
+
+def group_memory(root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")) -> list[int]:
+    """Bytes left in the control groups of this process: what a container or a cluster's job may take, as Linux has it.
+
+    Args:
+        root: Where the groups are.
+        own: The file that says which are this process's.
+
+    Returns:
+        A number for each group that has a limit: the process's own, and those that it is in.
+    """
+    lines = own.read_text().splitlines() if own.is_file() else []
+    entries = [line.split(":", 2) for line in lines]
+    second = [(root, path, "memory.max", "memory.current") for _, kinds, path in entries if not kinds]
+    first = [
+        (root / "memory", path, "memory.limit_in_bytes", "memory.usage_in_bytes")
+        for _, kinds, path in entries
+        if "memory" in kinds.split(",")
+    ]
+    places = [
+        (top / parent.relative_to("/"), limit, used)
+        for top, path, limit, used in (*second, *first)
+        for parent in (PurePosixPath(path), *PurePosixPath(path).parents)
+    ]
+    return [left for place, limit, used in places if (left := _left(place, limit, used)) is not None]
+
+
+def _left(group: Path, limit: str, used: str) -> int | None:
+    """What may still be taken of a group's limit; files that Linux would drop are not counted as taken."""
+    try:
+        largest = (group / limit).read_text().strip()
+        lines = (group / "memory.stat").read_text().splitlines()
+        taken = int((group / used).read_text())
+    except OSError:
+        return None
+    if largest == "max":
+        return None
+    stat = {name: int(number) for name, _, number in (line.partition(" ") for line in lines)}
+    files = stat.get("total_inactive_file", stat.get("inactive_file", 0))
+    return max(int(largest) - max(taken - files, 0), 0)
 
 
 def _machine_memory() -> int:

@@ -6,18 +6,21 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxreward.job import Group, Job, Setup, job_of, split
-from jaxreward.store import RunError, flatten
+from jaxreward.job import NAMED, Group, Job, Setup, job_of, split
+from jaxreward.plan import POINTS
+from jaxreward.store import RunError, RunFolder, differences, flatten, to_json
 from jaxreward.sweep.estimate import Estimate, available_memory, estimate, run_state_bytes
-from jaxreward.sweep.spec import Sweep, identity
+from jaxreward.sweep.spec import Sweep, identity, read_sweep
 
 LARGE = 0.02
-"""A program whose states alone take more of the memory than this is measured before it is trained."""
+"""A program whose states and metrics alone take more of the memory than this is measured before it is trained."""
+METRIC_BYTES = 128
+"""About what the metrics of one iteration of one run take: 32 numbers. A chunk keeps those of all its iterations."""
 
 
 class Planned(NamedTuple):
@@ -45,11 +48,13 @@ class Plan(NamedTuple):
     Attributes:
         planned: The jobs, in order.
         wanted: The runs of the whole sweep.
+        left: How many of them are not done; jobs that go on may hold others as well, which are no longer asked for.
         memory: Bytes that a program may take.
     """
 
     planned: list[Planned]
     wanted: int
+    left: int
     memory: int
 
     @property
@@ -71,29 +76,37 @@ def plan(sweep: Sweep, folder: str | os.PathLike[str], *, memory: int | None = N
         measure: Whether to measure a small chunk also where memory is no concern.
 
     Raises:
-        RunError: The folder holds another sweep.
+        RunError: The folder holds another sweep, or runs that would not come out the same any more.
         ValueError: A name does not exist or a value does not fit; see `jaxreward.spec.resolve`.
     """
     folder = Path(folder).absolute()
     _check_same(sweep, folder)
     memory = available_memory() if memory is None else memory
     begun = [_grown(job_of(path), sweep.steps) for path in program_folders(folder)]
-    wanted = {identity(sweep.setup.replace(choice)) for choice in sweep.choices()}
-    unfinished = [job for job in begun if not job.finished() and wanted & set(_keys(job))]
-    new = _named(list(_fitted(_missing(sweep, begun), memory, measure)), sweep, folder, len(begun))
-    return Plan([*map(Planned, unfinished), *new], len(wanted) * len(sweep.seeds), memory)
+    wanted = {(identity(sweep.setup.replace(c)), seed) for c in sweep.choices() for seed in sweep.seeds}
+    begun = [job for job in begun if wanted & _runs(job)]
+    for job in begun:
+        _check_unchanged(job)
+    unfinished = [job for job in begun if not job.finished()]
+    new = _named(list(_fitted(_missing(sweep, begun), memory, measure)), sweep, folder)
+    done = {run for job in begun if job not in unfinished for run in _runs(job)}
+    return Plan([*map(Planned, unfinished), *new], len(wanted), len(wanted - done), memory)
 
 
 def describe(plan: Plan, sweep: Sweep) -> list[str]:
     """A plan in a few lines: how many programs of what size, why, and what they need."""
-    left, jobs = sum(planned.runs for planned in plan.planned), len(plan.planned)
-    done = f"{plan.wanted:,} runs of {sweep.steps:,} environment steps"
-    if not left:
-        return [f"{done}, all of them done"]
-    there = "" if left == plan.wanted else f", {left:,} of them left"
-    lines = [f"{done}{there}, in {jobs} compiled program{'s' * (jobs > 1)}"]
+    jobs = len(plan.planned)
+    wanted = f"{plan.wanted:,} run{'s' * (plan.wanted > 1)} of {sweep.steps:,} environment steps"
+    if not jobs:
+        return [f"{wanted}, all of them done"]
+    done = plan.wanted - plan.left
+    there = f", {done:,} of them done and {plan.left:,} left" if done else ""
+    lines = [f"{wanted}{there}, in {jobs} compiled program{'s' * (jobs > 1)}"]
     lines += [_line(planned, _shape(sweep, planned.job.setup)) for planned in plan.planned[:20]]
     lines += [f"  and {jobs - 20} more"] if jobs > 20 else []
+    shaping = _shaping(sweep, plan)
+    if shaping:
+        lines.append(f"  (each value of {' and of '.join(shaping)} needs a program of its own: it is part of the code)")
     if any(planned.parts > 1 for planned in plan.planned):
         lines.append(f"  (split so that each fits into {show_bytes(plan.memory)} of memory)")
     if all(planned.estimate for planned in plan.planned):
@@ -101,6 +114,21 @@ def describe(plan: Plan, sweep: Sweep) -> list[str]:
             f"  about {_duration(sum(map(_seconds, plan.planned)))} in all, or less: estimated from a small chunk"
         )
     return lines
+
+
+def sweep_of(folder: str | os.PathLike[str]) -> Sweep:
+    """The sweep that a folder holds.
+
+    Raises:
+        RunError: It holds none, or its file is damaged.
+    """
+    path = Path(folder) / "sweep.json"
+    if not path.is_file():
+        raise RunError(f"{folder} is not the folder of a sweep: it has no sweep.json")
+    try:
+        return read_sweep(json.loads(path.read_bytes()))
+    except ValueError as error:
+        raise RunError(f"{path} is damaged or of another version: {error}") from error
 
 
 def program_folders(folder: Path) -> list[Path]:
@@ -111,17 +139,18 @@ def program_folders(folder: Path) -> list[Path]:
 def _check_same(sweep: Sweep, folder: Path) -> None:
     """Refuses a folder that holds something else than the beginnings of a sweep.
 
-    Seeds, values and steps may change: runs that are no longer asked for stay where they are.
+    Seeds, values and steps may change, and what was the same everywhere may become varied: runs that are no longer
+    asked for stay where they are.
 
     Raises:
         RunError: What is the same in all its runs differs; the message lists what was and what is asked for.
     """
-    path = folder / "sweep.json"
-    if not path.is_file():
+    if not (folder / "sweep.json").is_file():
         if (folder / "config.json").is_file():
             raise RunError(f"{folder} holds a single run, not a sweep; choose another folder")
         return
-    old, new = (_fixed(table) for table in (json.loads(path.read_bytes()), sweep.to_table()))
+    before = sweep_of(folder)
+    old, new = (_fixed(each, {*before.names(), *sweep.names()}) for each in (before, sweep))
     changes = [
         f"{name}: {old.get(name)} -> {new.get(name)}" for name in {**old, **new} if old.get(name) != new.get(name)
     ]
@@ -132,27 +161,53 @@ def _check_same(sweep: Sweep, folder: Path) -> None:
 
 def show_bytes(number: float) -> str:
     """Bytes for people."""
-    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+    size, unit = next((s, u) for s, u in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes")) if number >= s or s == 1)
+    return f"{number / size:.1f} {unit}" if unit == "GB" else f"{number / size:.0f} {unit}"
 
 
-def _fixed(table: Mapping[str, Any]) -> dict[str, Any]:
-    return flatten({name: value for name, value in table.items() if name not in ("zip", "grid", "seeds", "steps")})
+def _fixed(sweep: Sweep, varied: set[str]) -> dict[str, Any]:
+    """What is the same in all runs of a sweep, as it is in its file; without what is varied there or in another."""
+    table = sweep.to_table()
+    same = {name: table[name] for name in (*NAMED, "log_every") if name in table and name not in varied}
+    settings = {name: value for name, value in table["settings"].items() if name not in varied}
+    return flatten({**same, "settings": settings})
 
 
 def _grown(job: Job, steps: int) -> Job:
     return replace(job, steps=max(steps, job.steps))
 
 
-def _keys(job: Job) -> list[str]:
-    return [identity(job.setup.replace(member)) for member in job.members]
+def _runs(job: Job) -> set[tuple[str, int]]:
+    """Which runs a job has: configuration and seed."""
+    keys = [identity(job.setup.replace(member)) for member in job.members]
+    return {(key, seed) for key in keys for seed in job.seeds}
+
+
+def _check_unchanged(job: Job) -> None:
+    """Refuses to put new runs beside old ones that the same names would not give any more.
+
+    Raises:
+        RunError: What a job's names stand for has changed since it was begun, such as the text of its reward's file.
+    """
+    then = RunFolder(job.folder).read_config()["config"]
+    changes = differences({"config": then}, {"config": to_json(job.experiment().config)})
+    if changes:
+        listing = "\n  ".join(changes)
+        raise RunError(
+            f"{job.folder} was trained with something else of the same name (then -> now):\n  {listing}\n"
+            "Choose another folder, or bring back what it was; a reward's text is in reward.py there"
+        )
 
 
 def _missing(sweep: Sweep, begun: list[Job]) -> Iterator[Job]:
     """Jobs of the runs that no job has, each a whole product of members and seeds, without folders yet."""
-    there = {(key, seed) for job in begun for key in _keys(job) for seed in job.seeds}
+    there = {run for job in begun for run in _runs(job)}
+    # Seeds that are added log as often as the others, or their means would jump where only some of them log.
+    logged = {identity(job.setup): job.log_every for job in reversed(begun)}
     for group in split(sweep.setup, sweep.choices()):
+        log_every = logged.get(identity(group.setup), sweep.log_every)
         for seeds, members in _by_missing_seeds(group, sweep.seeds, there).items():
-            yield Job(group.setup, Path(), sweep.steps, tuple(members), seeds, sweep.log_every)
+            yield Job(group.setup, Path(), sweep.steps, tuple(members), seeds, log_every)
 
 
 def _by_missing_seeds(
@@ -170,9 +225,7 @@ def _by_missing_seeds(
 def _fitted(jobs: Iterable[Job], memory: int, measure: bool) -> Iterator[Planned]:
     """Jobs split into parts of equal size that fit: by members first, then by seeds."""
     for job in jobs:
-        job.experiment()  # refuses what does not exist before anything compiles
-        runs = len(job.members) * len(job.seeds)
-        known = estimate(job) if measure or runs * run_state_bytes(job) > LARGE * memory else None
+        known = estimate(job) if measure or _least_bytes(job) > LARGE * memory else None
         if known is None:
             yield Planned(job)
             continue
@@ -188,14 +241,26 @@ def _fitted(jobs: Iterable[Job], memory: int, measure: bool) -> Iterator[Planned
         yield from (Planned(part, known, len(parts)) for part in parts)
 
 
+def _least_bytes(job: Job) -> int:
+    """Memory that a job takes at the least, found without compiling; refuses what does not exist."""
+    iterations = job.experiment().iterations(job.steps)
+    logged = job.log_every or max(1, iterations // POINTS)
+    return len(job.members) * len(job.seeds) * (run_state_bytes(job) + logged * METRIC_BYTES)
+
+
 def _chunks(items: tuple, largest: int) -> list[tuple]:
     """As few parts of at most so many items as there can be, as equal as can be: equal sizes share a compilation."""
     size = math.ceil(len(items) / math.ceil(len(items) / largest))
     return [items[start : start + size] for start in range(0, len(items), size)]
 
 
-def _named(planned: list[Planned], sweep: Sweep, folder: Path, first: int) -> list[Planned]:
-    """The jobs with folders: numbered, and called by what makes each a program of its own."""
+def _named(planned: list[Planned], sweep: Sweep, folder: Path) -> list[Planned]:
+    """The jobs with folders: numbered, and called by what makes each a program of its own.
+
+    Numbers go on after the last that is there, not after how many are: one may be missing, of a job that failed.
+    """
+    numbers = [re.match(r"\d+", path.name) for path in program_folders(folder)]
+    first = 1 + max((int(number[0]) for number in numbers if number), default=-1)
     safe = lambda text: re.sub(r"[^\w.=-]+", "-", text)[:80]  # noqa: E731
     shapes = [safe(_shape(sweep, each.job.setup)) for each in planned]
     names = [f"{number:03d}-{shape}".strip("-") for number, shape in enumerate(shapes, first)]
@@ -203,6 +268,13 @@ def _named(planned: list[Planned], sweep: Sweep, folder: Path, first: int) -> li
         each._replace(job=replace(each.job, folder=folder / "programs" / name))
         for each, name in zip(planned, names, strict=True)
     ]
+
+
+def _shaping(sweep: Sweep, plan: Plan) -> list[str]:
+    """The choices that there is more than one program for."""
+    own = {name for job in plan.jobs for name in (*NAMED, *job.setup.settings)}
+    axes = {name: values for axis in sweep.axes for name, values in axis.items()}
+    return [name for name, values in axes.items() if name in own and len(values) > 1]
 
 
 def _shape(sweep: Sweep, setup: Setup) -> str:

@@ -6,7 +6,8 @@ programs/000-num_envs=16/    what `jaxreward.train` leaves
 programs/001-num_envs=64/
 ```
 
-Running a sweep again trains what is missing: more seeds, values or steps are added to what is there.
+Running a sweep again trains what is missing: more seeds, values or steps are added to what is there. What is no longer
+asked for stays in the folder, and out of the table.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import pandas as pd
 
 from jaxreward.job import job_of
 from jaxreward.launch import Launcher, Outcome, local
-from jaxreward.store import RunError, RunFolder, to_json, write_atomically
+from jaxreward.store import RunFolder, to_json, write_atomically
 from jaxreward.sweep.plan import Plan, plan, program_folders
-from jaxreward.sweep.spec import Sweep, identity, read_sweep
+from jaxreward.sweep.spec import Sweep, identity
 
 KEYS = ["iteration", "env_steps", "wall_seconds", "member", "seed", "failed"]
 
@@ -64,18 +65,6 @@ def run_sweep(
     write_atomically(path / "sweep.json", json.dumps(sweep.to_table(), indent=2).encode())
     failures = [outcome for outcome in (launch or local())(planned.jobs) if outcome.error]
     return Swept(sweep_metrics(sweep, path), failures)
-
-
-def sweep_of(folder: str | os.PathLike[str]) -> Sweep:
-    """The sweep that a folder holds.
-
-    Raises:
-        RunError: It holds none.
-    """
-    path = Path(folder) / "sweep.json"
-    if not path.is_file():
-        raise RunError(f"{folder} is not the folder of a sweep: it has no sweep.json")
-    return read_sweep(json.loads(path.read_bytes()))
 
 
 def sweep_metrics(sweep: Sweep, folder: str | os.PathLike[str]) -> pd.DataFrame:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from jaxreward.job import NAMED, Setup
 from jaxreward.names import check_name
-from jaxreward.settings import Value, listed_values, one_value
+from jaxreward.settings import Value, convert, listed_values, one_value, read_toml
 from jaxreward.store import flatten, to_json
 
 ENTRIES = (*NAMED, "settings", "steps", "seeds", "log_every", "grid", "zip")
@@ -19,7 +20,15 @@ ENTRIES = (*NAMED, "settings", "steps", "seeds", "log_every", "grid", "zip")
 Axis = Mapping[str, Sequence[Value]]
 """Values of one name, or of several names that change together."""
 
-_EXAMPLES = {"env": 'env = "CartPole-v1"', "steps": "steps = 200_000"}
+_FORMS: dict[str, tuple[type, str]] = {
+    "agent": (str, 'agent = "ppo"'),
+    "env": (str, 'env = "CartPole-v1"'),
+    "reward": (str, 'reward = "my_reward.py:upright"'),
+    "settings": (Mapping, "[settings]\n  discount = 0.98"),
+    "grid": (Mapping, "[grid]\n  num_envs = [16, 64]"),
+    "zip": (list, "[[zip]]\n  clip = [0.1, 0.2]\n  gae_lambda = [0.9, 0.95]"),
+}
+"""Of entries that are no numbers, what each is, and an example."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,7 @@ class Sweep:
 
     Raises:
         ValueError: The names of an axis have different numbers of values, an axis has none or one twice, a name is in
-            two places, or a seed is there twice.
+            two places, a seed is there twice, or a number is not positive.
     """
 
     setup: Setup
@@ -45,6 +54,9 @@ class Sweep:
     log_every: int | None = None
 
     def __post_init__(self) -> None:
+        for name, number in (("steps", self.steps), ("log_every", self.log_every)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be positive, not {number}")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"a seed is there twice: {list(self.seeds)}")
         taken = set(self.setup.settings)
@@ -54,6 +66,15 @@ class Sweep:
                 if name in taken:
                     raise ValueError(f"{name} is set in two places; a name has one value, or is in one axis")
                 taken.add(name)
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Sweep:
+        """The sweep that a file describes, see `read_sweep`.
+
+        Raises:
+            ValueError: There is no such file, it is no TOML, or no sweep.
+        """
+        return read_sweep(read_toml(path))
 
     def names(self) -> list[str]:
         """What is varied."""
@@ -66,7 +87,7 @@ class Sweep:
 
     def to_table(self) -> dict[str, Any]:
         """As `read_sweep` takes it."""
-        named = {name: getattr(self.setup, name) for name in NAMED}
+        named = {name: getattr(self.setup, name) for name in NAMED if name not in self.names()}
         numbers = {"steps": self.steps, "seeds": list(self.seeds), "log_every": self.log_every}
         return {**named, "settings": to_json(self.setup.settings), **numbers, "zip": to_json(self.axes)}
 
@@ -90,22 +111,24 @@ def read_sweep(table: Mapping[str, Any]) -> Sweep:
     ```
 
     Raises:
-        ValueError: An entry does not exist, is missing or is of another form.
+        ValueError: An entry does not exist, is missing or is of another form, or a name is in two places.
     """
     for name in table:
         check_name("entry of a sweep", name, ENTRIES)
+    check_forms(table)
     grid = flatten(table.get("grid", {}))
     axes = [{name: value} for name, value in grid.items()] + [flatten(axis) for axis in table.get("zip", [])]
-    missing = [name for name in ("env", "steps") if not table.get(name) and name not in grid]
-    if missing:
-        raise ValueError(f"a sweep needs {' and '.join(missing)}, for example {_EXAMPLES[missing[0]]}")
+    varied = {name for axis in axes for name in axis}
+    _check_named(table, varied)
+    if table.get("steps") is None:
+        raise ValueError("a sweep needs steps, for example steps = 200_000")
     settings = {name: one_value(value) for name, value in flatten(table.get("settings", {})).items()}
     return Sweep(
         setup=Setup(**{name: table[name] for name in NAMED if name in table}, settings=settings),
-        steps=table["steps"],
+        steps=convert("steps", table["steps"], 1),
         seeds=read_seeds(table.get("seeds", 1)),
         axes=tuple({name: listed_values(name, value) for name, value in axis.items()} for axis in axes),
-        log_every=table.get("log_every"),
+        log_every=None if table.get("log_every") is None else convert("log_every", table["log_every"], 1),
     )
 
 
@@ -116,8 +139,8 @@ def read_seeds(seeds: Any) -> tuple[int, ...]:
         ValueError: They are neither.
     """
     listed = range(seeds) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
-    if not isinstance(listed, Sequence) or not listed or any(not isinstance(s, int) or s < 0 for s in listed):
-        raise ValueError(f"seeds must be how many or a list of integers from 0 on, not {seeds!r}")
+    if not isinstance(listed, Sequence) or not listed or not all(map(_is_seed, listed)):
+        raise ValueError(f"seeds must be how many or a list of integers from 0 to 2**31 - 1, not {seeds!r}")
     return tuple(listed)
 
 
@@ -125,6 +148,32 @@ def identity(setup: Setup) -> str:
     """A configuration as a text that is the same however it is split into setup and choices."""
     named = {name: getattr(setup, name) for name in NAMED}
     return json.dumps(_canonical({**named, **setup.settings}), sort_keys=True)
+
+
+def _is_seed(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+def check_forms(table: Mapping[str, Any]) -> None:
+    """Refuses entries that are text instead of a table, and the like.
+
+    Raises:
+        ValueError: One is; shows how it is written.
+    """
+    for name, (kind, example) in _FORMS.items():
+        value = table.get(name)
+        listed = all(isinstance(axis, Mapping) for axis in value) if name == "zip" and isinstance(value, list) else True
+        if name in table and not (isinstance(value, kind) and listed):
+            raise ValueError(f"{name} must be written like\n  {example}\nnot {name} = {value!r}")
+
+
+def _check_named(table: Mapping[str, Any], varied: set[str]) -> None:
+    """Refuses an agent, environment or reward that is both single and varied, and a lack of an environment."""
+    twice = [name for name in NAMED if name in table and name in varied]
+    if twice:
+        raise ValueError(f"{twice[0]} is set in two places; it has one value, or is in one axis")
+    if "env" not in varied and not table.get("env"):
+        raise ValueError(f"a sweep needs env, for example {_FORMS['env'][1]}")
 
 
 def _rows(axis: Axis) -> Iterator[dict[str, Value]]:
