@@ -51,6 +51,17 @@ def _train(job: Job, progress: bool, wandb: str | None) -> Outcome:
     return Outcome(job)
 
 
+def ray(address: str | None = None, *, devices: int | None = None, retries: int = 3, progress: bool = True) -> Launcher:
+    """Runs jobs on a Ray cluster or a local Ray, see `jaxreward.ray_launcher.RayLauncher`.
+
+    Raises:
+        RunError: Ray is not installed.
+    """
+    from jaxreward.ray_launcher import RayLauncher
+
+    return RayLauncher(address, devices, retries, progress)
+
+
 def get_launcher(
     name: str,
     *,
@@ -62,7 +73,7 @@ def get_launcher(
     """A launcher by name.
 
     Args:
-        name: `local` or `ray`, see `jaxreward.ray_launcher.RayLauncher`.
+        name: `local` or `ray`.
         address: Of a Ray cluster.
         devices: How many devices Ray gives each job.
         progress: Whether to show progress.
@@ -79,6 +90,4 @@ def get_launcher(
         return local(progress=progress, wandb=wandb)
     if wandb:
         raise ValueError("--launcher ray does not log to Weights & Biases; the run folders have everything")
-    from jaxreward.ray_launcher import RayLauncher
-
-    return RayLauncher(address, devices, progress=progress)
+    return ray(address, devices=devices, progress=progress)

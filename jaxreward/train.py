@@ -268,6 +268,8 @@ class _Training:
         counters.env_steps += steps
         counters.failed |= np.logical_or.reduce(list(broken.values()))
         population, seeds = self._plan.population, self._plan.seeds
+        if self._options.checkpoint_every:
+            self._checkpoints.wait()  # no more rows than these may be lost if this process is killed
         from_leader(lambda: self._write(metrics))
         self._progress.update(counters.iteration, int(steps.sum()) / seconds, mean_return(metrics))
         return describe_failures(news, population, seeds, counters.iteration)

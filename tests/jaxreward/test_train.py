@@ -18,12 +18,15 @@ from noisy_quadratic import ENV_STEPS, Hyperparams, agent
 from jaxreward import store
 from jaxreward import train as train_module
 from jaxreward.agent import Agent
+from jaxreward.checkpoint import saved_iterations
 from jaxreward.chunk import Program
 from jaxreward.compilation import enable_compilation_cache
 from jaxreward.loggers import Curves
 from jaxreward.plan import batch_sharding, make_plan, widest_mesh
-from jaxreward.store import RunError
+from jaxreward.store import RunError, RunFolder
 from jaxreward.train import NonFiniteWarning, load_state, train
+
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 RATES = (0.1, 0.2)
 POPULATION = [{"learning_rate": rate} for rate in RATES]
@@ -33,19 +36,6 @@ compiled: list[str] = []
 jax.monitoring.register_event_duration_secs_listener(
     lambda event, _, fun_name="", **kwargs: compiled.append(fun_name) if "backend_compile" in event else None
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _cache(tmp_path_factory):
-    """One of our own: most tests compile the same program."""
-    settings = {"jax_compilation_cache_dir": str(tmp_path_factory.mktemp("cache"))}
-    settings |= {"jax_persistent_cache_min_compile_time_secs": 0.0}
-    before = {name: getattr(jax.config, name) for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    yield
-    for name, value in before.items():
-        jax.config.update(name, value)
 
 
 def run(folder, **changes):
@@ -424,3 +414,19 @@ def test_infinite_settings_are_numbers_in_the_metrics(tmp_path):
     frame = run(tmp_path / "run", hyperparams=hyperparams, population=population).metrics
     assert frame["horizon"].dtype == float
     assert set(frame["horizon"]) == {float("inf"), 2.0}
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_a_kill_loses_no_more_rows_than_there_are_between_checkpoints(tmp_path, monkeypatch, every):
+    """At no moment are there more rows on disk than that after the newest checkpoint."""
+    behind, write = [], RunFolder.write_part
+
+    def spy(run, iteration, table):
+        write(run, iteration, table)
+        behind.append(iteration - max(saved_iterations(run.checkpoints), default=0))
+
+    monkeypatch.setattr(RunFolder, "write_part", spy)
+    options = {"log_every": 1, "checkpoint_every": every, "progress": False}
+    train(agent, Hyperparams(), iterations=60, folder=tmp_path / "run", **options)
+    assert len(behind) == 60
+    assert max(behind) <= every
