@@ -45,15 +45,29 @@ def parse_grid(texts: Iterable[str]) -> dict[str, list[Value]]:
     Raises:
         ValueError: If one is not of that form, or a name comes twice.
     """
-    grid: dict[str, list[Value]] = {}
+    parts = named_parts(texts, "a setting is NAME=VALUE, such as learning_rate=1e-3")
+    return {name: _values(f"{name}={right}", right) for name, right in parts.items()}
+
+
+def named_parts(texts: Iterable[str], form: str) -> dict[str, str]:
+    """What is right of the first `=` of each text, by what is left of it.
+
+    Args:
+        texts: Each with both.
+        form: What they look like, for the message.
+
+    Raises:
+        ValueError: One is not of that form, or a name comes twice.
+    """
+    parts: dict[str, str] = {}
     for text in texts:
         name, equals, right = (part.strip() for part in text.partition("="))
         if not (name and equals and right):
-            raise ValueError(f"a setting is NAME=VALUE, such as learning_rate=1e-3; got {text!r}")
-        if name in grid:
+            raise ValueError(f"{form}; got {text!r}")
+        if name in parts:
             raise ValueError(f"{name} was given twice")
-        grid[name] = _values(text, right)
-    return grid
+        parts[name] = right
+    return parts
 
 
 def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:

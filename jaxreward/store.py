@@ -92,10 +92,7 @@ class RunFolder:
         """
         if not self.exists():
             raise RunError(f"{self.path} is not a run folder: it has no config.json")
-        try:
-            return json.loads(self.config_file.read_bytes())
-        except ValueError as error:
-            raise RunError(f"{self.config_file} is not valid JSON: {error}") from error
+        return read_json(self.config_file)
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes `config.json`."""
@@ -159,6 +156,18 @@ class RunFolder:
             RunError: A part is damaged.
         """
         return self.table().to_pandas()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The table in a JSON file.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise RunError(f"{path} is not valid JSON: {error}") from error
 
 
 def write_atomically(path: Path, content: bytes | pa.Buffer) -> None:

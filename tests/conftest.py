@@ -23,3 +23,18 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def key() -> jax.Array:
     """A PRNG key; split it, never use it twice."""
     return jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def compilation_cache(tmp_path_factory):
+    """Compiled programs of a module's tests on disk: most of them train the same thing."""
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("cache")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)

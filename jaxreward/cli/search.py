@@ -42,14 +42,14 @@ class Search:
         seeds: Of each trial; 4 by default.
         trials: How many configurations are tried; 64 by default.
         objective: What is made better, as METRIC, STATISTIC:METRIC or minimise:STATISTIC:METRIC; final:episode/return
-            by default. Statistics are final (interquartile mean over seeds), mean, worst (seed) and auc (area under the
-            curve). Several make a Pareto front.
-        sampler: random, quasi-random, tpe, cma-es or nsga-ii; tpe by default.
+            by default, or final:episode/env_return where the reward is searched. Statistics are final (interquartile
+            mean over seeds), mean, worst (seed) and auc (area under the curve). Several make a Pareto front.
+        sampler: random, quasi-random, tpe (random in its first 10 trials), cma-es or nsga-ii; tpe by default.
         scheduler: none, halving or hyperband: whether the worse part of a generation is stopped early.
         reduction: Of how many trials one goes on, where some are stopped; 3 by default.
         min_steps: The fewest steps before trials are compared; a 27th of --steps by default.
         min_seeds: The fewest seeds with which trials are compared; all by default.
-        batch: Trials in a generation, which train together.
+        batch: Trials in a generation, which train together; hyperband has numbers of its own.
         seed: Of the choices.
         log_every: Iterations from one row of the metrics to the next; a hundredth of all by default.
         skip_defaults: Do not try the settings without a search first.
@@ -101,6 +101,8 @@ class Search:
         from jaxreward.search.spec import read_search
         from jaxreward.search.study import run
 
+        if self.confirm < 0:
+            raise ValueError(f"--confirm takes a number of seeds, 0 for none, not {self.confirm}")
         search = read_search(self._table())
         launch = get_launcher(self.launcher, address=self.address, devices=self.devices, progress=not self.quiet)
         new = default_folder(search.setup)
@@ -117,12 +119,11 @@ class Search:
 
     def _table(self) -> dict[str, Any]:
         """What is searched: what the file or the resumed folder says, and the options before it."""
-        from jaxreward.search.spec import read_file
         from jaxreward.search.text import parse_space
-        from jaxreward.settings import parse_settings
+        from jaxreward.settings import parse_settings, read_toml
         from jaxreward.store import flatten
 
-        table = read_file(self.file) if self.file else self._resumed()
+        table = read_toml(self.file) if self.file else self._resumed()
         given = {name: getattr(self, name) for name in TABLE_ENTRIES}
         table |= {name: value for name, value in given.items() if value is not None}
         settings = parse_settings(itertools.chain(*self.set))
@@ -167,7 +168,8 @@ def _finish(session: Session, command: Search, launch: Launcher) -> int:
     path, figure = write_best(session, best), save_picture(session)
     search = session.search
     again = train_command(search.setup, best[0].choice, search.steps, max(search.seeds, 10))
-    console.print(f"train the best with\n  {again}", markup=False, soft_wrap=True)
+    which = "the best" if len(search.objectives) == 1 else f"trial {best[0].trial}"
+    console.print(f"train {which} with\n  {again}", markup=False, soft_wrap=True)
     console.print(f"study   {session.folder.path}\nbest    {path}\nfigure  {figure}", markup=False, soft_wrap=True)
     return 0
 
@@ -175,7 +177,7 @@ def _finish(session: Session, command: Search, launch: Launcher) -> int:
 def _show_trials(session: Session, console: Any) -> None:
     from rich.table import Table
 
-    from jaxreward.search.outcome import best_trials, chosen, dominated_volume
+    from jaxreward.search.outcome import best_trials, chosen, dominated_volume, seen
     from jaxreward.summary import show
 
     search = session.search
@@ -184,11 +186,14 @@ def _show_trials(session: Session, console: Any) -> None:
     table = Table()
     for column in ["trial", *(objective.name for objective in search.objectives), *names]:
         table.add_column(column, justify="right")
-    for trial in best_trials(session):
+    trials = best_trials(session)
+    measured = seen(session, trials)
+    for trial in trials:
         choice = chosen(session, trial)
-        values = [show(value) for value in trial.values]
+        values = [_interval(each) for each in measured.get(trial.number, [{"value": value} for value in trial.values])]
         table.add_row(str(trial.number), *values, *(show(choice.get(name, "-")) for name in names))
-    console.print("trials that no other betters in all objectives" if several else "the best trials, as they were seen")
+    title = "trials that no other betters in all objectives" if several else "the best trials, as they were seen"
+    console.print(f"{title}, with 95% bootstrap intervals over {search.seeds} seeds", soft_wrap=True)
     console.print(table)
     if several:
         console.print(f"hypervolume from the worst value of each objective: {dominated_volume(session):.6g}")
@@ -197,8 +202,6 @@ def _show_trials(session: Session, console: Any) -> None:
 def _show_confirmed(session: Session, confirmed: list[Confirmed], console: Any) -> None:
     from rich.table import Table
 
-    from jaxreward.summary import show
-
     search = session.search
     seeds = int(confirmed[0].measured[0]["seeds"])
     table = Table()
@@ -206,8 +209,16 @@ def _show_confirmed(session: Session, confirmed: list[Confirmed], console: Any) 
         table.add_column(column, justify="right")
     for each in confirmed:
         name = "defaults" if each.trial is None else str(each.trial)
-        table.add_row(name, *(f"{show(m['value'])} [{show(m['low'])}, {show(m['high'])}]" for m in each.measured))
+        table.add_row(name, *map(_interval, each.measured))
     console.print(
         f"on {seeds} fresh seeds, with 95% bootstrap intervals; a search picks the luckiest, so believe these numbers"
     )
     console.print(table)
+
+
+def _interval(measured: dict[str, float]) -> str:
+    """A value, with its interval if there is one."""
+    from jaxreward.summary import show
+
+    value, low, high = (measured.get(name, float("nan")) for name in ("value", "low", "high"))
+    return f"{show(value)} [{show(low)}, {show(high)}]" if low == low else show(value)

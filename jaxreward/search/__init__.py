@@ -25,7 +25,6 @@ from jaxreward.search.space import Integer as Integer
 from jaxreward.search.space import Space as Space
 from jaxreward.search.space import Uniform as Uniform
 from jaxreward.search.spec import Search as Search
-from jaxreward.search.spec import read_file as read_file
 from jaxreward.search.spec import read_search as read_search
 from jaxreward.search.study import Session as Session
 from jaxreward.search.study import load_session as load_session

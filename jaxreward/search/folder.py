@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxreward.store import RunError, write_atomically
+from jaxreward.store import RunError, read_json, write_atomically
 
 
 class StudyFolder:
@@ -41,10 +41,7 @@ class StudyFolder:
         """
         if not self.exists():
             raise RunError(f"{self.path} is not the folder of a study: it has no study.json")
-        try:
-            return json.loads(self.description.read_bytes())
-        except ValueError as error:
-            raise RunError(f"{self.description} is not valid JSON: {error}") from error
+        return read_json(self.description)
 
     def write(self, described: dict[str, Any]) -> None:
         """Writes `study.json`."""

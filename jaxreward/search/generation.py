@@ -14,6 +14,7 @@ Survivors are compacted: each rung's programs have them alone, so nothing is spe
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -33,7 +34,7 @@ from jaxreward.search.objective import Objective, scores
 from jaxreward.search.schedule import Rung, Schedule, check
 from jaxreward.settings import Value
 from jaxreward.spec import setting_names
-from jaxreward.store import RunError, RunFolder, to_json, write_atomically
+from jaxreward.store import RunError, RunFolder, read_json, to_json, write_atomically
 
 ROWS = 10
 """The fewest rows of metrics that a run has at the end of the first rung, if it has as many iterations."""
@@ -98,11 +99,14 @@ class _Decision(NamedTuple):
         values: By configuration, of each objective; NaN where it failed.
         survivors: Who goes on, in order of their numbers.
         errors: By run, of those that could not be trained.
+        runs: By run folder, within the generation's, which configuration each of its members is; without those of
+            `errors`.
     """
 
     values: dict[int, tuple[float, ...]]
     survivors: tuple[int, ...]
     errors: dict[str, str]
+    runs: dict[str, tuple[int, ...]]
 
 
 class _Generation(NamedTuple):
@@ -162,6 +166,30 @@ def evaluate(
         decisions.append(_decide(generation, runs, entering, index))
         entering = decisions[-1].survivors
     return [_scored(choice, schedule, decisions) for choice in range(len(choices))]
+
+
+def metrics(folder: str | os.PathLike[str]) -> pd.DataFrame:
+    """What was logged of a generation's configurations, as far as its rungs are decided.
+
+    Args:
+        folder: Where `evaluate` kept it.
+
+    Returns:
+        The rows of all its runs (`jaxreward.record.table`) with a column `choice`: which of the choices they are of.
+        `jaxreward.search.objective` makes values and intervals of them.
+
+    Raises:
+        RunError: It holds no decided rung, or a run of it can't be read.
+    """
+    place, members = Path(folder).expanduser().absolute(), dict[str, list[int]]()
+    for index in itertools.count():
+        rung = _read(place / f"rung-{index}.json")
+        if rung is None:
+            break
+        members |= rung["runs"]
+    if not members:
+        raise RunError(f"{place} holds no generation that was trained: nothing of it can be measured")
+    return pd.concat([_of_choices(place / name, each) for name, each in members.items()], ignore_index=True)
 
 
 def _check(choices: Sequence[dict[str, Value]], schedule: Schedule, objectives: Sequence[Objective]) -> None:
@@ -280,11 +308,14 @@ def _decide(generation: _Generation, runs: list[_Run], entering: Collection[int]
     stored = _read(path)
     if stored is not None:
         values = {int(choice): tuple(map(float, numbers)) for choice, numbers in stored["values"].items()}
-        return _Decision(values, tuple(stored["survivors"]), stored["errors"])
+        runs_of = {name: tuple(members) for name, members in stored["runs"].items()}
+        return _Decision(values, tuple(stored["survivors"]), stored["errors"], runs_of)
     errors = _train([run for run in runs if run.job.folder.parent.name == f"rung-{index}"], generation.launch)
     values = _values(runs, entering, errors, generation.objectives)
     places = schedule[index + 1].members if index + 1 < len(schedule) else 0
-    decision = _Decision(values, _best(values, generation.objectives[0], places), errors)
+    trained = [run for run in runs if run.job.folder.name not in errors]
+    runs_of = {str(run.job.folder.relative_to(generation.folder)): run.members for run in trained}
+    decision = _Decision(values, _best(values, generation.objectives[0], places), errors, runs_of)
     _write(path, to_json({"rung": schedule[index], **decision._asdict()}))
     return decision
 
@@ -318,10 +349,15 @@ def _values(
 def _rows(run: _Run, objectives: Sequence[Objective]) -> pd.DataFrame:
     """The metrics of a run and of all that it goes on from, with the column `choice`."""
     before = [] if run.parent is None else [_rows(run.parent, objectives)]
-    frame = RunFolder(run.job.folder).metrics()
-    wanted = {*COLUMNS, "episode/count", *(objective.metric for objective in objectives)}
-    frame = frame[[name for name in frame if name in wanted]]
-    return pd.concat([*before, frame.assign(choice=np.array(run.members)[frame["member"]])])
+    frame = _of_choices(run.job.folder, run.members)
+    wanted = {*COLUMNS, "choice", "episode/count", *(objective.metric for objective in objectives)}
+    return pd.concat([*before, frame[[name for name in frame if name in wanted]]])
+
+
+def _of_choices(folder: Path, members: Sequence[int]) -> pd.DataFrame:
+    """The metrics of a run with the column `choice`: which configuration each member is."""
+    frame = RunFolder(folder).metrics()
+    return frame.assign(choice=np.array(members)[frame["member"]])
 
 
 def _finite(value: float) -> float:
@@ -343,10 +379,7 @@ def _scored(choice: int, schedule: Schedule, decisions: list[_Decision]) -> Scor
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_bytes()) if path.exists() else None
-    except ValueError as error:
-        raise RunError(f"{path} is not valid JSON: {error}") from error
+    return read_json(path) if path.exists() else None
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from jaxreward.job import NAMED, Setup
@@ -19,6 +17,7 @@ from jaxreward.search.space import Space, ordered, show_value
 from jaxreward.search.text import read_space
 from jaxreward.settings import Value, parse_value
 from jaxreward.store import flatten
+from jaxreward.summary import ENV_RETURN, RETURN
 
 SCHEDULERS = {
     "none": "every trial is trained to its end",
@@ -26,6 +25,9 @@ SCHEDULERS = {
     "hyperband": "successive halving from several numbers of steps, in turn",
 }
 """How much each trial is trained."""
+
+STOPPING = ("reduction", "min_steps", "min_seeds")
+"""Entries of a search that only a scheduler uses."""
 
 MAY_GROW = ("trials", "baseline")
 """Entries of a search that another session of it may have different."""
@@ -84,17 +86,25 @@ class Search:
             raise ValueError("a search needs an objective, such as final:episode/return")
         check_sampler(self.sampler, len(self.objectives))
         check_name("scheduler", self.scheduler, SCHEDULERS)
-        if self.scheduler != "none" and len(self.objectives) > 1:
-            raise ValueError(
-                f"{self.scheduler} stops trials by one objective, but there are {len(self.objectives)}; several need "
-                'the scheduler "none"'
-            )
+        self._check_scheduler()
         batch = self.batch or default_batch(self.sampler, self.trials, len(self.space))
         if self.scheduler == "halving" and self.batch is None:
             batch = max(batch, min(self.reduction**2, self.trials))  # or there would be nothing to halve
         completed = replace(self, batch=batch)
         completed.schedule(0)
         return completed
+
+    def _check_scheduler(self) -> None:
+        if self.scheduler != "none" and len(self.objectives) > 1:
+            raise ValueError(
+                f"{self.scheduler} stops trials by one objective, but there are {len(self.objectives)}; several need "
+                'the scheduler "none"'
+            )
+        unused = [name for name in STOPPING if getattr(self, name) != _DEFAULTS[name]]
+        if self.scheduler == "none" and unused:
+            raise ValueError(
+                f"{unused[0]} says when trials are stopped, but none is: it needs the scheduler halving or hyperband"
+            )
 
     def check(self) -> None:
         """Refuses what could not be trained or measured, before anything compiles.
@@ -104,6 +114,20 @@ class Search:
         """
         check_space(self.space, self.setup)
         check_metrics(self.objectives, self.setup)
+
+    def doubts(self) -> list[str]:
+        """What can be done and is hardly meant, in words."""
+        found = []
+        searched = [name for name in self.space if name.split(".")[0] == "reward"]
+        if searched and any(objective.metric == RETURN for objective in self.objectives):
+            found.append(f"{RETURN} is measured in the reward, of which {searched[0]} is searched: {ENV_RETURN} is not")
+        if self.scheduler == "hyperband":
+            options = {name: getattr(self, name) for name in STOPPING}
+            sizes = [schedule[0].members for schedule in hyperband(self.steps, self.seeds, **options)]
+            if self.trials < sum(sizes):
+                brackets = " + ".join(map(str, sizes))
+                found.append(f"hyperband's brackets have {brackets} trials; of {self.trials} some have none, or fewer")
+        return found
 
     def schedule(self, generation: int) -> Schedule:
         """How a generation is trained, if there are trials enough left for it."""
@@ -129,6 +153,9 @@ class Search:
         objectives = [objective.name for objective in self.objectives]
         del entries["setup"]
         return {**named, "settings": settings, **entries, "space": space, "objectives": objectives}
+
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Search)}
 
 
 def read_search(table: Mapping[str, Any]) -> Search:
@@ -161,21 +188,9 @@ def read_search(table: Mapping[str, Any]) -> Search:
     if "objectives" in given:
         texts = [given["objectives"]] if isinstance(given["objectives"], str) else given["objectives"]
         given["objectives"] = tuple(parse_objective(text) for text in texts)
+    elif any(name.split(".")[0] == "reward" for name in given["space"]):
+        given["objectives"] = (Objective(ENV_RETURN),)  # returns of different rewards are no measure of one another
     return Search(setup, **given)
-
-
-def read_file(path: Path) -> dict[str, Any]:
-    """The table of a TOML file.
-
-    Raises:
-        ValueError: There is no such file, or it is no TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text())
-    except FileNotFoundError as error:
-        raise ValueError(f"there is no file {path}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid TOML: {error}") from error
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

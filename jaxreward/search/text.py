@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jaxreward.search.space import Choice, Given, Integer, Prior, Uniform, is_finite, show_value
-from jaxreward.settings import Value, parse_value
+from jaxreward.settings import Value, named_parts, parse_value
 
 FORMS = "uniform(LOW,HIGH), log(LOW,HIGH), integer(LOW,HIGH), log_integer(LOW,HIGH) or choice(A,B,...)"
 
@@ -27,15 +27,8 @@ def parse_space(texts: Iterable[str]) -> dict[str, Prior | Given]:
     Raises:
         ValueError: One is not of that form, or a name comes twice.
     """
-    space: dict[str, Prior | Given] = {}
-    for text in texts:
-        name, equals, right = (part.strip() for part in text.partition("="))
-        if not (name and equals and right):
-            raise ValueError(f"a choice is NAME=KIND(...), such as learning_rate=log(1e-5,1e-2); got {text!r}")
-        if name in space:
-            raise ValueError(f"{name} is in the space twice")
-        space[name] = parse_prior(name, right)
-    return space
+    parts = named_parts(texts, "a choice is NAME=KIND(...), such as learning_rate=log(1e-5,1e-2)")
+    return {name: parse_prior(name, right) for name, right in parts.items()}
 
 
 def read_space(table: Mapping[str, Any]) -> dict[str, Prior | Given]:

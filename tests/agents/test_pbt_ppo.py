@@ -25,6 +25,8 @@ ITERATION = 4 * 4 * 16
 AGENT = """
 from jaxreward.agents.ppo import Config, Hyperparams, ppo
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 def agent(env, env_params, config):
     return ppo(env, env_params, config)
 """
@@ -34,14 +36,6 @@ def tilted(params, transition):
 
 tilted.params = {"weight": 1.0}
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory):
-    old = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
-    yield
-    jax.config.update("jax_compilation_cache_dir", old)
 
 
 @pytest.fixture(scope="module")

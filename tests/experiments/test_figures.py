@@ -14,13 +14,7 @@ from jaxreward.experiments.figures import pbt_toy, potential_shaping, ppo_clippi
 from jaxreward.mdp import greedy, policy_iteration, policy_value
 from jaxreward.reproduce import get_figure, list_figures
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory):
-    old = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
-    yield
-    jax.config.update("jax_compilation_cache_dir", old)
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 
 @pytest.fixture(scope="module")

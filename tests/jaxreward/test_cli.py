@@ -4,12 +4,13 @@ import re
 import subprocess
 import sys
 
-import jax
 import numpy as np
 import pytest
 
 from jaxreward.cli import main
 from jaxreward.results import load
+
+pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 SMALL = ["--set", "num_envs=4", "num_steps=16", "num_minibatches=1", "num_epochs=1", "layers=(8,)"]
 REWARD = """
@@ -18,15 +19,6 @@ def tilted(params, transition):
 
 tilted.params = {"weight": 1.0}
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory):
-    """One of our own, so that a resumed run compiles nothing anew."""
-    old = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
-    yield
-    jax.config.update("jax_compilation_cache_dir", old)
 
 
 @pytest.fixture(scope="module")

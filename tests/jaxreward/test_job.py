@@ -13,17 +13,11 @@ from jaxreward.plan import Start
 from jaxreward.store import RunError, RunFolder
 from jaxreward.train import load_state
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 SIZES = {"num_envs": 4, "num_steps": 16, "num_minibatches": 1, "num_epochs": 1, "layers": (8,)}
 SETUP = Setup(settings=SIZES)
 RATES = ({"learning_rate": 1e-3}, {"learning_rate": 3e-3}, {"learning_rate": 1e-2})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory):
-    old = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
-    yield
-    jax.config.update("jax_compilation_cache_dir", old)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from jaxreward.launch import Outcome, local
 from jaxreward.reproduce import PaperFigure, default_folder, get_figure, load_reproduced, reproduce, trainings
 from jaxreward.store import RunError
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 FILE = '''"""A toy, unlike the paper."""
 import math
 import pandas as pd
@@ -41,14 +43,6 @@ failing = figure._replace(plot=broken)
 number = 7
 '''
 SIZES = {"num_envs": 4, "num_steps": 16, "num_minibatches": 1, "num_epochs": 1, "layers": (8,)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory):
-    old = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
-    yield
-    jax.config.update("jax_compilation_cache_dir", old)
 
 
 @pytest.fixture(scope="module")

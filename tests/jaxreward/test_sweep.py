@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +22,8 @@ from jaxreward.store import RunError, RunFolder, to_json
 from jaxreward.sweep import Sweep, describe, plan, read_sweep, run_sweep, sweep_of
 from jaxreward.sweep.estimate import available_memory, estimate, group_memory, run_state_bytes
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 CLIMBER = f"{Path(__file__).parent / 'search' / 'climber.py'}:climber"
 """A toy agent: returns grow by `gain` an iteration, and noise is added up."""
 SETUP = Setup(agent=CLIMBER, settings={"noise": 1.0})
@@ -30,15 +31,6 @@ SWEEP = Sweep(SETUP, 128, (0, 1), ({"steps_per_iteration": [32, 64]}, {"gain": [
 """Two programs of 2 x 2 runs."""
 SIZES = {"num_steps": 16, "num_minibatches": 1, "num_epochs": 1, "layers": (8,)}
 TIMES = ["wall_seconds"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory):
-    old = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    yield
-    jax.config.update("jax_compilation_cache_dir", old)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 
@@ -21,19 +20,13 @@ from jaxreward.search.schedule import Rung, cost, once, successive_halving
 from jaxreward.store import RunError, RunFolder
 from jaxreward.train import NonFiniteWarning
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 FINAL = (Objective(),)
 HERE = Path(__file__).parent
 SETUP = Setup("climber:climber", "Pendulum-v1")
 SIZE = 10
 """Environment steps of an iteration of the toy."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory):
-    old = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
-    yield
-    jax.config.update("jax_compilation_cache_dir", old)
 
 
 class Launch:

@@ -4,7 +4,6 @@ import json
 import shlex
 import warnings
 
-import jax
 import numpy as np
 import pytest
 from optuna.trial import TrialState
@@ -17,15 +16,9 @@ from jaxreward.search import Objective, Search, best_trials, load_session, parse
 from jaxreward.search.objective import scores
 from jaxreward.train import NonFiniteWarning
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 CLIMBER = Setup("climber:climber", "Pendulum-v1")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _cache(tmp_path_factory):
-    old = jax.config.jax_compilation_cache_dir
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("cache")))
-    yield
-    jax.config.update("jax_compilation_cache_dir", old)
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,7 @@ def test_an_unbroken_chain_of_conditions():
 def test_texts_that_are_no_space_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         parse_space([text])
-    with pytest.raises(ValueError, match="clip is in the space twice"):
+    with pytest.raises(ValueError, match="clip was given twice"):
         parse_space(["clip=uniform(0,1)", "clip=uniform(0,2)"])
 
 

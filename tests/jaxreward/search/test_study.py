@@ -21,9 +21,10 @@ from jaxreward.search import study as module
 from jaxreward.search.generation import Scored
 from jaxreward.search.objective import Objective
 from jaxreward.search.outcome import best_trials, chosen, dominated_volume, train_command
-from jaxreward.search.spec import Search, differences, read_file, read_search
+from jaxreward.search.spec import Search, differences, read_search
 from jaxreward.search.study import load_session, run
 from jaxreward.search.text import parse_space
+from jaxreward.settings import read_toml
 from jaxreward.store import RunError
 
 SPACE = parse_space(
@@ -380,7 +381,7 @@ def test_a_table_is_a_search(tmp_path):
     env.gravity = "uniform(5,15)"
     """
     (tmp_path / "search.toml").write_text(text)
-    search = read_search(read_file(tmp_path / "search.toml"))
+    search = read_search(read_toml(tmp_path / "search.toml"))
     assert search.setup == Setup(settings={"memory": "gru", "value_clip": math.inf})
     assert search.space["layers"].values == ((64, 64), (8,))
     assert search.objectives == (Objective("loss/value", "worst", False), Objective())
@@ -394,10 +395,10 @@ def test_tables_that_are_no_search(tmp_path):
     with pytest.raises(ValueError, match="a search needs steps and space, for example steps = 50_000"):
         read_search({"env": "CartPole-v1"})
     with pytest.raises(ValueError, match="there is no file"):
-        read_file(tmp_path / "none.toml")
+        read_toml(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("a = ")
     with pytest.raises(ValueError, match=r"bad\.toml is not valid TOML"):
-        read_file(tmp_path / "bad.toml")
+        read_toml(tmp_path / "bad.toml")
 
 
 def test_the_command_line_that_trains_a_choice():
