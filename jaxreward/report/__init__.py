@@ -8,8 +8,8 @@ from pathlib import Path
 
 from jaxreward.figures import save_png
 from jaxreward.report.claims import claims_overview, figure_section, find_figures
-from jaxreward.report.page import document
-from jaxreward.report.runs import Runs, comparison, curves_of, group, read, section
+from jaxreward.report.page import document, note
+from jaxreward.report.runs import STUDY, NotYetError, Runs, comparison, curves_of, group, read, section
 from jaxreward.reproduce import Reproduced, load_reproduced
 from jaxreward.results import find_runs
 from jaxreward.store import RunError, write_atomically
@@ -34,11 +34,14 @@ def report(
     """
     listed = [Path(folders)] if isinstance(folders, str | os.PathLike) else [Path(folder) for folder in folders]
     figures = [load_reproduced(folder) for folder in find_figures(listed)]
-    runs = [runs for place in listed for runs in _runs(place, figures)]
+    groups = [group for place in listed for group in _groups(place, figures)]
+    runs, waiting = _read(groups)
+    if waiting and not (runs or figures):
+        raise waiting[0]
     path = Path(out) if out else (listed[0] if len(listed) == 1 else Path()) / "report.html"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, document(_title(figures, runs), _body(figures, runs)).encode())
+        write_atomically(path, document(_title(listed, figures, runs), _body(figures, runs, waiting)).encode())
     except OSError as error:
         raise RunError(f"can't write the report {path}: {error.strerror or error}") from error
     return path
@@ -50,8 +53,8 @@ def save_curves(folder: str | os.PathLike[str]) -> Path:
     return save_png(curves_of(runs, headline_metrics(runs.frame)[0]), Path(folder) / "curves.png")
 
 
-def _runs(place: Path, figures: Sequence[Reproduced]) -> Iterator[Runs]:
-    """The runs in a place; those a figure was drawn from are shown by the figure."""
+def _groups(place: Path, figures: Sequence[Reproduced]) -> Iterator[tuple[Path, list[Path]]]:
+    """The runs in a place, with those they belong to; those a figure was drawn from are shown by the figure."""
     inside = [figure.folder for figure in figures if figure.folder.is_relative_to(place)]
     try:
         found = find_runs(place)
@@ -60,11 +63,23 @@ def _runs(place: Path, figures: Sequence[Reproduced]) -> Iterator[Runs]:
             return
         raise
     own = [run for run in found if not any(run.is_relative_to(folder) for folder in inside)]
-    for folder, runs in group(own, place).items():
-        yield read(folder, runs)
+    yield from group(own, place).items()
 
 
-def _body(figures: Sequence[Reproduced], runs: Sequence[Runs]) -> Iterator[str]:
+def _read(groups: Sequence[tuple[Path, list[Path]]]) -> tuple[list[Runs], list[NotYetError]]:
+    """The runs that have logged anything, and what to say of the others."""
+    runs: list[Runs] = []
+    waiting: list[NotYetError] = []
+    for folder, members in groups:
+        try:
+            runs.append(read(folder, members))
+        except NotYetError as error:
+            waiting.append(error)
+    return runs, waiting
+
+
+def _body(figures: Sequence[Reproduced], runs: Sequence[Runs], waiting: Sequence[NotYetError]) -> Iterator[str]:
+    yield from (note(f"Left out: {error}.") for error in waiting)
     if figures:
         yield claims_overview(figures)
         yield from map(figure_section, figures)
@@ -74,8 +89,10 @@ def _body(figures: Sequence[Reproduced], runs: Sequence[Runs]) -> Iterator[str]:
         yield section(each, each.name if len(runs) + len(figures) > 1 else "")
 
 
-def _title(figures: Sequence[Reproduced], runs: Sequence[Runs]) -> str:
+def _title(listed: Sequence[Path], figures: Sequence[Reproduced], runs: Sequence[Runs]) -> str:
     if len(runs) == 1 and not figures:
         return runs[0].name
+    if len(listed) == 1 and (listed[0] / STUDY).is_file():
+        return listed[0].absolute().name
     counted = [(len(figures), "figure"), (len(runs), "run")]
     return ", ".join(f"{count} {what}{'s' * (count > 1)}" for count, what in counted if count)

@@ -20,13 +20,19 @@ from jaxreward.figures import learning_curves, to_svg
 from jaxreward.job import NAMED
 from jaxreward.record import COLUMNS
 from jaxreward.report.page import code, details, drawing, facts, heading, note, table
-from jaxreward.store import RunError, RunFolder
+from jaxreward.store import RunError, RunFolder, read_json
 from jaxreward.summary import NAMES, cells, configurations, headline_metrics, show, summary
 
 LARGEST_TABLE = 100
 BEST_DRAWN = 8
-WHOLE = ("sweep.json", "study.json")
+SWEEP, STUDY = "sweep.json", "study.json"
 """What marks a folder whose runs belong together."""
+CONFIRMED = "confirmed"
+"""The folder of a search's runs on fresh seeds, which are not to be mixed with what the choice was made by."""
+
+
+class NotYetError(RunError):
+    """Nothing has been logged yet."""
 
 
 class Runs(NamedTuple):
@@ -38,6 +44,7 @@ class Runs(NamedTuple):
         frame: Their metrics; `member` counts configurations over all of them.
         by: The columns that tell configurations apart.
         reward: The user's file of the reward, if there is one.
+        steps: Environment steps below which a configuration was stopped early; 0 where none is.
     """
 
     name: str
@@ -45,34 +52,45 @@ class Runs(NamedTuple):
     frame: pd.DataFrame
     by: list[str]
     reward: str | None
+    steps: int = 0
 
 
 def read(folder: Path, runs: Sequence[Path]) -> Runs:
     """Reads the runs of a folder, which may be the only one of them itself.
 
     Raises:
-        RunError: There is no run, or nothing has been logged yet.
+        NotYetError: Nothing has been logged yet.
+        RunError: There is no run.
     """
     described = [RunFolder(run).read_config() for run in runs]
     frames = [RunFolder(run).metrics() for run in runs]
     if all(frame.empty for frame in frames):
-        raise RunError(f"{folder.absolute()} has no metrics yet")
+        raise NotYetError(f"{folder.absolute()} has no metrics yet")
     source = runs[0] / "reward.py"
     reward = source.read_text() if source.is_file() else None
     if list(runs) == [folder]:
         return Runs(folder.absolute().name, described, frames[0], configurations(described[0]), reward)
     frame, by = _merged(described, frames)
-    return Runs(folder.absolute().name, described, frame, by, reward)
+    study = folder / STUDY
+    steps = read_json(study)["search"]["steps"] if study.is_file() else 0
+    place = folder.absolute()
+    name = f"{place.parent.name}, on fresh seeds" if _is_confirmed(place) else place.name
+    return Runs(name, described, frame, by, reward, steps)
 
 
 def group(runs: Iterable[Path], place: Path) -> dict[Path, list[Path]]:
-    """Runs by the sweep or the search they belong to; others by themselves."""
+    """Runs by the sweep, the search or its confirmation that they belong to; others by themselves."""
     groups: dict[Path, list[Path]] = {}
     for run in runs:
         above = [folder for folder in (run, *run.parents) if folder.is_relative_to(place)]
-        whole = [folder for folder in above if any((folder / mark).is_file() for mark in WHOLE)]
-        groups.setdefault(whole[-1] if whole else run, []).append(run)
+        whole = [folder for folder in above if (folder / SWEEP).is_file() or (folder / STUDY).is_file()]
+        confirmed = [folder for folder in above if _is_confirmed(folder)]
+        groups.setdefault((confirmed or whole or [run])[-1], []).append(run)
     return groups
+
+
+def _is_confirmed(folder: Path) -> bool:
+    return folder.name == CONFIRMED and (folder.parent / STUDY).is_file()
 
 
 def section(runs: Runs, title: str = "") -> str:
@@ -101,7 +119,7 @@ def comparison(every: Sequence[Runs]) -> str:
     if metric is None:
         return ""
     names = [_unique_name(every, index) for index in range(len(every))]
-    best = [summary(runs.frame, runs.by, metric).iloc[0] for runs in every]
+    best = [_ranked(runs, metric).iloc[0] for runs in every]
     frames = [
         runs.frame[runs.frame["member"] == row["member"]].assign(run=name)
         for runs, row, name in zip(every, best, names, strict=True)
@@ -128,7 +146,7 @@ def curves_of(runs: Runs, metric: str) -> Figure:
         return learning_curves(runs.frame, metric, runs.by)
     separate = [name for name in runs.by if name == "env"]
     named = [name for name in runs.by if name not in separate]
-    ranked = summary(runs.frame, runs.by, metric)
+    ranked = _ranked(runs, metric)
     best = ranked.groupby(separate).head(BEST_DRAWN) if separate else ranked.head(BEST_DRAWN)
     ranks = best.groupby(separate).cumcount() if separate else pd.Series(range(len(best)))
     rows = zip(ranks, best.to_dict("records"), strict=True)
@@ -136,6 +154,20 @@ def curves_of(runs: Runs, metric: str) -> Figure:
     frame = runs.frame[runs.frame["member"].isin(list(labels))]
     label = f"the best {BEST_DRAWN}"
     return learning_curves(frame.assign(**{label: frame["member"].map(labels)}), metric, [*separate, label])
+
+
+def _ranked(runs: Runs, metric: str) -> pd.DataFrame:
+    """The final values of each configuration, best first; those that were stopped early come after all others.
+
+    Besides the columns of `jaxreward.summary.summary` it has `steps`, how far each was trained, and `stopped`.
+    """
+    steps = runs.frame.groupby("member")["env_steps"].max()
+    # A run that went on in another folder is still one run.
+    table = summary(runs.frame.drop(columns="run", errors="ignore"), runs.by, metric)
+    table["steps"] = table["member"].map(steps)
+    table["stopped"] = table["steps"] < runs.steps
+    order = table["steps"].clip(upper=runs.steps).sort_values(ascending=False, kind="stable").index
+    return table.loc[order].reset_index(drop=True)
 
 
 def _merged(described: Sequence[dict[str, Any]], frames: Sequence[pd.DataFrame]) -> tuple[pd.DataFrame, list[str]]:
@@ -178,7 +210,7 @@ def _key(choice: dict[str, Any]) -> str:
 
 def _one_type(values: list[Any]) -> list[Any]:
     """Values that can be sorted: all as text where one is."""
-    return list(map(str, values)) if any(isinstance(value, str) for value in values) else values
+    return list(map(show, values)) if any(isinstance(value, str) for value in values) else values
 
 
 def _facts(runs: Runs) -> str:
@@ -232,17 +264,22 @@ def _failures(runs: Runs) -> str:
 
 
 def _result(runs: Runs, metric: str) -> str:
-    ranked = summary(runs.frame, runs.by, metric)
+    ranked = _ranked(runs, metric)
     if "env" in runs.by:  # scores of different environments are no measure of one another
         ranked = ranked.sort_values("env", kind="stable")
-    columns = [*runs.by, "interquartile mean", "mean", "seeds"]
-    rows = [[*(show(row[name]) for name in runs.by), *cells(row)] for _, row in ranked.head(LARGEST_TABLE).iterrows()]
+    stopped = ["steps"] if ranked["stopped"].any() else []
+    order = "best first, but the less trained last" if stopped else "best first"
+    columns = [*runs.by, *stopped, "interquartile mean", "mean", "seeds"]
+    rows = [
+        [*(show(row[name]) for name in runs.by), *(f"{row[name]:,}" for name in stopped), *cells(row)]
+        for _, row in ranked.head(LARGEST_TABLE).iterrows()
+    ]
     more = f"; the {LARGEST_TABLE} best of {len(ranked)} configurations" if len(ranked) > LARGEST_TABLE else ""
     return "\n".join(
         [
             heading(_capitalised(NAMES.get(metric, metric)), level=3),
             drawing(to_svg(curves_of(runs, metric))),
-            note(f"Mean over the last tenth of training, with 95% bootstrap intervals over seeds; best first{more}."),
+            note(f"Mean over the last tenth of training, with 95% bootstrap intervals over seeds; {order}{more}."),
             table(columns, rows, {n for n in runs.by if not pd.api.types.is_numeric_dtype(ranked[n])}),
         ]
     )

@@ -112,6 +112,8 @@ def _check_name(name: str, space: Space, setup: Setup) -> None:
             continue
         for choice in choices:
             error = _problem(setup, [choice])
+            if error is not None and str(error) == str(_problem(setup, [{}])):  # it is not this name's fault
+                raise error
             if error is not None and not _fits_somewhere(setup, choice, space):
                 within = "".join(f" with {other}={show_value(value)}" for other, value in around.items())
                 raise ValueError(f"{name}={prior}{within}: {error}{_hint(prior, error)}") from error

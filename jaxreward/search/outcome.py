@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from jaxreward.job import NAMED, Job, Setup, split
 from jaxreward.launch import Launcher
+from jaxreward.search.generation import metrics
 from jaxreward.search.hypervolume import hypervolume
 from jaxreward.search.objective import intervals
 from jaxreward.search.space import choice_of, show_value
@@ -52,6 +53,30 @@ def best_trials(session: Session, most: int = 10) -> list[FrozenTrial]:
     sign = 1 if session.study.direction == StudyDirection.MINIMIZE else -1
     complete = session.study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
     return sorted(complete, key=lambda trial: sign * trial.values[0])[:most]
+
+
+def seen(session: Session, trials: Sequence[FrozenTrial]) -> dict[int, list[dict[str, float]]]:
+    """What trials came to in the search, with intervals over its seeds.
+
+    Args:
+        session: The study.
+        trials: That were trained to their end.
+
+    Returns:
+        By number of the trial, for each objective `value`, `low`, `high` and `seeds`, see
+        `jaxreward.search.objective.intervals`; without the trials of other workers, whose runs are elsewhere.
+    """
+    places: dict[int, dict[int, int]] = {}
+    for trial in trials:
+        if trial.user_attrs.get("worker") == session.worker:
+            places.setdefault(trial.user_attrs["generation"], {})[_index(session, trial)] = trial.number
+    found: dict[int, list[dict[str, float]]] = {}
+    for generation, numbers in places.items():
+        frame = metrics(session.folder.generation(generation))
+        frame = frame[frame["choice"].isin(list(numbers))]
+        measured = [intervals(frame, objective).to_dict("index") for objective in session.search.objectives]
+        found |= {number: [_numbers(rows[index]) for rows in measured] for index, number in numbers.items()}
+    return found
 
 
 def chosen(session: Session, trial: FrozenTrial) -> dict[str, Value]:
@@ -129,6 +154,17 @@ def write_best(session: Session, confirmed: Sequence[Confirmed]) -> Path:
     ]
     write_atomically(path, json.dumps(entries, indent=2).encode())
     return path
+
+
+def _index(session: Session, trial: FrozenTrial) -> int:
+    """A trial's place among those of its generation that were trained: values that don't go together are not."""
+    place = [trial.user_attrs[name] for name in ("worker", "generation")]
+    mates = [
+        mate
+        for mate in session.study.get_trials(deepcopy=False)
+        if [mate.user_attrs.get(name) for name in ("worker", "generation")] == place and "error" not in mate.user_attrs
+    ]
+    return sum(mate.user_attrs["position"] < trial.user_attrs["position"] for mate in mates)
 
 
 def _numbers(row: Mapping[Any, Any]) -> dict[str, float]:

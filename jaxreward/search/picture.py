@@ -77,4 +77,11 @@ def _scatter(axis: Axes, trials: Sequence[FrozenTrial], where: Sequence[float | 
     for state, (color, label) in _STATES.items():
         shown = [(place, t.values[0]) for place, t in zip(where, trials, strict=True) if t.state == state]
         if shown:
-            axis.scatter([place for place, _ in shown], [value for _, value in shown], s=10, color=color, label=label)
+            axis.scatter(
+                [place for place, _ in shown],
+                [value for _, value in shown],
+                s=10,
+                color=color,
+                label=label,
+                clip_on=False,
+            )

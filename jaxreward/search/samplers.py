@@ -20,7 +20,8 @@ from jaxreward.names import check_name
 SAMPLERS = {
     "random": "independent draws",
     "quasi-random": "a scrambled Sobol sequence, which leaves smaller gaps than independent draws",
-    "tpe": "the tree-structured Parzen estimator: draws where good trials are dense and bad ones aren't",
+    "tpe": "the tree-structured Parzen estimator: draws where good trials are dense and bad ones aren't; "
+    "its first 10 trials are independent draws",
     "cma-es": "covariance matrix adaptation, for numbers; choices are drawn at random",
     "nsga-ii": "a genetic algorithm for several objectives",
 }

@@ -173,6 +173,8 @@ def _announce(session: Session, say: Callable[[str], None]) -> None:
     done = len(session.study.get_trials(deepcopy=False))
     before = f", {done} of them begun before" if done else ""
     say(f"{search.trials} trials{before}, of {search.steps:,} steps x {search.seeds} seeds -> {session.folder.path}")
+    for line in search.doubts():
+        say(line)
     say(describe_programs(search.space, search.setup, search.schedule(0)[0].members) or "a generation is one program")
 
 

@@ -66,7 +66,7 @@ def write_run(path, data, name="<script>alert(1)</script>"):
     run.create()
     run.write_config(
         {
-            "config": {"agent": "ppo", "env": name, "reward": "environment"},
+            "config": {"agent": "ppo", "env": name, "reward": "environment", "settings": {}},
             "population": [{"learning_rate": rate} for rate in RATES],
             "seeds": sorted(map(int, data["seed"].unique())),
             "iterations": int(data["iteration"].max()),
@@ -265,6 +265,39 @@ def test_further_seeds_in_another_program_are_seeds_of_the_same_configuration(tm
     (tmp_path / "sweep.json").write_text("{}")
     rows = [row for row in cells_of(report(tmp_path).read_text()) if len(row) == 4]
     assert [(row[0], row[2].split()[0], row[3]) for row in rows[:2]] == [("0.2", "31", "4"), ("0.1", "21", "4")]
+
+
+def test_a_search_ranks_what_was_stopped_last_and_keeps_fresh_seeds_apart(tmp_path):
+    """The worse configuration goes on in another folder; what is measured again is better by nothing but luck."""
+    data = frame(seeds=2)
+    ends = data.groupby(["member", "seed"])["env_steps"].transform("max")
+    worse, early = data["member"] == 0, data["env_steps"] <= ends / 2
+    write_run(tmp_path / "generations" / "00000" / "rung-0" / "program-00", data[early], "CartPole-v1")
+    write_run(tmp_path / "generations" / "00000" / "rung-1" / "program-00", data[worse & ~early], "CartPole-v1")
+    write_run(tmp_path / "confirmed" / "0a" / "00", data.assign(seed=data["seed"] + 2), "CartPole-v1")
+    (tmp_path / "study.json").write_text(json.dumps({"search": {"steps": int(ends.max())}}))
+    page = report(tmp_path).read_text()
+    assert f"<title>{tmp_path.name}</title>" in page
+    assert page.count(f"{tmp_path.name}, on fresh seeds") >= 2
+    assert "4 = 2 configurations × 2 seeds" in page
+    rows = [row for row in cells_of(page) if len(row) == 5 and row[0] in ("0.1", "0.2")]
+    stopped = data[early & ~worse]["env_steps"].max()
+    assert [(row[0], row[1], row[4]) for row in rows[:2]] == [
+        ("0.1", f"{ends.max():,}", "2"),
+        ("0.2", f"{stopped:,}", "2"),
+    ]
+
+
+def test_a_run_that_has_logged_nothing_yet_is_left_out_and_said_so(tmp_path):
+    write_run(tmp_path / "one", frame(), "CartPole-v1")
+    begun = write_run(tmp_path / "begun", frame(), "CartPole-v1")
+    shutil.rmtree(begun / "metrics.parquet")
+    page = report(tmp_path).read_text()
+    assert "Left out: " in page
+    assert "begun has no metrics yet" in page
+    assert "<title>one</title>" in page
+    with pytest.raises(RunError, match="has no metrics yet"):
+        report(tmp_path / "begun")
 
 
 def test_tables_escape_what_is_not_html():

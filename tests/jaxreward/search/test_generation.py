@@ -14,8 +14,8 @@ import pytest
 from jaxreward.job import Setup
 from jaxreward.launch import Outcome, local
 from jaxreward.results import find_runs
-from jaxreward.search.generation import FailedRunWarning, evaluate
-from jaxreward.search.objective import Objective
+from jaxreward.search.generation import FailedRunWarning, evaluate, metrics
+from jaxreward.search.objective import Objective, scores
 from jaxreward.search.schedule import Rung, cost, once, successive_halving
 from jaxreward.store import RunError, RunFolder
 from jaxreward.train import NonFiniteWarning
@@ -95,6 +95,23 @@ def test_halving_finds_the_best_and_spends_what_it_costs(tmp_path):
         assert score.values == (values[rung],)
         assert score.reports == tuple((schedule[i].steps, values[i]) for i in range(rung + 1))
     assert trained_steps(tmp_path) == cost(schedule)
+
+
+def test_what_was_logged_is_told_by_configuration(tmp_path):
+    """In programs of two sizes, with seeds that are added: values made of it again are those of the search."""
+    choices = [
+        {"gain": gain, "noise": 1.0, "steps_per_iteration": size}
+        for gain, size in [(3.0, 10), (1.0, 5), (9.0, 10), (4.0, 5)]
+    ]
+    scored = search(choices, (Rung(4, 100, 2), Rung(2, 300, 4)), tmp_path)
+    frame = metrics(tmp_path)
+    values = scores(frame, FINAL[0])
+    last = frame.groupby(["choice", "seed"])["env_steps"].max()
+    for choice, score in enumerate(scored):
+        assert values[choice] == score.values[0]
+        assert last[choice].to_dict() == dict.fromkeys(range(4 if score.rung else 2), 300 if score.rung else 100)
+    with pytest.raises(RunError, match="holds no generation that was trained"):
+        metrics(tmp_path / "none")
 
 
 def test_a_late_bloomer_is_lost_to_halving_and_found_without(tmp_path):

@@ -13,7 +13,8 @@ from jaxreward.job import Setup
 from jaxreward.launch import local
 from jaxreward.results import find_runs, load
 from jaxreward.search import Objective, Search, best_trials, load_session, parse_space, run
-from jaxreward.search.objective import scores
+from jaxreward.search.objective import intervals, scores
+from jaxreward.search.outcome import seen
 from jaxreward.train import NonFiniteWarning
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
@@ -93,6 +94,22 @@ def test_a_resumed_search_only_does_what_is_left(finished, capsys):
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+def test_trials_have_intervals_over_their_seeds(finished):
+    session = load_session(finished)
+    trials = best_trials(session)
+    measured = seen(session, trials)
+    frame = load(finished / "generations" / "00001").assign(choice=lambda rows: rows["member"])
+    expected = intervals(frame, Objective(statistic="mean"))
+    for trial in trials:
+        (each,) = measured[trial.number]
+        assert each["value"] == trial.value
+        assert each["low"] < each["value"] < each["high"]
+        if trial.user_attrs["generation"] == 1:
+            assert each == expected.loc[trial.user_attrs["position"]].to_dict()
+    others = session.search, session.study, "another worker", session.folder
+    assert seen(type(session)(*others), trials) == {}
+
+
 class Interrupted:
     """Trains some runs and is then interrupted."""
 
@@ -154,6 +171,11 @@ def test_users_are_told_what_is_wrong(capsys, tmp_path, finished):
     assert "no sampler 'tpee'; did you mean 'tpe'" in failed(
         capsys, *what, "--space", "clip=log(1e-5,1)", "--sampler", "tpee"
     )
+    space = ["--space", "clip=uniform(0.1,1)"]
+    assert "min_steps says when trials are stopped, but none is" in failed(capsys, *what, *space, "--min-steps", "9")
+    assert "--confirm takes a number of seeds, 0 for none, not -1" in failed(capsys, *what, *space, "--confirm", "-1")
+    message = failed(capsys, *what, *space, "--env", "CartPole-1")
+    assert "error: no environment 'CartPole-1'" in message
     assert "already holds a study" in failed(
         capsys, "--folder", str(finished), *what[:4], "--space", "clip=uniform(0.1,1)"
     )

@@ -389,6 +389,22 @@ def test_a_table_is_a_search(tmp_path):
     assert differences(search.to_table(), replace(search, trials=99).to_table()) == []
 
 
+def test_where_the_reward_is_searched_its_own_return_is_no_measure():
+    table = {"env": "CartPole-v1", "steps": 2700, "space": {"reward.goal": "uniform(0,1)"}}
+    assert read_search(table).objectives == (Objective("episode/env_return"),)
+    assert read_search(table).doubts() == []
+    (doubt,) = read_search({**table, "objectives": "episode/return"}).doubts()
+    assert "of which reward.goal is searched" in doubt
+    assert read_search({**table, "space": {"clip": "uniform(0,1)"}}).objectives == (Objective(),)
+
+
+def test_a_hyperband_with_too_few_trials_says_so():
+    search = replace(SEARCH, scheduler="hyperband", steps=900, min_steps=100)
+    (doubt,) = replace(search, trials=14).doubts()
+    assert "9 + 3 + 3 trials; of 14 some" in doubt
+    assert replace(search, trials=15).doubts() == []
+
+
 def test_tables_that_are_no_search(tmp_path):
     with pytest.raises(ValueError, match="no entry of a search 'trails'; did you mean 'trials'"):
         read_search({"env": "CartPole-v1", "trails": 3})
