@@ -217,6 +217,11 @@ class _Found(NamedTuple):
 
 
 def _find(folder: Path, member: int | None, seed: int | None) -> _Found:
+    if (folder / "study.json").is_file():
+        raise RunError(
+            f"{folder} holds a search, whose runs are short; train its best trial with the command that "
+            "`jaxreward search` ended with, then evaluate that run"
+        )
     if not (folder / "sweep.json").is_file():
         described = RunFolder(folder).read_config()
         member = _chosen(member, described["population"], RunFolder(folder).metrics(), configurations(described))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -60,13 +61,16 @@ def _told(contrast: Contrast, first: Entry, entry: Entry) -> str:
     from jaxreward.compare import LEVEL
 
     kind = "paired by seed" if contrast.paired else "unpaired"
-    verdict = "they differ" if contrast.p_value < LEVEL else "no difference is shown"
+    counts = len(first.scores), len(entry.scores)
+    ways = 2 ** counts[0] if contrast.paired else math.comb(sum(counts), counts[0])
+    shown = "no difference is shown" if 2 / ways < LEVEL else "so few seeds can't show any"
+    verdict = "they differ" if contrast.p_value < LEVEL else shown
     lines = [
         f"{contrast.name} against {first.name}",
         f"  {'difference':<32}  {_show(contrast.difference)}",
         f"  {'probability of improvement':<32}  {_show(contrast.improvement)}",
         f"  {f'permutation test, {kind}':<32}  p = {contrast.p_value:.3g}: {verdict}",
-        f"  {_advice(contrast.needed, min(len(first.scores), len(entry.scores)))}",
+        f"  {_advice(contrast.needed, min(counts))}",
     ]
     return "\n".join(lines)
 

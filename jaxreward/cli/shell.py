@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -16,10 +17,33 @@ WIDTH = 120
 """Of a table that is written to a file."""
 
 Text = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
-Number = Annotated[int | None, tyro.conf.arg(metavar="INT")]
+Number = Annotated[
+    int | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="INT",
+        instance_from_str=lambda words: whole_number(words[0]),
+        is_instance=lambda value: value is None or isinstance(value, int),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
 Repeated = Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction]
 """Options that take several values and may come several times: by default the last would silently win."""
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
+
+
+def whole_number(text: str) -> int:
+    """An integer as people write it: `200000`, `200_000` or `2e5`.
+
+    Raises:
+        ValueError: It isn't one.
+    """
+    with contextlib.suppress(ValueError):
+        return int(text)
+    with contextlib.suppress(ValueError):
+        if float(text).is_integer():
+            return int(float(text))
+    raise ValueError(f"{text!r} is no whole number")
 
 
 def guarded(action: Callable[[], int], show_traceback: bool) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxreward.cli import main
+from jaxreward.cli.shell import whole_number
 from jaxreward.results import load
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
@@ -123,6 +124,7 @@ def test_a_run_without_a_finite_number_fails(tmp_path, capsys):
         ("train --env CartPole-v1 --steps 10 --set num_minibatches=7", "does not divide"),
         ("train --env CartPole-v1 --steps 10 --set num_envs=4,8", "sweep --grid"),
         ("train --env CartPole-v1 --steps 0", "steps must be positive"),
+        ("train --env CartPole-v1 --steps ten", "'ten' is no whole number"),
         ("train --env CartPole-v1 --steps 10 --seeds -1", "seeds"),
         ("train --resume", "--resume needs --folder"),
         ("train --resume --folder nowhere", "not a run folder"),
@@ -198,3 +200,10 @@ def test_steps_are_rounded_aloud(capsys, monkeypatch, tmp_path):
     message = capsys.readouterr().err
     assert "3 runs of 8,192 environment steps (5,000 rounded up" in message
     assert re.search(r"-> runs/CartPole-v1-ppo-\d{8}-\d{6}\n", message)
+
+
+def test_whole_numbers_are_read_as_people_write_them():
+    assert [whole_number(text) for text in ("2e5", "200_000", "-1", "1.0")] == [200_000, 200_000, -1, 1]
+    for text in ("1.5", "inf", "nan", ""):
+        with pytest.raises(ValueError, match="is no whole number"):
+            whole_number(text)

@@ -141,3 +141,9 @@ def test_the_final_values_of_a_folder_are_those_of_the_results(two):
     low, _ = read_entries(two, "episode/return")
     assert low.iqm.value == pytest.approx(scipy.stats.trim_mean(LOW, 0.25))
     assert pd.Series(low.scores).tolist() == LOW.tolist()
+
+
+def test_few_seeds_are_not_taken_for_equality(tmp_path, capsys):
+    places = [make_run(tmp_path / name, {0.1: values[:3]}) for name, values in (("low", LOW), ("high", HIGH))]
+    assert main(["compare", *places]) == 0
+    assert "p = 0.25: so few seeds can't show any" in capsys.readouterr().out

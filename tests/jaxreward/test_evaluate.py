@@ -9,8 +9,9 @@ from gymnax.environments import environment, spaces
 
 from jaxreward.agent import Policy
 from jaxreward.environment import with_reward
-from jaxreward.evaluate import Episodes, Evaluation, Walker, describe
+from jaxreward.evaluate import Episodes, Evaluation, Walker, describe, evaluate
 from jaxreward.reward import markov
+from jaxreward.store import RunError
 
 
 @struct.dataclass
@@ -112,3 +113,9 @@ def test_description_has_means_and_intervals():
     assert "return                2  [2, 2]" in text
     assert "length                1.5  [" in text
     assert "1 were cut" in text
+
+
+def test_a_search_is_not_evaluated(tmp_path):
+    (tmp_path / "study.json").write_text("{}")
+    with pytest.raises(RunError, match="holds a search"):
+        evaluate(tmp_path)
