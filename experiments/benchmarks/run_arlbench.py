@@ -1,4 +1,4 @@
-"""ARLBench's PPO driven by Optuna, one configuration and seed after the other, as its own examples do.
+"""ARLBench's PPO driven by Optuna, one configuration and seed after the other.
 
 Started as `python run_arlbench.py SPEC`, SPEC being JSON of `search.peer_spec`; it runs in an environment of its own.
 On stdout goes one JSON line for each trial, when it ends.

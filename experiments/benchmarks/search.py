@@ -5,8 +5,8 @@ and network, by
 
 * ours: `jaxreward search`, all configurations and seeds in one program;
 * ours, one at a time: `jaxreward search --batch 1`, whose program compiles once and is found in the cache afterwards;
-* ARLBench 0.1.3 with Optuna, as its examples do: one configuration and seed after the other. It compiles each anew,
-  since its hyperparameters are part of its program. One or several processes of it run at once.
+* ARLBench 0.1.3 with Optuna: one configuration and seed after the other. It compiles each anew, since its
+  hyperparameters are part of its program. One or several processes of it run at once.
 
 Each is a process from its start to its end, imports and compilation included, with an empty compilation cache. Ours
 trains all configurations; the peer gets the same time, and whatever it has found by then is its best.
