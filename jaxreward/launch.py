@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias
 
+import jax
+
 from jaxreward.job import Job
 from jaxreward.names import check_name
 from jaxreward.store import RunError
@@ -46,7 +48,7 @@ def _train(job: Job, progress: bool, wandb: str | None) -> Outcome:
         return Outcome(job)
     try:
         job.train(progress=progress, wandb=wandb)
-    except (RunError, ValueError) as error:
+    except (RunError, ValueError, jax.errors.JaxRuntimeError) as error:  # the last is what running out of memory is
         return Outcome(job, str(error))
     return Outcome(job)
 

@@ -65,6 +65,21 @@ def test_local_trains_what_is_not_finished_and_names_what_fails(tmp_path):
     assert last.finished()
 
 
+def test_a_job_that_does_not_fit_into_memory_stops_no_other(tmp_path, monkeypatch):
+    first, last = jobs(tmp_path, 2)
+    train = Job.train
+
+    def too_large(job, *arguments, **options):
+        if job is first:
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+        return train(job, *arguments, **options)
+
+    monkeypatch.setattr(Job, "train", too_large)
+    outcomes = list(local(progress=False)([first, last]))
+    assert [outcome.error for outcome in outcomes] == ["RESOURCE_EXHAUSTED: Out of memory", None]
+    assert last.finished()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
