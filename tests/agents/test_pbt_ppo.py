@@ -14,6 +14,8 @@ from jaxreward.job import Job, Setup, job_of, split
 from jaxreward.results import load
 from jaxreward.spec import resolve
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 SIZES = {"num_envs": 4, "num_steps": 16, "num_minibatches": 1, "num_epochs": 1, "layers": (8,)}
 POPULATION = {
     "population": 4,
@@ -25,7 +27,6 @@ ITERATION = 4 * 4 * 16
 AGENT = """
 from jaxreward.agents.ppo import Config, Hyperparams, ppo
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 def agent(env, env_params, config):
     return ppo(env, env_params, config)

@@ -112,7 +112,7 @@ def test_scores_are_normalised_by_the_untrained_policy_and_the_best_clipping():
             "seed": seed,
             "iteration": 1,
             "failed": np.isnan(value),
-            "clip": str(0.2 if clip is None else clip),
+            "clip": 0.2 if clip is None else clip,
             "learning_rate": 0.0 if clip is None else np.nan,
             "episode/return": value + (seed - 0.5) * (env == "A"),
             "episode/count": 1,
