@@ -16,7 +16,7 @@ from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Key, PyTree
 
-from jaxreward.reward import Reward, Transition, components
+from jaxreward.reward import Reward, Transition, components, episode_rewards
 
 
 @struct.dataclass
@@ -54,7 +54,7 @@ class WithReward(Environment):
     def default_params(self) -> WithRewardParams:
         return self.init_params(jax.random.key(0))
 
-    def init_params(self, key: Key[Array, ""]) -> WithRewardParams:
+    def init_params(self, key: Key[Array, ""]) -> Any:
         """The environment's default params beside reward params drawn with `key`."""
         return WithRewardParams(self.env.default_params, self.reward.init(key))
 
@@ -71,9 +71,12 @@ class WithReward(Environment):
             state.observation, action, env_reward, observation, terminated, truncated, state.env, env_state, info
         )
         memory, reward = self.reward.step(params.reward, state.memory, transition)
-        parts = {f"reward/{name}": value for name, value in components(memory).items()}
-        info = {"env_reward": env_reward, **info, **parts}
+        info = self.describe(env_reward, info, components(memory))
         return observation, WithRewardState(env_state, observation, memory), reward, terminated, info
+
+    def describe(self, env_reward: Array, info: dict[str, Any], parts: dict[str, Array]) -> dict[str, Any]:
+        """What `info` says of the rewards: the environment's own, of several the innermost, and the named parts."""
+        return {"env_reward": env_reward, **info, **{f"reward/{name}": value for name, value in parts.items()}}
 
     def step(
         self, key: Key[Array, ""], state: WithRewardState, action: PyTree, params: WithRewardParams | None = None
@@ -124,6 +127,44 @@ def with_reward(env: Environment, reward: Reward) -> WithReward:
     wrapped = WithReward(env, reward)
     check_reward(wrapped)
     return wrapped
+
+
+def world(env: Environment, params: PyTree) -> tuple[Environment, PyTree]:
+    """The environment beneath all its rewards, and its params."""
+    return world(env.env, params.env) if isinstance(env, WithReward) else (env, params)
+
+
+def memories(env: Environment, params: PyTree, ended: tuple[PyTree, ...] | None = None) -> tuple[PyTree, ...]:
+    """The memories that an episode's rewards start from, the innermost first; `ended` are those the last one left."""
+    if not isinstance(env, WithReward):
+        return ()
+    fresh = env.reward.reset(params.reward)
+    last = fresh if ended is None else env.reward.persist(ended[-1], fresh)
+    return (*memories(env.env, params.env, ended and ended[:-1]), last)
+
+
+def earn(
+    env: Environment, params: PyTree, memories: tuple[PyTree, ...], episode: Transition, valid: Bool[Array, " T"]
+) -> tuple[tuple[PyTree, ...], Transition]:
+    """Rewards an episode after it was played, all its steps at once where a reward can do that.
+
+    Rewards don't change what happens, so this gives what `step_env` gives step by step.
+
+    Args:
+        env: The environment.
+        params: Its params.
+        memories: Those of its rewards where the episode starts, see `memories`.
+        episode: What happened in its `world`, leaves `[T, ...]`.
+        valid: Which steps belong to the episode: all up to its end.
+
+    Returns:
+        The memories where the episode ended, and the episode with the rewards of `env`.
+    """
+    if not isinstance(env, WithReward):
+        return (), episode
+    ended, inner = earn(env.env, params.env, memories[:-1], episode, valid)
+    memory, rewards, parts = episode_rewards(env.reward, params.reward, memories[-1], inner, valid)
+    return (*ended, memory), inner._replace(reward=rewards, info=env.describe(inner.reward, inner.info, parts))
 
 
 def check_reward(env: WithReward) -> None:

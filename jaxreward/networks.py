@@ -47,6 +47,12 @@ class Torso(nn.Module):
         return x
 
 
+def flatten(observation: PyTree, batch_axes: int = 1) -> Float[Array, "*batch F"]:
+    """An observation as one float vector, its leaves raveled behind `batch_axes` axes and joined."""
+    leaves = [jnp.reshape(x, (*jnp.shape(x)[:batch_axes], -1)) for x in jax.tree.leaves(observation)]
+    return jnp.concatenate([jnp.asarray(x, float) for x in leaves], -1)
+
+
 class ActorCritic(nn.Module):
     """Outputs of a policy and a value, each with a torso of its own, after an optional shared GRU.
 
@@ -157,13 +163,18 @@ def head_for(space: Any) -> Head:
 
 
 def categorical_head(num_actions: int) -> Head:
-    """A softmax over `num_actions`; samples by the Gumbel-max trick."""
+    """A softmax over `num_actions`; samples by inverting its distribution function, at one random number an action."""
+
+    def sample(logits: Array, noise: Array) -> Array:
+        reached = jnp.cumsum(jax.nn.softmax(logits), -1)[..., :-1]
+        return (noise[..., None] >= reached).sum(-1, dtype=jnp.int32)
+
     return Head(
         size=num_actions,
         free=0,
-        noise=lambda key, batch: jax.random.gumbel(key, (*batch, num_actions)),
+        noise=jax.random.uniform,
         distribution=lambda logits: distrax.Categorical(logits=logits),
-        sample=lambda logits, noise: jnp.argmax(logits + noise, -1),
+        sample=sample,
         to_env=lambda action: action,
     )
 

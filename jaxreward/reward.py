@@ -62,12 +62,16 @@ class Reward(NamedTuple):
         step: `(params, memory, Transition) -> (memory, reward)`, the reward a scalar or `[K]` for several objectives.
         persist: `(ended, fresh) -> memory`, what of an ended episode's memory outlives it (running statistics, counts).
             `fresh` is what `reset` gave; the default keeps nothing else.
+        episode: `(params, transitions) -> (rewards, parts)`, what all steps of an episode earn, leaves `[T, ...]`,
+            where that is faster at once than one by one; parts are what `components` finds at each step. None
+            otherwise, and for rewards of which anything outlives an episode.
     """
 
     init: Callable[[Key[Array, ""]], Params]
     reset: Callable[[Params], Memory]
     step: Callable[[Params, Memory, Transition], tuple[Memory, Float[Array, "..."]]]
     persist: Callable[[Memory, Memory], Memory] = _forget
+    episode: Callable[[Params, Transition], tuple[Float[Array, "T ..."], dict[str, Float[Array, " T"]]]] | None = None
 
 
 def markov(fn: Callable[..., Float[Array, "..."]], init: Any = ()) -> Reward:
@@ -91,7 +95,39 @@ def markov(fn: Callable[..., Float[Array, "..."]], init: Any = ()) -> Reward:
     def step(params: Params, memory: Memory, transition: Transition) -> tuple[Memory, Array]:
         return memory, _number(fn, call(params, transition))
 
-    return Reward(as_init(init), lambda _: (), step)
+    def episode(params: Params, transitions: Transition) -> tuple[Float[Array, "T ..."], dict[str, Array]]:
+        return jax.vmap(lambda transition: _number(fn, call(params, transition)))(transitions), {}
+
+    return Reward(as_init(init), lambda _: (), step, episode=episode)
+
+
+def episode_rewards(
+    reward: Reward, params: Params, memory: Memory, transitions: Transition, valid: Bool[Array, " T"]
+) -> tuple[Memory, Float[Array, "T ..."], dict[str, Float[Array, " T"]]]:
+    """What the steps of one episode earn.
+
+    Args:
+        reward: The reward.
+        params: Its params.
+        memory: Its memory where the episode starts.
+        transitions: The episode, leaves `[T, ...]`.
+        valid: Which steps belong to it: all up to its end.
+
+    Returns:
+        The memory where the episode ended, the reward of each step, and the value of each named part at each step, see
+        `components`. What is said of steps that don't belong to the episode means nothing.
+    """
+    if reward.episode is not None:
+        return memory, *reward.episode(params, transitions)
+
+    def step(memory: Memory, x: tuple) -> tuple[Memory, tuple[Array, dict[str, Array]]]:
+        transition, valid = x
+        now, value = reward.step(params, memory, transition)
+        now = jax.tree.map(lambda new, old: jnp.where(valid, new, old), now, memory)
+        return now, (value, components(now))
+
+    memory, (rewards, parts) = jax.lax.scan(step, memory, (transitions, valid))
+    return memory, rewards, parts
 
 
 def _number(fn: Callable, value: Any) -> Float[Array, "..."]:

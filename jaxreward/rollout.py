@@ -121,12 +121,12 @@ def _step(env: Environment) -> Callable[..., tuple]:
         observation, fresh = start
         fresh = carry_over(env, ended, fresh)
         now = select(terminated | truncated, (observation, fresh), (last, ended))
-        return now, (jnp.asarray(reward, float), terminated, truncated, last), _sums(reward, info)
+        return now, (jnp.asarray(reward, float), terminated, truncated, last), summands(reward, info)
 
     return step
 
 
-def _sums(reward: Array, info: dict[str, Any]) -> dict[str, Float[Array, ""]]:
+def summands(reward: Array, info: dict[str, Any]) -> dict[str, Float[Array, ""]]:
     """What episode statistics sum up: the rewards, the steps, and each named part of the reward."""
     parts = {name.removeprefix("reward/"): info[name] for name in info if name.startswith("reward/")}
     returns = {f"return/{k}": reward[k] for k in range(len(reward))} if jnp.ndim(reward) else {"return": reward}

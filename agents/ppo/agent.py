@@ -22,7 +22,7 @@ from jaxreward.agent import Agent, Policy, strong
 from jaxreward.environment import check_scalar_reward
 from jaxreward.estimators import gae
 from jaxreward.minibatch import shuffles
-from jaxreward.networks import ACTIVATIONS, ActorCritic, Head, head_for, unroll
+from jaxreward.networks import ACTIVATIONS, ActorCritic, Head, flatten, head_for, unroll
 from jaxreward.normaliser import Moments, merge, moments, normalise
 from jaxreward.reward import bind_discount
 from jaxreward.rollout import EnvBatch, Trajectory, reset_batch, rollout
@@ -321,9 +321,3 @@ def clipped_value_loss(value: Float[Array, "*batch"], batch: Batch, clip: Scalar
 def explained_variance(batch: Batch) -> Float[Array, ""]:
     """Which part of the return estimates' variance the values explained before the update; 1 is all."""
     return 1 - jnp.var(batch.advantage) / (jnp.var(batch.advantage + batch.value) + 1e-8)
-
-
-def flatten(observation: PyTree, batch_axes: int = 1) -> Float[Array, "*batch F"]:
-    """An observation as one float vector, its leaves raveled behind `batch_axes` axes and joined."""
-    leaves = [jnp.reshape(x, (*jnp.shape(x)[:batch_axes], -1)) for x in jax.tree.leaves(observation)]
-    return jnp.concatenate([jnp.asarray(x, float) for x in leaves], -1)

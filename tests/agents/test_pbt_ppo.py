@@ -81,7 +81,7 @@ def test_the_best_member_is_evaluated(trained, capsys):
 
 
 def test_it_is_listed(capsys):
-    assert list_agents() == ["ppo", "pbt/ppo"]
+    assert list_agents() == ["ppo", "subpo", "pbt/ppo", "pbt/subpo"]
     assert main(["list", "agents"]) == 0
     text = capsys.readouterr().out
     assert "  pbt/ppo sizes\n    num_envs = 64" in text

@@ -472,7 +472,10 @@ def first(name, member):
 def test_cartpole_is_learned():
     """A random policy keeps the pole up for 22 steps."""
     assert (first("episode/return", UP) < 50).all()
-    assert (last("episode/return", UP) > 150).all()
+    learned = last("episode/return", UP)
+    # The lower end of the mean's 95 % interval over 8 seeds (Student's t with 7 degrees of freedom).
+    assert learned.mean() - 2.365 * learned.std(ddof=1) / np.sqrt(len(learned)) > 150
+    assert (learned > 2 * first("episode/return", UP)).all()
 
 
 def test_a_swapped_reward_is_what_is_learned():
