@@ -128,6 +128,12 @@ class Grid(Environment):
         most = jnp.array([max(self.rows - 1, 1), max(self.columns - 1, 1), self.horizon - 1], float)
         return jnp.stack([row, column, state.time]) / most
 
+    def observations(self) -> Float[Array, "T S F"]:
+        """What is seen in each cell at each time of an episode but its end."""
+        cells, times = jnp.arange(self.num_places, dtype=jnp.int32), jnp.arange(self.horizon - 1, dtype=jnp.int32)
+        at = lambda time: jax.vmap(lambda cell: self.observe(GridState(cell, time)))(cells)  # noqa: E731
+        return jax.vmap(at)(times)
+
     def place(self, observation: Float[Array, "*batch F"]) -> Int[Array, "*batch"]:
         """The cell that an observation is of."""
         if self.observation == "index":

@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.subpo.estimators import ESTIMATORS, others_mean
 from jaxreward.agents.subpo.network import HistoryActorCritic
+from jaxreward.agents.subpo.table import scores, visits
 from jaxreward.environment import check_scalar_reward, world
 from jaxreward.episodes import Episodes, play, start_memories
 from jaxreward.estimators import gae
@@ -113,7 +114,7 @@ class Batch(NamedTuple):
 
     Attributes:
         features: What the network reads.
-        place: Where the environment is, for the history of places; zeros otherwise.
+        place: Where the environment is, where that counts; zeros otherwise.
         action: Raw actions.
         advantage: What weighs their scores.
         target: What the value is regressed on.
@@ -219,15 +220,20 @@ class SubPO:
         """`N` episodes, see `jaxreward.episodes.play`; their extras are the raw actions."""
         size = self.config.num_envs
         noise = self.head.noise(key_noise, (self.config.num_steps, size))
+        table = self.unroll(state.params, *self.read(self.base.observations()))[0] if self.is_tabular else ()
 
-        def act(carry: PyTree, observation: PyTree, noise: Array) -> tuple[PyTree, Array, Array]:
-            carry, outputs, _ = self.forward(state.params, carry, *self.read(observation, 1))
+        def act(carry: PyTree, observation: PyTree, given: tuple[Array, PyTree]) -> tuple[PyTree, Array, Array]:
+            noise, table = given
+            if self.is_tabular:
+                outputs = table[self.base.place(observation)]
+            else:
+                carry, outputs, _ = self.forward(state.params, carry, *self.read(observation, 1))
             action = self.head.sample(outputs, noise)
             return carry, self.head.to_env(action), action
 
         env_params = self.params_of_env(state.hyperparams)
         carry = self.network.initial_carry(size)
-        return play(self.env, env_params, act, carry, noise, state.ended, size, key_envs)
+        return play(self.env, env_params, act, carry, (noise, table), state.ended, size, key_envs)
 
     def weigh(self, state: State, episodes: Episodes) -> Batch:
         """What the actions earned, less a baseline."""
@@ -260,7 +266,23 @@ class SubPO:
         return advantage, advantage + value[:-1]
 
     def gradient(self, state: State, batch: Batch) -> tuple[PyTree, Metrics]:
-        """The gradient of the loss, added up over parts of the episodes."""
+        """The gradient of the loss."""
+        return (self.gradient_of_table if self.is_tabular else self.gradient_of_visits)(state, batch)
+
+    def gradient_of_table(self, state: State, batch: Batch) -> tuple[PyTree, Metrics]:
+        """Over each pair of time and place once, see `jaxreward.agents.subpo.table`."""
+        seen = visits(batch.place, batch.action, batch.advantage, batch.valid, self.base.num_places, self.head.size)
+
+        def loss(params: PyTree) -> tuple[Float[Array, ""], Metrics]:
+            logits, _ = self.unroll(params, *self.read(self.base.observations()))
+            objective, bonus = (x / self.config.num_envs for x in scores(logits, seen))
+            total = -objective - state.hyperparams.entropy_coefficient * bonus
+            return total, {"policy/entropy": bonus / self.config.num_steps}
+
+        return jax.grad(loss, has_aux=True)(state.params)
+
+    def gradient_of_visits(self, state: State, batch: Batch) -> tuple[PyTree, Metrics]:
+        """Added up over parts of the episodes."""
         size = self.config.num_envs // parts(self.config)
 
         def add(total: PyTree, start: Int[Array, ""]) -> tuple[PyTree, None]:
@@ -292,6 +314,17 @@ class SubPO:
         return total, metrics
 
     @property
+    def base(self) -> Environment:
+        """The environment beneath its rewards."""
+        return world(self.env, self.env_params)[0]
+
+    @property
+    def is_tabular(self) -> bool:
+        """Whether a batch visits the policy's pairs of place and time more than once, and nothing else is learned."""
+        small = hasattr(self.base, "observations") and self.base.num_places <= self.config.num_envs
+        return small and self.config.history == "none" and not self.learns_value
+
+    @property
     def learns_value(self) -> bool:
         """Whether a value is learned."""
         return self.config.estimator == "gae" or self.config.baseline == "value"
@@ -304,8 +337,7 @@ class SubPO:
         if config.history in ("none", "gru"):
             memory = config.memory if config.history == "gru" else 0
             return ActorCritic(head.size, head.free, config.layers, activation, memory)
-        base = world(self.env, self.env_params)[0]
-        slots = base.num_places if config.history == "visited" else config.num_steps + 1
+        slots = self.base.num_places if config.history == "visited" else config.num_steps + 1
         features = self.example()[0].size
         return HistoryActorCritic(head.size, head.free, config.layers, activation, config.history, slots, features)
 
@@ -330,11 +362,11 @@ class SubPO:
         return unroll(self.network.apply, params, carry, features, start)[1:]
 
     def read(self, observation: PyTree, batch_axes: int = 2) -> tuple[Float[Array, "*batch F"], Int[Array, "*batch"]]:
-        """What the network reads of observations: their numbers, and the places they are of, if these count."""
+        """What is read of observations: their numbers, and the places they are of where these count."""
         features = flatten(observation, batch_axes)
-        if self.config.history != "visited":
-            return features, jnp.zeros(features.shape[:-1], jnp.int32)
-        return features, world(self.env, self.env_params)[0].place(observation)
+        if self.config.history == "visited" or self.is_tabular:
+            return features, self.base.place(observation)
+        return features, jnp.zeros(features.shape[:-1], jnp.int32)
 
     def example(self) -> tuple[Float[Array, " F"], Int[Array, ""]]:
         """What the network might read at one step: zeros."""

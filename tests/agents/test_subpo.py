@@ -15,6 +15,7 @@ from jaxreward import vmap, with_reward
 from jaxreward.agents.subpo import Config, Hyperparams, subpo
 from jaxreward.agents.subpo.agent import Batch, SubPO
 from jaxreward.agents.subpo.estimators import ESTIMATORS, others_mean
+from jaxreward.envs import make as make_env
 from jaxreward.networks import head_for
 from jaxreward.rewards import constant
 from jaxreward.rewards.sets.coverage import coverage
@@ -297,6 +298,27 @@ def test_executed_actions_are_scored_where_that_is_asked_for():
         assert (batch.action == (episodes.steps.action if which == "chosen" else 1 - episodes.steps.action)).all()
 
 
+def test_a_policy_that_is_a_table_has_the_gradient_of_its_visits():
+    env, params = make_env("subrl/two_rooms", slip=0.2)
+    head = head_for(env.action_space(params))
+    algorithm = SubPO(env, params, Config(num_envs=120, layers=(16,)), head)
+    other = SubPO(env, params, Config(num_envs=90, layers=(16,)), head)  # fewer episodes than cells
+    assert algorithm.is_tabular
+    assert not other.is_tabular
+    state = algorithm.init(jax.random.key(0), Hyperparams(entropy_coefficient=3.0))
+    state = state._replace(params=jax.tree.map(lambda x: 3 * x, state.params))
+    _, episodes, _ = jax.jit(algorithm.play)(state, *jax.random.split(jax.random.key(1)))
+    batch = algorithm.weigh(state, episodes)
+    table, metrics = algorithm.gradient_of_table(state, batch)
+    visits, others = algorithm.gradient_of_visits(state, batch)
+    np.testing.assert_allclose(flat(table), flat(visits), atol=2e-5 * jnp.abs(flat(visits)).max())
+    np.testing.assert_allclose(metrics["policy/entropy"], others["policy/entropy"], rtol=1e-5)
+    # The actions played are those of the network: the same noise and the network's outputs choose them.
+    noise = head.noise(jax.random.split(jax.random.key(1))[0], (39, 120))
+    outputs = algorithm.unroll(state.params, batch.features, batch.place)[0]
+    assert (head.sample(outputs, noise) == batch.action).mean() > 0.9999
+
+
 def test_an_agent_vmapped_over_keys_is_that_of_each_key():
     agent = subpo(WALK, WALK.default_params, SMALL)
     keys = jax.random.split(jax.random.key(0), 3)
@@ -351,8 +373,6 @@ def test_options_that_do_not_fit_are_refused(options, message):
 
 
 def test_history_of_places_needs_places():
-    from jaxreward.envs import make as make_env
-
     env, params = make_env("CartPole-v1")
     with pytest.raises(ValueError, match="history='padded' or history='gru'"):
         subpo(env, params, Config(history="visited"))
