@@ -18,7 +18,11 @@ from jaxreward.names import check_name
 from jaxreward.population import Config as PopulationConfig
 from jaxreward.population import Range, check_space, pbt
 
-_BUILT_IN = {"ppo": "jaxreward.agents.ppo", "subpo": "jaxreward.agents.subpo"}
+_BUILT_IN = {
+    "ppo": "jaxreward.agents.ppo",
+    "subpo": "jaxreward.agents.subpo",
+    "global_rl": "jaxreward.agents.subpo.global_rl",
+}
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""
 _POPULATION = "pbt/"
 

@@ -81,7 +81,8 @@ def test_the_best_member_is_evaluated(trained, capsys):
 
 
 def test_it_is_listed(capsys):
-    assert list_agents() == ["ppo", "subpo", "pbt/ppo", "pbt/subpo"]
+    assert "pbt/ppo" in list_agents()
+    assert len(list_agents()) == 2 * sum(not name.startswith("pbt/") for name in list_agents())
     assert main(["list", "agents"]) == 0
     text = capsys.readouterr().out
     assert "  pbt/ppo sizes\n    num_envs = 64" in text

@@ -1,0 +1,392 @@
+"""Global RL: rewards of whole trajectories, maximised as a sequence of additive problems.
+
+The problem, and the idea to bound the reward of a trajectory by sums from semigradients, are those of De Santi,
+Prajapat and Krause (ICML 2024, arXiv:2407.09905); how it is done here is this file's own. The bounds of sub- and
+supermodular functions are those of Iyer, Jegelka and Bilmes (ICML 2013, arXiv:1308.1006).
+
+The world is finite and known, like `jaxreward.envs.grid.Grid`. One iteration plays the present policy, bounds `F` from
+below by sums over the visited places that are exact for what was visited, pays them at one time for each place, solves
+these additive problems exactly by backward induction, and keeps the best of the policies found and the present one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from gymnax.environments.environment import Environment
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+from jaxreward.agent import Agent, Policy, strong
+from jaxreward.environment import WithReward, check_scalar_reward, select
+from jaxreward.episodes import Episodes, play, start_memories
+from jaxreward.names import check_name
+from jaxreward.reward import Memory, Params, Transition
+from jaxreward.rewards.sets import SetFunction, set_function
+
+Metrics = dict[str, Float[Array, ""]]
+Curvature = Literal["submodular", "supermodular"]
+Table = Int[Array, "T S"]
+"""What to do at each step in each place."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What shapes the program.
+
+    Attributes:
+        num_envs: Episodes played with the present policy, `N`, each of which is bounded; 1 where nothing is random.
+        num_steps: Their length, `T`: a grid's horizon minus 1.
+        candidates: How many policies are made in an iteration, `P`, each from other bounds of the same episodes. They
+            are compared by `N` more episodes each, which are planning and not counted.
+    """
+
+    num_envs: int = 1
+    num_steps: int = 39
+    candidates: int = 32
+
+
+@struct.dataclass
+class Hyperparams:
+    """Traced numbers.
+
+    Attributes:
+        env_params: Params of the environment and its reward; None for those the agent was made with.
+    """
+
+    env_params: PyTree = None
+
+
+class Part(NamedTuple):
+    """A set function of places within a mixture.
+
+    Attributes:
+        function: The set function.
+        curvature: "submodular" or "supermodular", that of the function times its weight: a negative one turns it round.
+    """
+
+    function: SetFunction
+    curvature: Curvature
+
+
+class State(NamedTuple):
+    """Everything a run is made of.
+
+    Attributes:
+        table: The present policy.
+        distance: How many steps from each place to each other, `T + 1` if more than `T`, `[S, S]`.
+        hyperparams: The hyperparams.
+        key: The key.
+        iteration: How many there were.
+    """
+
+    table: Table
+    distance: Int[Array, "S S"]
+    hyperparams: Hyperparams
+    key: Key[Array, ""]
+    iteration: Int[Array, ""]
+
+
+class Visit(NamedTuple):
+    """All places in some order, `[S]`, the first `size` of which were visited."""
+
+    order: Int[Array, " S"]
+    size: Int[Array, ""]
+
+
+def global_rl(
+    env: Environment, env_params: PyTree, config: Config = Config(), parts: dict[str, Part] | None = None
+) -> Agent:
+    """A Global RL agent.
+
+    In a deterministic world the return never falls. Where moves are random the bounds of several episodes are averaged:
+    the average is below `J` for all policies, but exact for none, and policies are compared by a sample of episodes.
+
+    The bounds take it that a place counts once. Where repeated visits gain too they are still bounds, of monotone
+    functions, but not exact. Set functions with a capacity should have room for all places: further ones are worth
+    nothing to the bounds.
+
+    Args:
+        env: A world of places, such as `Grid`, with `marginal_gains` of a set function for its reward.
+        env_params: Its params, which `Hyperparams.env_params` may replace.
+        config: Sizes.
+        parts: If the set function is a `mixture`, its parts by name, functions of a state's `cell`. By default it is
+            one submodular function.
+
+    Raises:
+        ValueError: If the environment is no world of places with a reward of its own, a size is not positive, or
+            there is no such curvature.
+    """
+    _check_world(env, env_params)
+    _check_config(config, env.env)
+    check_scalar_reward(env, env_params)
+    for part in (parts or {}).values():
+        check_name("curvature", part.curvature, get_args(Curvature))
+    algorithm = GlobalRL(env, env_params, config, parts or {})
+    return Agent(algorithm.init, algorithm.step, algorithm.policy)
+
+
+def _check_world(env: Environment, env_params: PyTree) -> None:
+    known = [(getattr(env, "env", None), name) for name in ("num_places", "place", "horizon")]
+    known += [(getattr(env_params, "env", None), name) for name in ("next_cell", "slip")]
+    missing = [name for owner, name in known if not hasattr(owner, name)]
+    if missing or not isinstance(env, WithReward):
+        raise ValueError(
+            "Global RL solves a known, finite world with a reward of its own, such as subrl/two_rooms or "
+            f"with_reward(Grid(...), marginal_gains(...)); {env.name} has no {', '.join(missing) or 'reward'}"
+        )
+
+
+def _check_config(config: Config, world: Any) -> None:
+    for name in ("num_envs", "candidates"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}")
+    if config.num_steps != world.horizon - 1:
+        raise ValueError(
+            f"an episode of {world.name} has {world.horizon - 1} steps, num_steps={config.num_steps}; "
+            f"set num_steps={world.horizon - 1}"
+        )
+
+
+@dataclass(frozen=True)
+class GlobalRL:
+    """The steps of the algorithm."""
+
+    env: WithReward
+    env_params: PyTree
+    config: Config
+    parts: dict[str, Part]
+
+    def init(self, key: Key[Array, ""], hyperparams: Hyperparams) -> State:
+        """Draws a policy."""
+        key, key_table = jax.random.split(key)
+        hyperparams = strong(hyperparams)
+        world, steps = self.env.env, self.config.num_steps
+        shape = (steps, world.num_places)
+        table = jax.random.randint(key_table, shape, 0, world.num_actions, jnp.int32)
+        distance = distances(self.params_of_env(hyperparams).env.next_cell, steps)
+        return strong(State(table, distance, hyperparams, key, jnp.zeros((), jnp.int32)))
+
+    def step(self, state: State) -> tuple[State, Metrics]:
+        """One iteration: play, bound, solve, compare."""
+        key, key_play, key_bound, key_solve, key_compare = jax.random.split(state.key, 5)
+        episodes, metrics = self.play(state.table, state, key_play)
+        places = self.places(episodes)
+        bound = jax.vmap(lambda key: self.bound(state, places, key))
+        rewards = bound(jax.random.split(key_bound, self.config.candidates))
+        grid = self.params_of_env(state.hyperparams).env
+        solve = jax.vmap(lambda rewards, key: best_response(grid.next_cell, grid.slip, rewards, key))
+        tables = solve(rewards, jax.random.split(key_solve, self.config.candidates))
+        tables = jnp.concatenate([tables, state.table[None]])
+        values = jax.vmap(lambda table: self.play(table, state, key_compare)[1]["episode/return"])(tables)
+        best = jnp.argmax(values)  # the present policy comes last, so that of equals a new one is taken
+        steps = jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32)
+        metrics = {"env_steps": steps, **metrics, "improvement": values[best] - values[-1]}
+        return state._replace(table=tables[best], key=key, iteration=state.iteration + 1), metrics
+
+    def policy(self, state: State) -> Policy:
+        """The policy found so far; its memory is the time."""
+
+        def act(time: Int[Array, ""], observation: PyTree, key: Key[Array, ""]) -> tuple[Array, Array]:
+            return time + 1, state.table[time, self.env.env.place(observation)]
+
+        return Policy(lambda: jnp.zeros((), jnp.int32), act, act)
+
+    def play(self, table: Table, state: State, key: Key[Array, ""]) -> tuple[Episodes, Metrics]:
+        """`N` episodes with the policy `table`."""
+        size, params = self.config.num_envs, self.params_of_env(state.hyperparams)
+
+        def act(carry: tuple, observation: PyTree, time: Int[Array, ""]) -> tuple[tuple, Array, tuple]:
+            return (), table[time, self.env.env.place(observation)], ()
+
+        times, ended = jnp.arange(self.config.num_steps), start_memories(self.env, params, size)
+        return play(self.env, params, act, (), times, ended, size, key)[1:]
+
+    def places(self, episodes: Episodes) -> Int[Array, "N T+1"]:
+        """The places that episodes visited, in their order."""
+        place, steps = self.env.env.place, episodes.steps
+        return jnp.concatenate([place(steps.observation[:1]), place(steps.next_observation)]).T
+
+    def bound(self, state: State, places: Int[Array, "N T+1"], key: Key[Array, ""]) -> Float[Array, "T+1 S"]:
+        """Rewards of a time and a place, whose sum along an episode is on average below its `F`."""
+        params = self.params_of_env(state.hyperparams).reward
+
+        def bound_of_one(places: Int[Array, " T+1"], key: Key[Array, ""]) -> Float[Array, "T+1 S"]:
+            key_order, key_which, key_leave = jax.random.split(key, 3)
+            visit = visiting_order(key_order, places, self.env.env.num_places)
+            weights = self.weights(params, visit, jax.random.bernoulli(key_which))
+            leave = jax.random.randint(key_leave, (), 0, places.size)
+            return timed(weights, places, leave + state.distance[places[leave]])
+
+        return jax.vmap(bound_of_one)(places, jax.random.split(key, places.shape[0])).mean(0)
+
+    def weights(self, params: Params, visit: Visit, second: Bool[Array, ""]) -> Float[Array, " S"]:
+        """What the places are worth to the bound; of supermodular parts, the first one or the second."""
+        if not self.parts:
+            return submodular_bound(self.whole(), params, visit)
+        total, most = jnp.zeros(visit.order.size), min(visit.order.size, self.config.num_steps + 1)
+        for name, (function, curvature) in self.parts.items():
+            own = params["functions"][name]
+            if curvature == "submodular":
+                weights = submodular_bound(function, own, visit)
+            else:
+                bounds = supermodular_bounds(function, own, visit, most)
+                weights = jnp.where(second, bounds[1], bounds[0])
+            total = total + params["weights"][name] * weights
+        return total
+
+    def whole(self) -> SetFunction:
+        """The set function of places whose marginal gains the reward pays."""
+        world, no, none = self.env.env, jnp.zeros((), bool), jnp.zeros(())
+        state = jax.eval_shape(world.reset_env, jax.random.key(0), self.env_params.env)[1]
+
+        def add(params: Params, memory: Memory, place: Int[Array, ""]) -> tuple[Memory, Float[Array, ""]]:
+            here = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), state).replace(cell=place)
+            # The first of all places is added twice: as where the episode starts, and as what follows.
+            return self.env.reward.step(params, memory, Transition((), (), none, (), no, no, here, here))
+
+        return set_function((), self.env.reward.reset, add)
+
+    def params_of_env(self, hyperparams: Hyperparams) -> PyTree:
+        """The environment's params."""
+        return self.env_params if hyperparams.env_params is None else hyperparams.env_params
+
+
+def visiting_order(key: Key[Array, ""], places: Int[Array, " T+1"], num_places: int) -> Visit:
+    """The places of an episode by their first visits, then all others at random."""
+    first = first_visits(places, num_places)
+    visited = first < places.size
+    rank = jnp.where(visited, first.astype(float), places.size + jax.random.uniform(key, (num_places,)))
+    return Visit(jnp.argsort(rank).astype(jnp.int32), visited.sum(dtype=jnp.int32))
+
+
+def first_visits(places: Int[Array, " T+1"], num_places: int) -> Int[Array, " S"]:
+    """When each place is first visited, `T + 1` if never."""
+    times = jnp.arange(places.size, dtype=jnp.int32)
+    return jnp.full(num_places, places.size, jnp.int32).at[places].min(times)
+
+
+def submodular_bound(function: SetFunction, params: Params, visit: Visit) -> Float[Array, " S"]:
+    """Weights with `F(Y) >= sum_Y w` for all sets of places `Y`, exact for the visited ones; `F` submodular.
+
+    They are the gains along the order. Let the places of `Y` come along in it: each gains at least its weight, as there
+    are fewer before it.
+    """
+    gains = jax.lax.scan(lambda memory, x: function.add(params, memory, x), function.empty(params), visit.order)[1]
+    return jnp.zeros(gains.size).at[visit.order].set(gains)
+
+
+def supermodular_bounds(
+    function: SetFunction, params: Params, visit: Visit, most: int
+) -> tuple[Float[Array, " S"], Float[Array, " S"]]:
+    """Two times weights with `F(Y) >= F(X) + sum_{Y - X} w - sum_{X - Y} w` for all `Y`, `X` visited; `F` supermodular.
+
+    The more there is already the more a place gains. So, of places `V`,
+    1. taking `X - Y` off `X`, then adding `Y - X`: `F(Y) >= F(X) - sum_{X - Y} F(j | X - j) + sum_{Y - X} F(j)`;
+    2. adding `Y - X` to `X`, then taking `X - Y` off: `F(Y) >= F(X) + sum_{Y - X} F(j | X) - sum_{X - Y} F(j | V - j)`.
+
+    Args:
+        function: `F`.
+        params: Its params.
+        visit: Which places are visited.
+        most: How many these are at most.
+    """
+    order, size = visit.order[:most], visit.size
+    everything = jnp.arange(visit.order.size)
+    inside_1 = jnp.zeros(everything.size).at[order].set(_last_gains(function, params, order, size))
+    inside_2 = _last_gains(function, params, everything, everything.size)  # of no order: `vmap` computes this once
+    outside_1, outside_2 = (_gains_to(function, params, order, n, everything) for n in (0, size))
+    visited = jnp.zeros(everything.size, bool).at[visit.order].set(everything < size)
+    return jnp.where(visited, inside_1, outside_1), jnp.where(visited, inside_2, outside_2)
+
+
+def _gains_to(
+    function: SetFunction, params: Params, order: Int[Array, " n"], size: Int[Array, ""] | int, to: Int[Array, " S"]
+) -> Float[Array, " S"]:
+    """What each of the places `to` adds to the first `size` of `order`."""
+    memory = _add_all(function, params, order, jnp.arange(order.size) < size)
+    return jax.vmap(lambda place: function.add(params, memory, place)[1])(to)
+
+
+def _last_gains(
+    function: SetFunction, params: Params, order: Int[Array, " n"], size: Int[Array, ""] | int
+) -> Float[Array, " n"]:
+    """What each of `order` adds to the others of its first `size`."""
+    ranks = jnp.arange(order.size)
+
+    def gain(rank: Int[Array, ""]) -> Float[Array, ""]:
+        memory = _add_all(function, params, order, (ranks < size) & (ranks != rank))
+        return function.add(params, memory, order[rank])[1]
+
+    return jax.vmap(gain)(ranks)
+
+
+def _add_all(function: SetFunction, params: Params, order: Int[Array, " n"], chosen: Bool[Array, " n"]) -> Memory:
+    """The memory of the chosen ones."""
+
+    def step(memory: Memory, x: tuple[Array, Array]) -> tuple[Memory, None]:
+        place, chosen = x
+        return select(chosen, function.add(params, memory, place)[0], memory), None
+
+    return jax.lax.scan(step, function.empty(params), (order, chosen))[0]
+
+
+def timed(weights: Float[Array, " S"], places: Int[Array, " T+1"], arrival: Int[Array, " S"]) -> Float[Array, "T+1 S"]:
+    """A reward for being in a place at a time, which pays the weights of visited places, or less.
+
+    A gain is paid at one time only: a place's first visit in this episode, or its `arrival` if it has none. A loss is
+    paid at every visit. Both are at most the weight, paid once, and equal to it for this episode, but for a loss of
+    places that it visits several times. These it pays nothing for, as if it had been paid anyhow: up to a constant,
+    which changes no policy, that is at most the weight, too.
+
+    Args:
+        weights: Of each place.
+        places: An episode.
+        arrival: When a place that this episode does not visit is to be visited; beyond `T` for never.
+    """
+    num_places, times = weights.size, jnp.arange(places.size)[:, None]
+    visits = jnp.zeros(num_places, jnp.int32).at[places].add(1)
+    when = jnp.where(visits > 0, first_visits(places, num_places), arrival)
+    gains = jnp.where(times == when[None], weights[None], 0.0)
+    losses = jnp.where(visits > 1, 0.0, weights)[None]
+    return jnp.where((weights >= 0)[None], gains, losses)
+
+
+def best_response(
+    next_cell: Int[Array, "S A"], slip: Float[Array, ""], rewards: Float[Array, "T+1 S"], key: Key[Array, ""]
+) -> Table:
+    """The policy that earns most by being in places at times, by backward induction; ties at random.
+
+    Args:
+        next_cell: Where each action leads.
+        slip: With which probability it is replaced by any of the actions.
+        rewards: Of being in a place at a time.
+        key: For ties.
+    """
+
+    def step(value: Float[Array, " S"], x: tuple[Array, Array]) -> tuple[Float[Array, " S"], Int[Array, " S"]]:
+        reward, key = x
+        ahead = value[next_cell]
+        q = (1 - slip) * ahead + slip * ahead.mean(1, keepdims=True)
+        best = q.max(1)
+        order = jax.random.uniform(key, q.shape)
+        action = jnp.argmax(jnp.where(q == best[:, None], order, -1.0), 1).astype(jnp.int32)
+        return reward + best, action
+
+    keys = jax.random.split(key, rewards.shape[0] - 1)
+    return jax.lax.scan(step, rewards[-1], (rewards[:-1], keys), reverse=True)[1]
+
+
+def distances(next_cell: Int[Array, "S A"], num_steps: int) -> Int[Array, "S S"]:
+    """How many steps it takes at least from each place to each other, `num_steps + 1` if more than `num_steps`."""
+    here = jnp.eye(next_cell.shape[0], dtype=bool)
+
+    def step(now: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], None]:
+        within, distance = now
+        within = within | within[next_cell].any(1)
+        return (within, distance + ~within), None
+
+    return jax.lax.scan(step, (here, 1 * ~here), length=num_steps)[0][1].astype(jnp.int32)
