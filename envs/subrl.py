@@ -94,7 +94,7 @@ def steiner(horizon: int = 40, slip: float = 0.0, observation: str = "position")
     kinds = np.stack([item_kinds(world.num_places, ITEM_COUNTS, seed) for seed in range(INSTANCES)])
     required = np.broadcast_to(np.asarray(ITEMS_REQUIRED, float), (INSTANCES, len(ITEMS_REQUIRED)))
     objectives = {"kinds": jnp.asarray(kinds, jnp.int32), "required": jnp.asarray(required, float)}
-    return Task("steiner", world, marginal_gains(items(kinds[0], required[0]), cell), objectives, slip)
+    return Task("subrl/steiner", world, marginal_gains(items(kinds[0], required[0]), cell), objectives, slip)
 
 
 def design(horizon: int = 40, slip: float = 0.0, observation: str = "position", offset: bool = False) -> Task:
@@ -116,7 +116,7 @@ def design(horizon: int = 40, slip: float = 0.0, observation: str = "position", 
         return 1 + 0.1 * jnp.stack([state.cell // world.columns, state.cell % world.columns]).astype(float)
 
     instances = [_params(marginal_gains(information_gain(kernel(p), horizon, DESIGN_NOISE), position)) for p in points]
-    return Task("design", world, marginal_gains(gain, position), _stacked(instances), slip)
+    return Task("subrl/design", world, marginal_gains(gain, position), _stacked(instances), slip)
 
 
 TASKS: dict[str, Callable[..., Environment]] = {
@@ -168,7 +168,7 @@ def _covered(
     name: str, world: Grid, cells: Int[np.ndarray, "S k"], weights: Float[np.ndarray, "K S"], slip: float
 ) -> Task:
     reward = marginal_gains(coverage(cells, weights[0]), cell)
-    return Task(name, world, reward, jnp.asarray(weights, float), slip)
+    return Task(f"subrl/{name}", world, reward, jnp.asarray(weights, float), slip)
 
 
 @functools.cache

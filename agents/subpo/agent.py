@@ -141,14 +141,14 @@ def subpo(env: Environment, env_params: PyTree, config: Config = Config()) -> Ag
         TypeError: If there is no policy head for the action space.
         ValueError: If an option is unknown or does not fit the environment, or the reward is a vector.
     """
-    check_config(config, world(env, env_params)[0])
+    check_config(config, env, world(env, env_params)[0])
     check_scalar_reward(env, env_params)
     head = head_for(env.action_space(env_params))
     algorithm = SubPO(env, env_params, config, head)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 
-def check_config(config: Config, base: Environment) -> None:
+def check_config(config: Config, env: Environment, base: Environment) -> None:
     """Refuses options that are unknown or don't fit the environment, before anything is compiled."""
     check_name("estimator", config.estimator, [*ESTIMATORS, "gae"])
     check_name("baseline", config.baseline, get_args(Baseline))
@@ -158,11 +158,11 @@ def check_config(config: Config, base: Environment) -> None:
     if config.history in ("padded", "visited") and not config.layers:
         raise ValueError(f"history={config.history!r} is read by the first of the layers; there are none")
     if config.history == "visited" and not hasattr(base, "place"):
-        raise ValueError(f"{base.name} has no places to have visited; use history='padded' or history='gru'")
+        raise ValueError(f"{env.name} has no places to have visited; use history='padded' or history='gru'")
     horizon = getattr(base, "horizon", None)
     if horizon is not None and config.num_steps != horizon - 1:
         raise ValueError(
-            f"an episode of {base.name} has {horizon - 1} steps, num_steps={config.num_steps}; "
+            f"an episode of {env.name} has {horizon - 1} steps, num_steps={config.num_steps}; "
             f"set num_steps={horizon - 1}"
         )
 
