@@ -148,7 +148,8 @@ def earn(
 ) -> tuple[tuple[PyTree, ...], Transition]:
     """Rewards an episode after it was played, all its steps at once where a reward can do that.
 
-    Rewards don't change what happens, so this gives what `step_env` gives step by step.
+    Rewards don't change what happens, so this gives what `step_env` gives step by step, but for the memories in its
+    states: those are left out.
 
     Args:
         env: The environment.
@@ -164,7 +165,12 @@ def earn(
         return (), episode
     ended, inner = earn(env.env, params.env, memories[:-1], episode, valid)
     memory, rewards, parts = episode_rewards(env.reward, params.reward, memories[-1], inner, valid)
-    return (*ended, memory), inner._replace(reward=rewards, info=env.describe(inner.reward, inner.info, parts))
+    return (*ended, memory), inner._replace(
+        reward=rewards,
+        state=WithRewardState(inner.state, inner.observation, ()),
+        next_state=WithRewardState(inner.next_state, inner.next_observation, ()),
+        info=env.describe(inner.reward, inner.info, parts),
+    )
 
 
 def check_reward(env: WithReward) -> None:

@@ -70,7 +70,7 @@ def one_by_one(env, params, ended, episodes, key):
     keys = jax.random.split(jax.random.split(key)[1], (T, N))
     found = []
     for n in range(N):
-        base_state = jax.tree.map(lambda x, n=n: x[0, n], episodes.steps.state)
+        base_state = jax.tree.map(lambda x, n=n: x[0, n], episodes.steps.state.env.env)
         state = wrap(env, params, base_state, jax.tree.map(lambda x, n=n: x[n], ended))
         rewards = []
         for t in range(T):
@@ -92,7 +92,8 @@ def wrap(env, params, base_state, ended):
 
 @pytest.mark.parametrize("name", REWARDS)
 def test_rewards_afterwards_are_those_of_stepping(name):
-    env = with_reward(with_reward(Countdown(), REWARDS[name]), markov(lambda t: t.reward * 10 + t.observation[0]))
+    outer = markov(lambda t: t.reward * 10 + t.observation[0] + t.state.env * t.next_state.observation[0])
+    env = with_reward(with_reward(Countdown(), REWARDS[name]), outer)
     params, key = env.default_params, jax.random.key(3)
     fresh = start_memories(env, params, N)
     _, episodes, metrics = jax.jit(run, static_argnums=0)(env, params, key)
