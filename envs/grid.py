@@ -15,6 +15,7 @@ from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from jaxreward.lazy import when
 from jaxreward.names import check_name
 
 STAY, RIGHT, DOWN, LEFT, UP = range(5)
@@ -111,8 +112,8 @@ class Grid(Environment):
     def step_env(
         self, key: Key[Array, ""], state: GridState, action: Int[Array, ""], params: GridParams
     ) -> tuple[Float[Array, " F"], GridState, Float[Array, ""], Bool[Array, ""], dict[str, Array]]:
-        slips, other = jax.random.uniform(key, (2,))
-        action = jnp.where(slips < params.slip, (other * len(ACTIONS)).astype(jnp.int32), action)
+        # Drawing costs several times what all the rest does, so a world in which nobody slips draws nothing.
+        action = when(params.slip > 0, _slipped, jnp.asarray(action, jnp.int32), key, params.slip)
         state = GridState(params.next_cell[state.cell, action], state.time + 1)
         over = state.time >= self.horizon - 1
         return self.observe(state), state, jnp.zeros(()), over, {"executed_action": action}
@@ -157,6 +158,11 @@ class Grid(Environment):
         size = {"position": 3, "index": 2, "one_hot": self.num_places + self.horizon}[self.observation]
         most = max(self.num_places, self.horizon) if self.observation == "index" else 1
         return spaces.Box(0.0, most, (size,), jnp.float32)
+
+
+def _slipped(action: Int[Array, ""], key: Key[Array, ""], slip: Float[Array, ""]) -> Int[Array, ""]:
+    slips, other = jax.random.uniform(key, (2,))
+    return jnp.where(slips < slip, (other * len(ACTIONS)).astype(jnp.int32), action)
 
 
 def open_moves(rows: int, columns: int) -> Int[np.ndarray, "S 5"]:

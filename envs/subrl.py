@@ -28,10 +28,11 @@ from jaxreward.envs.densities import (
     random_points,
 )
 from jaxreward.envs.grid import Grid, GridState, discs, walled_moves
+from jaxreward.envs.instances import read_covariances, read_densities, read_items
 from jaxreward.envs.task import Task
 from jaxreward.names import check_name
 from jaxreward.reward import Params, Reward
-from jaxreward.rewards.sets import coverage, information_gain, items, marginal_gains, matern52, posterior
+from jaxreward.rewards.sets import coverage, information_gain, items, marginal_gains, matern52, posterior, table
 
 INSTANCES = 10
 START = 34
@@ -47,9 +48,19 @@ def cell(state: GridState) -> Int[Array, ""]:
     return state.cell
 
 
-def gp_coverage(horizon: int = 40, slip: float = 0.0, observation: str = "position") -> Task:
-    """Coverage of densities that are samples of a Gaussian process, ten of them: informative path planning."""
-    return _density("gp_coverage", _gp_densities(), horizon, slip, observation)
+def gp_coverage(
+    horizon: int = 40, slip: float = 0.0, observation: str = "position", instances: str | None = None
+) -> Task:
+    """Coverage of densities that are samples of a Gaussian process, ten of them: informative path planning.
+
+    Args:
+        horizon: Cells of an episode.
+        slip: See `Task`.
+        observation: See `Grid`.
+        instances: A folder with the ten densities that the authors released, see `jaxreward.envs.instances`.
+    """
+    weights = _gp_densities() if instances is None else read_densities(instances, 900)
+    return _density("gp_coverage", weights, horizon, slip, observation)
 
 
 def gorilla(horizon: int = 40, slip: float = 0.0, observation: str = "position", density: str | None = None) -> Task:
@@ -72,32 +83,51 @@ def bimodal(horizon: int = 40, slip: float = 0.0, observation: str = "position")
 
 
 def uniform(horizon: int = 80, slip: float = 0.0, observation: str = "position") -> Task:
-    """Coverage of a grid on which all cells are worth the same."""
+    """Coverage of a grid on which all cells are worth the same. A walk along the border reaches `best`, 162."""
     return _density("uniform", np.ones((1, 900)), horizon, slip, observation)
 
 
 def two_rooms(horizon: int = 40, slip: float = 0.0, observation: str = "position") -> Task:
     """Coverage of two rooms with a corridor between them, in which the walker starts: building exploration.
 
-    All 68 cells that are not walls can be covered in 40.
+    All 68 cells that are not walls can be covered in an episode of 40: `best` is reached.
     """
     right, down, diagonal = two_room_passages()
     world = Grid(*right.shape, horizon, START, observation, walled_moves(right, down))
     reached = [np.ones_like(right), right, down, diagonal]
     cells = np.where(np.stack(reached, -1).reshape(-1, 4), discs(*right.shape, DISC), right.size)
-    return _covered("two_rooms", world, cells, np.ones((1, right.size)), slip)
+    return _covered(
+        "two_rooms", world, cells, np.ones((1, right.size)), slip, most_coverable(np.ones((1, 68)), horizon)
+    )
 
 
-def steiner(horizon: int = 40, slip: float = 0.0, observation: str = "position") -> Task:
-    """Collecting items: so many of each of six kinds count, 21 in all. Ten random layouts."""
+def steiner(horizon: int = 40, slip: float = 0.0, observation: str = "position", instances: str | None = None) -> Task:
+    """Collecting items: so many of each of six kinds count, 21 in all, which is `best`. Ten random layouts.
+
+    Args:
+        horizon: Cells of an episode.
+        slip: See `Task`.
+        observation: See `Grid`.
+        instances: A folder with the ten layouts that the authors released, see `jaxreward.envs.instances`.
+    """
     world = Grid(7, 15, horizon, START, observation)
-    kinds = np.stack([item_kinds(world.num_places, ITEM_COUNTS, seed) for seed in range(INSTANCES)])
+    if instances is None:
+        kinds = np.stack([item_kinds(world.num_places, ITEM_COUNTS, seed) for seed in range(INSTANCES)])
+    else:
+        kinds = read_items(instances, world.num_places, len(ITEMS_REQUIRED))
     required = np.broadcast_to(np.asarray(ITEMS_REQUIRED, float), (INSTANCES, len(ITEMS_REQUIRED)))
     objectives = {"kinds": jnp.asarray(kinds, jnp.int32), "required": jnp.asarray(required, float)}
-    return Task("subrl/steiner", world, marginal_gains(items(kinds[0], required[0]), cell), objectives, slip)
+    reward = marginal_gains(items(kinds[0], required[0]), cell)
+    return Task("subrl/steiner", world, reward, objectives, slip, required.sum(1))
 
 
-def design(horizon: int = 40, slip: float = 0.0, observation: str = "position", offset: bool = False) -> Task:
+def design(
+    horizon: int = 40,
+    slip: float = 0.0,
+    observation: str = "position",
+    offset: bool = False,
+    instances: str | None = None,
+) -> Task:
     """Bayesian D-design: measuring a Gaussian process where that tells most, five random points being known.
 
     Args:
@@ -106,8 +136,12 @@ def design(horizon: int = 40, slip: float = 0.0, observation: str = "position", 
         observation: See `Grid`.
         offset: Whether each measurement counts what it does in the authors' code, which mixes logarithms, see
             `information_gain`. At a fixed horizon that changes no order.
+        instances: A folder with what the authors released, see `jaxreward.envs.instances`: not the points but the
+            covariances of all cells, which make params of 32 MB, for each member that has its own.
     """
     world = Grid(30, 30, horizon, START, observation)
+    if instances is not None:
+        return _design_by_table(world, read_covariances(instances, world.num_places), slip, offset)
     points = np.stack([random_points(np.random.default_rng([seed, 3]), 5) for seed in range(INSTANCES)])
     kernel = lambda known: posterior(matern52(1.0, GP_VARIANCE), known, GP_NOISE)  # noqa: E731
     gain = information_gain(kernel(points[0]), horizon, DESIGN_NOISE, AUTHORS_OFFSET if offset else None)
@@ -115,8 +149,8 @@ def design(horizon: int = 40, slip: float = 0.0, observation: str = "position", 
     def position(state: GridState) -> Float[Array, " 2"]:
         return 1 + 0.1 * jnp.stack([state.cell // world.columns, state.cell % world.columns]).astype(float)
 
-    instances = [_params(marginal_gains(information_gain(kernel(p), horizon, DESIGN_NOISE), position)) for p in points]
-    return Task("subrl/design", world, marginal_gains(gain, position), _stacked(instances), slip)
+    objectives = [_params(marginal_gains(information_gain(kernel(p), horizon, DESIGN_NOISE), position)) for p in points]
+    return Task("subrl/design", world, marginal_gains(gain, position), _stacked(objectives), slip)
 
 
 TASKS: dict[str, Callable[..., Environment]] = {
@@ -161,14 +195,33 @@ def read_density(path: str, shape: tuple[int, int]) -> Float[np.ndarray, " S"]:
 def _density(name: str, weights: Float[np.ndarray, "K S"], horizon: int, slip: float, observation: str) -> Task:
     """Coverage by 2 x 2 discs on an open grid of 30 x 30."""
     world = Grid(30, 30, horizon, START, observation)
-    return _covered(name, world, discs(30, 30, DISC), weights, slip)
+    return _covered(name, world, discs(30, 30, DISC), weights, slip, most_coverable(weights, horizon))
 
 
 def _covered(
-    name: str, world: Grid, cells: Int[np.ndarray, "S k"], weights: Float[np.ndarray, "K S"], slip: float
+    name: str,
+    world: Grid,
+    cells: Int[np.ndarray, "S k"],
+    weights: Float[np.ndarray, "K S"],
+    slip: float,
+    best: Float[np.ndarray, " K"],
 ) -> Task:
     reward = marginal_gains(coverage(cells, weights[0]), cell)
-    return Task(f"subrl/{name}", world, reward, jnp.asarray(weights, float), slip)
+    return Task(f"subrl/{name}", world, reward, jnp.asarray(weights, float), slip, best)
+
+
+def most_coverable(weights: Float[np.ndarray, "K S"], horizon: int) -> Float[np.ndarray, " K"]:
+    """What no walk can cover more than: the heaviest cells, as many as discs of 2 x 2 can cover along it.
+
+    The first disc has four cells, and each step adds two at most. A walk that covers just the heaviest need not exist.
+    """
+    return np.sort(weights, axis=1)[:, ::-1][:, : 4 + 2 * (horizon - 1)].sum(1)
+
+
+def _design_by_table(world: Grid, covariances: Float[np.ndarray, "K S S"], slip: float, offset: bool) -> Task:
+    gain = information_gain(table(covariances[0]), world.horizon, DESIGN_NOISE, AUTHORS_OFFSET if offset else None)
+    objectives = {"kernel": jnp.asarray(covariances, float), "noise": jnp.full(len(covariances), DESIGN_NOISE)}
+    return Task("subrl/design", world, marginal_gains(gain, cell), objectives, slip)
 
 
 @functools.cache

@@ -6,9 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.environment import WithReward
 from jaxreward.reward import Reward
@@ -35,9 +36,22 @@ class TaskParams:
 
 
 class Task(WithReward):
-    """A world whose own reward is that of one of several instances, `env.instance` by name."""
+    """A world whose own reward is that of one of several instances, `env.instance` by name.
 
-    def __init__(self, name: str, world: Environment, reward: Reward, objectives: PyTree, slip: float = 0.0) -> None:
+    Attributes:
+        best: What no return of each instance exceeds, `[K]`, None where no such bound is known. What makes the task
+            says whether it can be reached.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        world: Environment,
+        reward: Reward,
+        objectives: PyTree,
+        slip: float = 0.0,
+        best: Float[np.ndarray, " K"] | None = None,
+    ) -> None:
         """Makes a task.
 
         Args:
@@ -46,6 +60,7 @@ class Task(WithReward):
             reward: What is to be maximised.
             objectives: The reward's params of all instances, leaves `[K, ...]`.
             slip: With which probability actions are random, where the world's params have that number.
+            best: See the class.
 
         Raises:
             ValueError: If `slip` is not a probability.
@@ -53,7 +68,7 @@ class Task(WithReward):
         super().__init__(world, reward)
         if not 0 <= slip <= 1:
             raise ValueError(f"slip is a probability, from 0 to 1; got {slip}")
-        self._name, self.objectives, self.slip = name, objectives, slip
+        self._name, self.objectives, self.slip, self.best = name, objectives, slip, best
 
     @property
     def name(self) -> str:

@@ -75,6 +75,16 @@ def test_slips_are_uniform_and_as_frequent_as_said(key):
     assert set(np.asarray(jax.vmap(lambda k: walk(GRID, [UP], k, 0.0)[-1])(keys[:100]).ravel())) == {UP}
 
 
+def test_members_slip_as_each_of_them_does(key):
+    keys, slips = jax.random.split(key, 2000), jnp.array([0.0, 1.0])
+    each = jax.vmap(jax.vmap(lambda k, slip: walk(GRID, [RIGHT], k, slip)[-1], (0, None)), (None, 0))
+    steady, random = jax.jit(each)(keys, slips)[..., 0]
+    assert (steady == RIGHT).all()
+    counts = np.bincount(random, minlength=5)
+    np.testing.assert_array_less(np.abs(counts - 400), 5 * np.sqrt(2000 * 0.2 * 0.8))
+    np.testing.assert_array_equal(random, jax.vmap(lambda k: walk(GRID, [RIGHT], k, 1.0)[-1])(keys)[:, 0])
+
+
 @pytest.mark.parametrize("observation", ["position", "index", "one_hot"])
 def test_places_are_read_from_observations(observation):
     grid = Grid(3, 4, 5, observation=observation)

@@ -8,12 +8,22 @@ import pytest
 from jaxreward import with_reward
 from jaxreward.agents.ppo import Config, Hyperparams, ppo
 from jaxreward.envs import list_envs, make
-from jaxreward.envs.densities import GP_VARIANCE, gp_density, item_kinds, matern52, nests_density, positions
+from jaxreward.envs.densities import (
+    GP_NOISE,
+    GP_VARIANCE,
+    gp_density,
+    item_kinds,
+    matern52,
+    nests_density,
+    positions,
+    random_points,
+)
 from jaxreward.envs.grid import DOWN, LEFT, RIGHT, STAY, UP
 from jaxreward.envs.subrl import ITEM_COUNTS, ITEMS_REQUIRED, TASKS
 from jaxreward.reward import Transition
 from jaxreward.rewards.registry import get_reward
 from jaxreward.rewards.sets import modular
+from jaxreward.rollout import reset_batch, rollout
 from jaxreward.spec import resolve
 
 GRIDS = ("gp_coverage", "gorilla", "bimodal", "uniform", "two_rooms", "steiner", "design")
@@ -68,12 +78,8 @@ def test_in_the_rooms_discs_never_reach_through_walls():
     env, params = make("subrl/two_rooms")
     alone = jax.vmap(lambda cell: covered_alone(env, params, cell))(jnp.arange(98))
     for cell in FREE:
-        row, column = divmod(cell, 14)
-        right = column < 13 and cell + 1 in FREE
-        down = row < 6 and cell + 14 in FREE
-        corner = row < 6 and column < 13 and cell + 15 in FREE
         # The code's rule leaves out one more corner, below and right of (0, 3), which is a wall as it is.
-        assert alone[cell] == 1 + right + down + (corner and (right or down)), (row, column)
+        assert alone[cell] == len(disc_in_rooms(cell)), divmod(cell, 14)
 
 
 def covered_alone(env, params, cell):
@@ -163,6 +169,22 @@ def test_densities_are_samples_of_their_process():
     np.testing.assert_allclose(kernel[0, 1] / GP_VARIANCE, (1 + 0.2236068 + 0.05 / 3) * np.exp(-0.2236068), rtol=1e-6)
 
 
+def test_densities_are_samples_given_a_zero_nearby():
+    """How far samples lie from 3, in the metric of the process given what is known, is chi-squared."""
+    cells, squared = positions(6, 6), []
+    for seed in range(1000):
+        point = random_points(np.random.default_rng([seed, 0]), 1)
+        if point.max() < 2.5:  # elsewhere the zero says nothing about the cells, which are at 1 to 1.5
+            both = np.concatenate([cells, point])
+            noise = np.diag([0.0] * len(cells) + [GP_NOISE])
+            precision = np.linalg.inv(matern52(both, both) + noise)[: len(cells), : len(cells)]
+            sample = gp_density(6, 6, seed) - 3
+            squared.append(sample @ precision @ sample)
+    assert len(squared) > 40
+    expected, error = len(cells), np.sqrt(2 * len(cells) / len(squared))
+    assert abs(np.mean(squared) - expected) < 5 * error
+
+
 def test_instances_are_the_same_every_time_and_all_different():
     np.testing.assert_array_equal(gp_density(6, 6, 3), gp_density(6, 6, 3))
     assert not np.allclose(gp_density(6, 6, 3), gp_density(6, 6, 4))
@@ -214,6 +236,62 @@ def test_any_agent_takes_them():
     assert metrics["episode/count"] == 4
     assert 4 < metrics["episode/return"] == metrics["episode/env_return"] <= 68
     assert metrics["episode/modular"] > metrics["episode/return"]
+
+
+def test_what_returns_can_not_exceed_and_where_they_reach_it():
+    env, params = make("subrl/uniform")
+    # Along row 1 to column 28, down to row 28 and back to column 0: two new cells at each of 79 steps, four before.
+    _, rewards, _, _ = walk(env, params, [RIGHT] * 24 + [DOWN] * 27 + [LEFT] * 28)
+    assert rewards.sum() == env.best == 4 + 2 * 79
+    assert make("subrl/two_rooms")[0].best == len(FREE)
+    assert make("subrl/two_rooms", horizon=10)[0].best == 4 + 2 * 9
+    assert make("subrl/steiner")[0].best.tolist() == [sum(ITEMS_REQUIRED)] * 10
+    assert make("subrl/design")[0].best is None
+    env, _ = make("subrl/gp_coverage", horizon=3)
+    heaviest = [sum(sorted(weights)[-8:]) for weights in np.asarray(env.objectives, np.float64)]
+    np.testing.assert_allclose(env.best, heaviest, rtol=1e-5)
+    assert with_reward(env, modular()).best is env.best
+
+
+def test_each_episode_of_a_rollout_starts_from_nothing(key):
+    env, params = make("subrl/two_rooms", horizon=6)
+    actions = np.random.default_rng(3).integers(0, 5, (10, 3)).astype(np.int32)
+    act = lambda carry, observation, action: (carry, action, ())  # noqa: E731
+    play = jax.jit(lambda batch, key: rollout(env, params, act, (), batch, jnp.asarray(actions), key))
+    _, _, steps, metrics = play(reset_batch(env, params, 3, key), key)
+    places = np.asarray(env.place(steps.next_observation))
+    assert np.flatnonzero(steps.terminated.all(1)).tolist() == [4, 9]
+    assert steps.done.sum() == 6
+    assert not steps.truncated.any()
+    returns = []
+    for episode in (slice(0, 5), slice(5, 10)):
+        for walker in range(3):
+            visited = {34, *places[episode, walker].tolist()}
+            returns.append(len({c for cell in visited for c in disc_in_rooms(cell)}))
+            assert steps.reward[episode, walker].sum() == returns[-1]
+    np.testing.assert_allclose(metrics["episode/return"], np.mean(returns), rtol=1e-6)
+
+
+def disc_in_rooms(cell):
+    row, column = divmod(cell, 14)
+    right = column < 13 and cell + 1 in FREE
+    down = row < 6 and cell + 14 in FREE
+    corner = row < 6 and column < 13 and cell + 15 in FREE and (right or down)
+    return {cell + add for add, has in ((0, True), (1, right), (14, down), (15, corner)) if has}
+
+
+@pytest.mark.parametrize("reward", ["environment", "modular"])
+def test_instances_are_settings_of_any_agent(reward):
+    one = resolve("ppo", "subrl/gp_coverage", reward, {"env.instance": 3, "env.env.slip": 0.25})
+    params = one.env_params.env if reward == "modular" else one.env_params
+    assert params.instance == 3
+    assert params.instance.dtype == jnp.int32
+    assert params.env.slip == 0.25
+    swept = resolve("ppo", "subrl/gp_coverage", reward, {"env.instance": [0, 9]})
+    tasks = [p.env if reward == "modular" else p for p in map(swept.member_env_params, range(2))]
+    assert [int(task.instance) for task in tasks] == [0, 9]
+    with pytest.raises(ValueError, match="did you mean 'instance'"):
+        resolve("ppo", "subrl/gp_coverage", reward, {"env.instanse": 3})
 
 
 def test_they_are_listed_and_misspelt_names_answered():
