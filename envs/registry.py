@@ -1,6 +1,7 @@
 """Environments by name: gymnax's as they are, `brax/NAME`, `playground/NAME`, our own and a user's.
 
-`subrl/NAME` are the tasks of submodular RL, `module:factory` is a user's own environment.
+`subrl/NAME` are the tasks of submodular RL, `barfi/NAME` those of behaviour alignment, `module:factory` is a user's own
+environment.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ def make(name: str, **kwargs: Any) -> tuple[Environment, PyTree]:
     """The environment called `name`, and its params.
 
     Args:
-        name: `CartPole-v1` and gymnax's other names, `brax/ant`, `playground/CartpoleBalance`, `subrl/gorilla`, or
-            `module:factory` (`path/to/file.py:factory`), where `factory()` returns an environment, or an environment
-            and its params. Arguments may follow as in a web address: `brax/ant?backend=generalized`,
-            `CartPole-v1?max_steps_in_episode=200`.
+        name: `CartPole-v1` and gymnax's other names, `brax/ant`, `playground/CartpoleBalance`, `subrl/gorilla`,
+            `barfi/gridworld`, or `module:factory` (`path/to/file.py:factory`), where `factory()` returns an
+            environment, or an environment and its params. Arguments may follow as in a web address:
+            `brax/ant?backend=generalized`, `CartPole-v1?max_steps_in_episode=200`.
         **kwargs: Fields of the environment's params, such as `max_steps_in_episode`, or arguments of what makes it,
             such as `backend`. They take precedence over those in the name.
 
@@ -53,11 +54,11 @@ def make(name: str, **kwargs: Any) -> tuple[Environment, PyTree]:
 
 def list_envs() -> list[str]:
     """All names that `make` knows, MuJoCo Playground's if it is installed. Imports brax, so it takes some seconds."""
+    from jaxreward.envs import barfi, subrl
     from jaxreward.envs.brax import brax_names
-    from jaxreward.envs.subrl import TASKS
 
     names = [*gymnax.registration.registered_envs, *(f"brax/{name}" for name in brax_names())]
-    names += [f"subrl/{task}" for task in TASKS]
+    names += [*(f"subrl/{task}" for task in subrl.TASKS), *(f"barfi/{task}" for task in barfi.TASKS)]
     if importlib.util.find_spec("mujoco_playground"):
         from jaxreward.envs.playground import playground_names
 
@@ -82,6 +83,11 @@ def _factory(name: str) -> Callable[..., Any]:
 
         check_name("submodular task", name, [f"subrl/{task}" for task in TASKS])
         return TASKS[name.removeprefix("subrl/")]
+    if name.startswith("barfi/"):
+        from jaxreward.envs import barfi
+
+        check_name("task of behaviour alignment", name, [f"barfi/{task}" for task in barfi.TASKS])
+        return barfi.TASKS[name.removeprefix("barfi/")]
     if is_reference(name):
         return load_reference(name, "environment")
     check_name("environment", name, list_envs(), _HOW_TO_LIST)

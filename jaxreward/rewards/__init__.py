@@ -3,6 +3,7 @@
 from jaxreward.reward import Reward, Transition, environment_reward, markov
 from jaxreward.rewards.algebra import add, clip, ensemble, gate, scalarise, scale, stack, transform, weighted
 from jaxreward.rewards.arguments import constant
+from jaxreward.rewards.beside import beside
 from jaxreward.rewards.intrinsic import count_bonus
 from jaxreward.rewards.shaping import potential_shaping, shaped
 from jaxreward.rewards.transforms import delay, normalise, sparsify
@@ -16,6 +17,7 @@ __all__ = [  # noqa: RUF022, in the order of the catalogue
     "markov",
     # algebra
     "add",
+    "beside",
     "clip",
     "ensemble",
     "gate",
