@@ -81,7 +81,7 @@ class Task(WithReward):
 
     def init_params(self, key: Key[Array, ""]) -> TaskParams:
         world = self.env.default_params
-        world = world.replace(slip=jnp.asarray(self.slip, float))
+        world = world.replace(slip=jnp.asarray(self.slip, float)) if self.slip else world
         return TaskParams(world, self.objectives, jnp.zeros((), jnp.int32))
 
     def describe(self, env_reward: Array, info: dict[str, Any], parts: dict[str, Array]) -> dict[str, Any]:

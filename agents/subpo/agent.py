@@ -89,7 +89,7 @@ class Hyperparams:
         env_params: Params of the environment and its reward; None for those the agent was made with.
     """
 
-    learning_rate: Scalar = 1e-3
+    learning_rate: Scalar = 1e-2
     discount: Scalar = 1.0
     gae_lambda: Scalar = 0.95
     entropy_coefficient: Scalar = 0.0
