@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +13,20 @@ from gymnax.environments.environment import Environment
 from jaxtyping import PyTree
 from PIL import Image, ImageDraw
 
+from jaxreward.envs.car import Car
+from jaxreward.envs.car_drawing import laps
+from jaxreward.envs.coverage_ant import ArenaAnt
+from jaxreward.envs.coverage_ant_drawing import arenas
 from jaxreward.envs.drawing import CLASSIC_CONTROL, grid, traces
+from jaxreward.envs.grid_drawing import walks
 from jaxreward.envs.physics import PhysicsEnv, lenient
+from jaxreward.envs.task import Task
+
+_FROM_ABOVE: dict[type[Environment], Callable[[Any, PyTree], Iterator[Image.Image]]] = {
+    Car: lambda env, states: laps(env.track, states.motion),
+    ArenaAnt: lambda _, states: arenas(np.asarray(states.sim.obs[:, :2])),
+}
+"""Environments whose pictures show where the agent has been: `(env, states [T, ...]) -> a picture a step`."""
 
 _FRAME_MS = {"control": 40, "grid": 120}
 """How long a picture is shown; less than 20 ms is slowed down by browsers."""
@@ -22,16 +34,20 @@ _FRAME_MS = {"control": 40, "grid": 120}
 _GEOMETRY = ("ngeom", "geom_bodyid", "geom_type", "geom_pos", "geom_quat", "geom_size", "geom_dataid")
 
 
-def render(env: Environment, states: PyTree, observations: PyTree, path_stem: str | Path) -> Path:
+def render(
+    env: Environment, states: PyTree, observations: PyTree, path_stem: str | Path, params: PyTree = None
+) -> Path:
     """Draws an episode in the way that suits the environment.
 
-    Simulated robots (brax, MuJoCo Playground) become an HTML page, everything else a GIF.
+    Simulated robots (brax, MuJoCo Playground) become an HTML page, everything else a GIF; so does the ant of the
+    arena, as its body is not the point (`save_html` shows it).
 
     Args:
         env: The environment; wrappers such as `WithReward` are taken off.
         states: Its states, leaves `[T, ...]`.
         observations: What it showed in them, leaves `[T, ...]`.
         path_stem: Where to write, without the ending. Missing folders are made.
+        params: The environment's params, which say of a `Task` with several instances which one to draw.
 
     Returns:
         The path of the file that was written.
@@ -39,23 +55,25 @@ def render(env: Environment, states: PyTree, observations: PyTree, path_stem: st
     Raises:
         ValueError: If there is no step, or states and observations differ in their number.
     """
-    env, states = _unwrap(env, states)
-    if _mujoco_model(env) is not None:
+    env, states, params = _unwrap(env, states, params)
+    if type(env) not in _FROM_ABOVE and _mujoco_model(env) is not None:
         return save_html(env, states, f"{path_stem}.html")
-    return save_gif(env, states, observations, f"{path_stem}.gif")
+    return save_gif(env, states, observations, f"{path_stem}.gif", params)
 
 
-def save_gif(env: Environment, states: PyTree, observations: PyTree, path: str | Path) -> Path:
+def save_gif(env: Environment, states: PyTree, observations: PyTree, path: str | Path, params: PyTree = None) -> Path:
     """Writes an animation with a picture a step.
 
-    Classic control is drawn from its states; observations of the shape `[rows, columns]` or `[rows, columns, channels]`
-    (MinAtar) are drawn as grids; any other observation as traces over time.
+    Classic control, grids, the car on its track and the ant in its arena are drawn from their states; observations of
+    the shape `[rows, columns]` or `[rows, columns, channels]` (MinAtar) are drawn as grids; any other observation as
+    traces over time.
 
     Args:
         env: The environment.
         states: Its states, leaves `[T, ...]`.
         observations: What it showed in them, leaves `[T, ...]`.
         path: Where to write.
+        params: See `render`.
 
     Returns:
         `path`.
@@ -63,10 +81,10 @@ def save_gif(env: Environment, states: PyTree, observations: PyTree, path: str |
     Raises:
         ValueError: If there is no step, or states and observations differ in their number.
     """
-    env, states = _unwrap(env, states)
+    env, states, params = _unwrap(env, states, params)
     _check_lengths(states, observations)
-    pictures = [_with_step(picture, step) for step, picture in enumerate(_pictures(env, states, observations))]
-    duration = _FRAME_MS["grid" if _is_grid(env, observations) else "control"]
+    pictures = [_with_step(picture, step) for step, picture in enumerate(_pictures(env, states, observations, params))]
+    duration = _FRAME_MS["grid" if isinstance(env, Task) or _is_grid(env, observations) else "control"]
     path = _with_folder(path)
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0)
     return path
@@ -88,7 +106,7 @@ def save_html(env: Environment, states: PyTree, path: str | Path) -> Path:
     Raises:
         ValueError: If the environment is not a simulated robot.
     """
-    env, states = _unwrap(env, states)
+    env, states, _ = _unwrap(env, states)
     model = _mujoco_model(env)
     if model is None:
         raise ValueError(f"{env.name} has no bodies to show in three dimensions; use `save_gif`")
@@ -101,11 +119,11 @@ def save_html(env: Environment, states: PyTree, path: str | Path) -> Path:
     return path
 
 
-def _unwrap(env: Environment, states: PyTree) -> tuple[Any, PyTree]:
-    while hasattr(env, "env"):
-        env = env.env
-        states = getattr(states, "env", states)
-    return env, states
+def _unwrap(env: Environment, states: PyTree, params: PyTree = None) -> tuple[Any, PyTree, PyTree]:
+    """Takes wrappers off, but a task's own objective, which is drawn."""
+    while hasattr(env, "env") and not isinstance(env, Task):
+        env, states, params = env.env, getattr(states, "env", states), getattr(params, "env", params)
+    return env, states, params
 
 
 def _check_lengths(states: PyTree, observations: PyTree) -> None:
@@ -116,7 +134,11 @@ def _check_lengths(states: PyTree, observations: PyTree) -> None:
         )
 
 
-def _pictures(env: Environment, states: PyTree, observations: PyTree) -> Iterator[Image.Image]:
+def _pictures(env: Environment, states: PyTree, observations: PyTree, params: PyTree) -> Iterator[Image.Image]:
+    if isinstance(env, Task):
+        return walks(env, states, params)
+    if type(env) in _FROM_ABOVE:
+        return _FROM_ABOVE[type(env)](env, states)
     if env.name in CLASSIC_CONTROL:
         return map(CLASSIC_CONTROL[env.name], _steps(jax.device_get(states)))
     if _is_grid(env, observations):

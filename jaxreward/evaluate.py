@@ -163,7 +163,7 @@ class Walker:
             return jax.lax.scan(seen, self._start(key), length=length + 1)[1]
 
         states, observations = trace(key)
-        return render(self._env, states, observations, Path(stem))
+        return render(self._env, states, observations, Path(stem), self._params)
 
     def _episode(self, key: Key[Array, ""]) -> Episodes:
         going = lambda walk: ~walk.episode.ended & (walk.episode.lengths < self._longest)  # noqa: E731

@@ -1,4 +1,4 @@
-"""What the figures of submodular reinforcement learning share: who learns, and how well, curve by curve."""
+"""What the figures of submodular reinforcement learning share: who learns, how well, and how that is drawn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jaxreward.charts import COLORS, line
 from jaxreward.figures import curve
 from jaxreward.results import final_values
 from jaxreward.settings import Value
-from jaxreward.statistics import Estimate, aggregate_mean, estimate, estimate_difference
+from jaxreward.statistics import Estimate, aggregate_mean, estimate
 
 SLIP = 0.1
 """How often actions are random where moves are; how often they were in the paper is not known."""
@@ -22,8 +22,6 @@ SLIP = 0.1
 NOTHING = Estimate(math.nan, math.nan, math.nan)
 
 Choice = dict[str, Value]
-Normaliser = Callable[[pd.DataFrame], pd.Series]
-"""What a return counts as 1, by row."""
 
 
 class Method(NamedTuple):
@@ -53,40 +51,56 @@ def subpo(share: float = 0.0, discount: float = 1.0, **settings: Value) -> Metho
     return Method({**traced, **static}, {**traced, **found})
 
 
-def returns(frame: pd.DataFrame, normaliser: Normaliser) -> pd.DataFrame:
-    """The true return of each run at its end, as share of what counts as 1: columns of a run, and `value`."""
-    runs = ["run", "member", "seed"]
-    values = final_values(frame, "episode/env_return")
-    scale = frame.assign(scale=normaliser(frame)).groupby(runs)["scale"].first().reset_index()
-    values = values.merge(scale, on=runs)
-    return values.assign(value=values["value"] / values["scale"])
+def scored(frame: pd.DataFrame, plan: Callable[[str, int], float]) -> pd.DataFrame:
+    """A table of metrics with a column `score`: the true return as share of the best that is known of the instance.
+
+    Args:
+        frame: The metrics of all runs.
+        plan: What a planner earns on an instance of a task. Where the mean of some run's batch is higher, that is the
+            best known: with random moves too, an episode is a walk that could have been planned.
+    """
+    learned = frame.groupby(["env", "env.instance"], as_index=False)["episode/env_return"].max()
+    plans = [plan(*place) for place in zip(learned["env"], learned["env.instance"].astype(int), strict=True)]
+    learned["best"] = np.maximum(learned.pop("episode/env_return"), plans)
+    best = frame[["env", "env.instance"]].merge(learned, how="left")["best"]
+    return frame.assign(score=frame["episode/env_return"] / best.to_numpy())
 
 
-def final(frame: pd.DataFrame, method: Method, normaliser: Normaliser) -> np.ndarray:
-    """Of all runs of a method, `[runs, 1]`: instances and seeds are runs alike."""
+def of_slip(frame: pd.DataFrame, slip: float) -> pd.DataFrame:
+    """The runs with so many random moves."""
+    return frame[np.isclose(frame["env.env.slip"], slip)]
+
+
+def final_scores(frame: pd.DataFrame, method: Method) -> pd.Series:
+    """A method's mean final score on each instance or, where there is a single one, that of each seed."""
     rows = method.rows(frame)
-    return np.zeros((0, 1)) if rows.empty else returns(rows, normaliser)["value"].to_numpy(float)[:, None]
+    if rows.empty:
+        return pd.Series(dtype=float)
+    runs = ["run", "member", "seed"]
+    values = final_values(rows, "score").merge(rows[[*runs, "env.instance"]].drop_duplicates(), on=runs)
+    table = values.pivot(index="env.instance", columns="seed", values="value")
+    return table.mean(axis=1, skipna=False) if len(table) > 1 else table.iloc[0]
 
 
-def level(frame: pd.DataFrame, method: Method, normaliser: Normaliser) -> Estimate:
-    """The mean over its runs; nothing if there are none."""
-    scores = final(frame, method, normaliser)
-    return estimate(scores, aggregate_mean) if scores.size else NOTHING
+def level(frame: pd.DataFrame, method: Method) -> Estimate:
+    """A method's mean final score; nothing if it has no runs."""
+    return _mean(final_scores(frame, method))
 
 
-def lead(frame: pd.DataFrame, first: Method, second: Method, normaliser: Normaliser) -> Estimate:
-    """How much higher the first one's mean is; nothing if one of them has no runs."""
-    ours, others = (final(frame, method, normaliser) for method in (first, second))
-    return estimate_difference(ours, others, aggregate_mean) if ours.size and others.size else NOTHING
+def lead(frame: pd.DataFrame, first: Method, second: Method) -> Estimate:
+    """How much higher the first one's mean is, compared on each instance or seed; nothing if one has no runs."""
+    return _mean(final_scores(frame, first) - final_scores(frame, second))
 
 
-def draw(axis: Axes, frame: pd.DataFrame, methods: Mapping[str, Method], normaliser: Normaliser) -> None:
-    """A learning curve for each method, over environment steps, with the interval over its runs."""
-    for index, (name, method) in enumerate(methods.items()):
+def _mean(values: pd.Series) -> Estimate:
+    return estimate(values.to_numpy()[:, None], aggregate_mean) if len(values) else NOTHING
+
+
+def draw(axis: Axes, frame: pd.DataFrame, methods: Mapping[str, Method]) -> None:
+    """A learning curve for each method, the score over epochs with the interval over its runs."""
+    for (name, method), color in zip(methods.items(), COLORS, strict=False):
         rows = method.rows(frame)
-        if rows.empty:
-            continue
-        share = rows["episode/env_return"] / normaliser(rows)
-        runs = rows["member"] * 1000 + rows["seed"]
-        drawn = curve(rows.assign(share=share, seed=runs), "share")
-        line(axis, drawn, name, COLORS[index % len(COLORS)])
+        if not rows.empty:
+            runs = rows.groupby(["member", "seed"]).ngroup()
+            drawn = curve(rows.assign(env_steps=rows["iteration"], seed=runs), "score")
+            line(axis, drawn, name, color)

@@ -6,14 +6,23 @@ where what is still needed depends on what was collected, SubPO-NM does better t
 Coverage of densities drawn from a Gaussian process and of a bimodal one are two more tasks of the authors' code. The
 paper's numbers are not known to us.
 
-A score is the return as share of what the best plan of a beam search of width 200 earns on the same instance, with
-deterministic moves. It is not the optimum, so a score may exceed 1.
+A score is the return as share of the best that is known of the instance: what the best plan of a beam search of width
+500 earns, or the highest mean return of any batch of this figure, with or without random moves. The optimum may be
+higher. D-design's return is the information gain, without what the authors' code adds for each measurement. "About
+equal" is a difference of at most 0.05 of that. Methods are compared instance by instance where a task has several, seed
+by seed where it has one: what is resampled for the intervals are those differences.
 
-Different here: the gorilla density is made up, see `jaxreward.envs.densities`, as the paper's was not released; the
-instances of the other tasks are drawn by the authors' recipes and are not theirs; observations are row, column and time
-from 0 to 1; SubPO subtracts the mean of the other episodes at the same step; "SubPO-NM, visited" sees which cells were
-visited and not in which order. How random the paper's moves were, where they were, is not known: here a tenth of all
-moves is. "About equal" is a difference of at most 0.05.
+Different here: the gorilla density is made up, see `jaxreward.envs.densities`, as the paper's was not released. Its
+peak is 36 steps from the start of a walk of 39, so ModPO arrives too late to stay there and has to cover what is on the
+way: what the paper says of ModPO on its density need not be seen on this one. The instances of the other tasks are
+drawn by the authors' recipes and are not theirs; observations are row, column and time from 0 to 1, and Adam's step
+size is 0.01 throughout (the code: plain numbers, 0.001, for items 0.005); SubPO subtracts the mean of the other
+episodes at the same step; "SubPO-NM, visited" sees which cells were visited and not in which order. How random the
+paper's moves were, where they were, is not known: here a tenth of all moves is. `small` has 200 episodes a batch where
+the code has 500, and 5 instances or seeds in place of 20 runs.
+
+`jaxreward evaluate FOLDER/runs/000 --member 0 --stochastic --render` draws an episode of SubPO-M on the density of
+gorilla nests as an animation. Which run and member is whose is in each run's `config.json`.
 """
 
 from __future__ import annotations
@@ -22,27 +31,25 @@ import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
 
 from jaxreward.agents.subpo.planners import beam_search
 from jaxreward.charts import HEIGHT, WIDTH
 from jaxreward.claims import Claim, Scale, above, within
 from jaxreward.envs import make
-from jaxreward.experiments.figures._subpo import SLIP, Choice, draw, lead, subpo
+from jaxreward.experiments.figures._subpo import SLIP, Choice, draw, lead, of_slip, scored, subpo
 from jaxreward.job import Job, Setup
 from jaxreward.reproduce import PaperFigure, trainings
 from jaxreward.statistics import Estimate
 
 EQUAL = 0.05
-WIDTH_OF_BEAM = 200
-STEPS = 39
+STEPS, BEAM = 39, 500
 METHODS = {
     "SubPO-M": subpo(),
     "SubPO-NM": subpo(history="padded"),
@@ -52,25 +59,23 @@ METHODS = {
 
 
 class Task(NamedTuple):
-    """A task and the authors' settings for it.
+    """A task.
 
     Attributes:
         title: What the paper calls it.
         instances: How many there are.
-        learning_rate: Adam's.
     """
 
     title: str
     instances: int
-    learning_rate: float
 
 
 TASKS = {
-    "subrl/gorilla": Task("gorilla nests", 1, 1e-3),
-    "subrl/steiner": Task("item collection", 10, 5e-3),
-    "subrl/design": Task("D-design", 10, 1e-3),
-    "subrl/gp_coverage": Task("GP coverage", 10, 1e-3),
-    "subrl/bimodal": Task("bimodal", 1, 1e-3),
+    "subrl/gorilla": Task("gorilla nests", 1),
+    "subrl/steiner": Task("item collection", 10),
+    "subrl/design": Task("D-design", 10),
+    "subrl/gp_coverage": Task("GP coverage", 10),
+    "subrl/bimodal": Task("bimodal", 1),
 }
 
 
@@ -86,7 +91,7 @@ class Size(NamedTuple):
 
 SIZES = {
     "smoke": Size(10, 3, 2, 1, ("subrl/gorilla",)),
-    "small": Size(500, 150, 5, 5),
+    "small": Size(200, 150, 5, 5),
     "paper": Size(500, 150, 20, 10),
 }
 
@@ -94,24 +99,21 @@ SIZES = {
 def data(scale: Scale) -> Sequence[Job]:
     """Each method on each task, without and with random moves: instances, rewards and moves share a program."""
     size = SIZES[scale]
-    steps, jobs = size.episodes * STEPS * size.epochs, []
-    for name in size.tasks:
-        task = TASKS[name]
-        instances = min(task.instances, size.instances)
-        common: Choice = {"env": name, "num_envs": size.episodes, "learning_rate": task.learning_rate}
-        choices = [
-            {**common, **method.settings, "env.instance": instance, "env.env.slip": slip}
-            for method in METHODS.values()
-            for slip in (0.0, SLIP)
-            for instance in range(instances)
-        ]
-        jobs += trainings(Setup(), choices, steps=steps, seeds=size.runs // instances)
-    return [in_folder(job, index) for index, job in enumerate(jobs)]
+    jobs = [job for name in size.tasks for job in trained(name, size)]
+    return [replace(job, folder=Path(f"{index:03d}")) for index, job in enumerate(jobs)]
 
 
-def in_folder(job: Job, index: int) -> Job:
-    """The job in a folder of its own among those of all tasks."""
-    return replace(job, folder=job.folder.with_name(f"{index:03d}"))
+def trained(name: str, size: Size) -> list[Job]:
+    """What is trained on a task, a job for each architecture."""
+    instances = min(TASKS[name].instances, size.instances)
+    common: Choice = {"env": name, "num_envs": size.episodes, "learning_rate": 1e-2}
+    choices = [
+        {**common, **method.settings, "env.instance": instance, "env.env.slip": slip}
+        for method in METHODS.values()
+        for slip in (0.0, SLIP)
+        for instance in range(instances)
+    ]
+    return trainings(Setup(), choices, steps=size.episodes * STEPS * size.epochs, seeds=size.runs // instances)
 
 
 @functools.cache
@@ -119,62 +121,48 @@ def best_plan(name: str, instance: int) -> float:
     """What the best plan of a beam search earns."""
     env, params = make(name)
     params = params.replace(instance=jnp.asarray(instance, jnp.int32))
-    return float(beam_search(env, params, jax.random.key(0), STEPS, WIDTH_OF_BEAM).value)
-
-
-def best_plans(frame: pd.DataFrame) -> pd.Series:
-    """What counts as 1: the best plan of each row's instance."""
-    pairs = zip(frame["env"], frame["env.instance"], strict=True)
-    return pd.Series([best_plan(name, int(instance)) for name, instance in pairs], frame.index, float)
+    return float(beam_search(env, params, jax.random.key(0), STEPS, BEAM).value)
 
 
 def of_task(frame: pd.DataFrame, name: str, slip: float) -> pd.DataFrame:
-    """The runs of a task with so many random moves."""
-    return frame[(frame["env"] == name) & np.isclose(frame["env.env.slip"], slip)]
+    """The runs of a task with so many random moves, with their scores."""
+    return of_slip(scored(frame[frame["env"] == name], best_plan), slip)
 
 
 def advantage(name: str, slip: float, first: str, second: str, frame: pd.DataFrame) -> Estimate:
     """Of one method over another on a task."""
-    return lead(of_task(frame, name, slip), METHODS[first], METHODS[second], best_plans)
+    return lead(of_task(frame, name, slip), METHODS[first], METHODS[second])
 
 
 def plot(frame: pd.DataFrame) -> Figure:
-    """The normalised return over training: a column for each task, moves deterministic above and random below."""
-    figure = Figure(figsize=(0.75 * WIDTH * len(TASKS) + 1.2, 2 * HEIGHT), layout="constrained")
-    axes = figure.subplots(2, len(TASKS), sharex=True, sharey="col")
+    """The scores over training: a column for each task, moves deterministic above and random below."""
+    tasks = {name: task for name, task in TASKS.items() if name in set(frame["env"])}
+    figure = Figure(figsize=(0.75 * WIDTH * len(tasks) + 1.2, 2 * HEIGHT), layout="constrained")
+    axes = figure.subplots(2, len(tasks), sharex=True, sharey="col", squeeze=False)
     for row, slip in enumerate((0.0, SLIP)):
-        for column, (name, task) in enumerate(TASKS.items()):
-            draw(axes[row, column], of_task(frame, name, slip), METHODS, best_plans)
-            axes[row, column].set_title(f"{task.title}, {slip:.0%} random" if slip else task.title, fontsize=9)
-            axes[row, column].xaxis.set_major_formatter(EngFormatter(sep=""))
-    figure.supxlabel("environment steps", fontsize=9)
-    figure.supylabel("return / best plan", fontsize=9)
+        for axis, (name, task) in zip(axes[row], tasks.items(), strict=True):
+            draw(axis, of_task(frame, name, slip), METHODS)
+            axis.set_title(f"{task.title}, {slip:.0%} random" if slip else task.title, fontsize=9)
+    figure.supxlabel("epoch", fontsize=9)
+    figure.supylabel("return / best known", fontsize=9)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return figure
 
 
 def claims() -> tuple[Claim, ...]:
-    """What the paper says of its three tasks, and of the others the same as of gorilla nests."""
+    """What the paper says of its three tasks, and of the others that SubPO-M is above ModPO too."""
     found = []
-    for slip in (0.0, SLIP):
-        where = " with random moves" if slip else ""
+    for slip, where in ((0.0, ""), (SLIP, ", random moves")):
         for name, task in TASKS.items():
-            of = partial(advantage, name, slip)
-            found.append(
-                Claim(
-                    f"{task.title}{where}: SubPO-M above ModPO",
-                    partial(of, "SubPO-M", "ModPO"),
-                    above(0),
-                    least="small",
-                )
-            )
+            of = partial(advantage, name, slip, "SubPO-M", "ModPO")
+            found.append(Claim(f"{task.title}{where}: SubPO-M above ModPO", of, above(0)))
         for name in ("subrl/gorilla", "subrl/design"):
             of = partial(advantage, name, slip, "SubPO-NM", "SubPO-M")
             text = f"{TASKS[name].title}{where}: SubPO-NM and SubPO-M about equal"
-            found.append(Claim(text, of, within(-EQUAL, EQUAL), least="small"))
+            found.append(Claim(text, of, within(-EQUAL, EQUAL)))
         of = partial(advantage, "subrl/steiner", slip, "SubPO-NM", "SubPO-M")
-        found.append(Claim(f"item collection{where}: SubPO-NM above SubPO-M", of, above(0), least="small"))
-    return tuple(found)
+        found.append(Claim(f"item collection{where}: SubPO-NM above SubPO-M", of, above(0)))
+    return tuple(claim._replace(least="small") for claim in found)
 
 
 figure = PaperFigure(

@@ -36,7 +36,10 @@ def test_all_figures_are_made_at_the_least_scale(made):
     for place in folder.iterdir():
         assert (place / "figure.png").stat().st_size > 5_000
         assert len(claims_of(place)) == len(get_figure(place.name.removesuffix("-smoke")).claims) > 0
-        assert all(np.isfinite(float(claim["estimate"]["value"])) for claim in claims_of(place))
+        values = [float(claim["estimate"]["value"]) for claim in claims_of(place)]
+        assert np.isfinite(values).any()
+        # What isn't run at this scale has no value, and says so.
+        assert all(np.isfinite(value) or claim["why"] for value, claim in zip(values, claims_of(place), strict=True))
 
 
 @pytest.mark.parametrize("name", list_figures())
