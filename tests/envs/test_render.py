@@ -4,6 +4,7 @@ import math
 import re
 import zlib
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxreward.environment import with_reward
+from jaxreward.environment import WithRewardState, with_reward
 from jaxreward.envs import make
+from jaxreward.envs.car import CarState, Motion
+from jaxreward.envs.car_drawing import laps
+from jaxreward.envs.coverage_ant_drawing import arenas
 from jaxreward.envs.drawing import acrobot, cartpole, grid, mountain_car, pendulum
-from jaxreward.envs.physics import lenient
+from jaxreward.envs.physics import PhysicsState, lenient
 from jaxreward.envs.render import render, save_html
 from jaxreward.reward import environment_reward
 
@@ -24,6 +28,12 @@ with lenient():
 ACCENT, BODY = (0xDD, 0x84, 0x52), (0x4C, 0x72, 0xB0)
 EDGE = 1.5
 """Pixels by which a soft edge may be off: it fades over one, and ends on a whole one."""
+
+
+class Shown(NamedTuple):
+    """What a picture needs of a simulator's state."""
+
+    obs: np.ndarray
 
 
 def episode(env, params, steps):
@@ -63,6 +73,28 @@ def test_wrapped_environment_is_drawn_as_itself(tmp_path):
     plain = render(env, *episode(env, params, 3), tmp_path / "plain")
     drawn = render(wrapped, *episode(wrapped, wrapped.default_params, 3), tmp_path / "wrapped")
     assert drawn.read_bytes() == plain.read_bytes()
+
+
+def test_the_car_and_the_ant_of_the_arena_are_drawn_from_above(tmp_path):
+    places, nothing = np.linspace(0, 3, 4), np.zeros((4, 2))
+    time, rest = np.arange(4), np.zeros((5, 4))
+    car, ant = make("subrl/car")[0], make("subrl/ant")[0]
+    driven = WithRewardState(CarState(time=time, motion=Motion(places, *rest)), nothing, ())
+    walked = WithRewardState(PhysicsState(time=time, sim=Shown(np.stack([places, -places], 1))), nothing, ())
+    drawn = {
+        render(with_reward(car, environment_reward()), driven, nothing, tmp_path / "car"): laps(
+            car.track, driven.env.motion
+        ),
+        render(ant, walked, nothing, tmp_path / "ant"): arenas(walked.env.sim.obs),
+    }
+    for path, pictures in drawn.items():
+        last = list(pictures)[-1]
+        with Image.open(path) as gif:
+            assert (path.suffix, gif.n_frames) == (".gif", 4)
+            gif.seek(3)
+            shown = np.asarray(gif.convert("RGB").crop((0, 0, *last.size)), int)
+        # A GIF has 256 colours.
+        assert np.abs(shown - np.asarray(last.convert("RGB"), int)).mean() < 1
 
 
 @pytest.mark.parametrize(("states", "observations"), [(0, 0), (3, 2)])
