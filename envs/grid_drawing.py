@@ -40,7 +40,7 @@ def walks(task: Task, states: WithRewardState, params: TaskParams | None = None)
     path, world = np.asarray(states.env.cell), task.env
     added = np.zeros((len(path), world.num_places))
     if params is not None or task.num_instances == 1:
-        added = np.asarray(gains(task, params or task.default_params, states))
+        added = np.asarray(gains(task, params or task.init_params(jax.random.key(0)), states))
     most = max(float(added.max()), np.finfo(float).tiny)
     for step in range(len(path)):
         yield _picture(world, added[max(step - 1, 0)] / most, path[: step + 1])

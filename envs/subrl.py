@@ -93,9 +93,10 @@ def two_rooms(horizon: int = 40, slip: float = 0.0, observation: str = "position
     All 68 cells that are not walls can be covered in an episode of 40: `best` is reached.
     """
     right, down, diagonal = two_room_passages()
-    world = Grid(*right.shape, horizon, START, observation, walled_moves(right, down))
+    rows, columns = right.shape
+    world = Grid(rows, columns, horizon, START, observation, walled_moves(right, down))
     reached = [np.ones_like(right), right, down, diagonal]
-    cells = np.where(np.stack(reached, -1).reshape(-1, 4), discs(*right.shape, DISC), right.size)
+    cells = np.where(np.stack(reached, -1).reshape(-1, 4), discs(rows, columns, DISC), right.size)
     return _covered(
         "two_rooms", world, cells, np.ones((1, right.size)), slip, most_coverable(np.ones((1, 68)), horizon)
     )

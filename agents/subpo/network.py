@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -39,7 +39,7 @@ class HistoryTorso(nn.Module):
 
     layers: Sequence[int]
     activation: Callable[[Array], Array]
-    kind: Literal["padded", "visited"]
+    kind: str
     slots: int
     features: int
 
@@ -86,7 +86,7 @@ class HistoryActorCritic(nn.Module):
     free: int
     layers: Sequence[int]
     activation: Callable[[Array], Array]
-    kind: Literal["padded", "visited"]
+    kind: str
     slots: int
     features: int
 

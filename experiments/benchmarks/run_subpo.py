@@ -93,7 +93,7 @@ def network(spec: SimpleNamespace, env: Any, params: Any, config: Config) -> tup
     widths = [env.observation_space(params).shape[0], *config.layers, env.num_actions]
     rows = config.num_envs // parts(config) * config.num_steps
 
-    def train(key: jax.Array, number: jax.Array | int = 0) -> Weights:
+    def train(key: jax.Array, number: jax.Array | int = 0) -> tuple[Weights, Any]:
         del number
         key = jax.random.wrap_key_data(key)
         observations = jax.random.normal(key, (config.num_envs, widths[0]))
