@@ -111,7 +111,7 @@ def test_claims_of_the_car_are_read_off_the_runs_without_noise():
 
 def test_claims_of_the_ant():
     frame = metrics({"SubPO": [500.0, 600.0], "ModPO": [100.0, 100.0]}, subpo_ant.CELLS)
-    checked = [check(claim, frame, "small") for claim in subpo_ant.figure.claims]
+    checked = [check(claim, frame, "paper") for claim in subpo_ant.figure.claims]
     assert [claim.estimate.value for claim in checked] == [450.0, 100.0]
     assert [claim.verdict for claim in checked] == ["met", "met"]
 
