@@ -96,7 +96,8 @@ def test_both_returns_of_a_rewarded_environment():
 def test_the_drawn_episode_is_the_one_that_was_walked(monkeypatch, tmp_path):
     seen = {}
     monkeypatch.setattr(
-        "jaxreward.envs.render.render", lambda env, states, observations, stem: seen.update(places=observations) or stem
+        "jaxreward.envs.render.render",
+        lambda env, states, observations, stem, params: seen.update(places=observations) or stem,
     )
     walker = Walker(Line(), Params(), policy())
     found = walker.run(KEYS)
