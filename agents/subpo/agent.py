@@ -238,7 +238,7 @@ class SubPO:
     def weigh(self, state: State, episodes: Episodes) -> Batch:
         """What the actions earned, less a baseline."""
         steps, valid = episodes.steps, episodes.valid
-        action = episodes.extras if self.config.log_prob_of == "chosen" else steps.info["executed_action"]
+        action = episodes.extras if self.config.log_prob_of == "chosen" else self.executed(steps)
         features, place = self.read(steps.observation)
         if self.config.estimator == "gae":
             advantage, target = self.generalised_advantages(state, steps)
@@ -246,6 +246,19 @@ class SubPO:
             target = ESTIMATORS[self.config.estimator](steps.reward, state.hyperparams.discount)
             advantage = target - self.baseline(state, features, place, target, valid)
         return Batch(features, place, action, advantage, target, valid)
+
+    def executed(self, steps: Transition) -> Array:
+        """The actions that the environment executed.
+
+        Raises:
+            ValueError: If it doesn't say which they were.
+        """
+        if "executed_action" not in steps.info:
+            raise ValueError(
+                f"{self.env.name} doesn't say which action it executed, info['executed_action']; "
+                "use log_prob_of='chosen'"
+            )
+        return steps.info["executed_action"]
 
     def baseline(
         self, state: State, features: Array, place: Array, weight: Float[Array, "T N"], valid: Bool[Array, "T N"]

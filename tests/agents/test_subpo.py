@@ -298,6 +298,12 @@ def test_executed_actions_are_scored_where_that_is_asked_for():
         assert (batch.action == (episodes.steps.action if which == "chosen" else 1 - episodes.steps.action)).all()
 
 
+def test_an_environment_that_does_not_say_what_it_executed_is_named():
+    agent = subpo(WALK, WALK.default_params, Config(**{**vars(SMALL), "log_prob_of": "executed"}))
+    with pytest.raises(ValueError, match="use log_prob_of='chosen'"):
+        jax.eval_shape(agent.step, agent.init(jax.random.key(0), Hyperparams()))
+
+
 def test_a_policy_that_is_a_table_has_the_gradient_of_its_visits():
     env, params = make_env("subrl/two_rooms", slip=0.2)
     head = head_for(env.action_space(params))
