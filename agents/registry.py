@@ -20,6 +20,11 @@ from jaxreward.population import Range, check_space, pbt
 
 _BUILT_IN = {
     "ppo": "jaxreward.agents.ppo",
+    "barfi": "jaxreward.agents.barfi",
+    "barfi_ppo": "jaxreward.agents.barfi.ppo_inside",
+    "reinforce": "jaxreward.agents.barfi.reinforce",
+    "lirpg": "jaxreward.agents.barfi.lirpg",
+    "bipars": "jaxreward.agents.barfi.bipars",
     "subpo": "jaxreward.agents.subpo",
     "global_rl": "jaxreward.agents.subpo.global_rl",
 }
@@ -123,7 +128,7 @@ def _population_of(member: AgentSpec) -> AgentSpec:
     def make(env: Any, env_params: PyTree, config: Any) -> Agent:
         space = _ranges(config.space)
         _check_score(space, config.score)
-        inside = any(name.startswith(("reward", "env.")) for name in space)
+        inside = any(name.partition(".")[0] in ("reward", "env") for name in space)
         complete = lambda h: _with_env_params(h, env_params) if inside else h  # noqa: E731
         check_space(space, complete(member.Hyperparams()))
         agent = pbt(member.make(env, env_params, _part(member.Config, config)), space, _part(PopulationConfig, config))
@@ -166,7 +171,7 @@ def _ranges(texts: tuple[str, ...]) -> dict[str, Range]:
 
 def _check_score(space: dict[str, Range], score: str) -> None:
     """Refuses to compare members by returns of different rewards."""
-    rewards = [name for name in space if name.startswith("reward")]
+    rewards = [name for name in space if name.partition(".")[0] == "reward"]
     if rewards and score == PopulationConfig.score:
         raise ValueError(
             f"{rewards[0]} changes the reward, so {score} can't tell which member is better: set another score, such "

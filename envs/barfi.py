@@ -88,7 +88,10 @@ def half_cheetah(auxiliary: str = "control", scale: float = 1.0, **kwargs: Any) 
 
 def _task(name: str, world: Environment, auxiliary: str, scale: float) -> WithReward:
     check_name(f"auxiliary reward of barfi/{name}", auxiliary, AUXILIARIES[name])
-    return with_reward(world, beside(environment_reward(), auxiliary=AUXILIARIES[name][auxiliary](scale)))
+    env = with_reward(world, beside(environment_reward(), auxiliary=AUXILIARIES[name][auxiliary](scale)))
+    if name in FEATURES:
+        env.features = FEATURES[name]
+    return env
 
 
 class SparseMountainCar(MountainCar):

@@ -61,15 +61,14 @@ def implicit_gradient(
         solver: Which linear solver, such as `dense()`.
     """
     v, unravel = ravel_pytree(outer_gradient)
-    pull_theta = jax.vjp(lambda theta: update(theta, phi), theta)[1]
-    pull_phi = jax.vjp(lambda phi: update(theta, phi), phi)[1]
+    pull = jax.vjp(update, theta, phi)[1]
 
     def operator(u: Vector) -> Vector:
-        return ravel_pytree(pull_theta(unravel(u))[0])[0]
+        return ravel_pytree(pull(unravel(u))[0])[0]
 
     u, metrics = solver(operator, v)
     residual = jnp.linalg.norm(operator(u) - v) / jnp.maximum(jnp.linalg.norm(v), 1e-30)
-    gradient = jax.tree.map(jnp.negative, pull_phi(unravel(u))[0])
+    gradient = jax.tree.map(jnp.negative, pull(unravel(u))[1])
     return Gradient(gradient, {"implicit/residual": residual, **metrics})
 
 

@@ -108,7 +108,7 @@ def resolve(
     population = [_converted(choice, hyperparams) for choice in choices]
     hyperparams = _with_values(hyperparams, _converted(traced, hyperparams))
     env_params = getattr(hyperparams, "env_params", env_params)
-    if not any(name.startswith(("reward", "env.")) for name in varied):
+    if not any(name.partition(".")[0] in ("reward", "env") for name in varied):
         hyperparams = _without_env_params(hyperparams)
     return Experiment(
         agent=_make_agent(spec, environment, env_params, config),

@@ -10,6 +10,7 @@ from jaxreward.lookup import describe_failure, is_reference, load_reference
 from jaxreward.names import check_name
 from jaxreward.reward import Reward, environment_reward, markov
 from jaxreward.rewards.algebra import clip
+from jaxreward.rewards.auxiliary_potential import auxiliary_potential
 from jaxreward.rewards.beside import auxiliary
 from jaxreward.rewards.sets.function import modular
 from jaxreward.rewards.transforms import normalise, sparsify
@@ -22,6 +23,18 @@ _BUILT_IN: dict[str, tuple[Callable[[], Reward], str]] = {
     "clipped": (lambda: clip(environment_reward(), -1.0, 1.0), "the environment's, within [-1, 1]"),
     "normalised": (lambda: normalise(environment_reward()), "the environment's, by the deviation of its returns"),
     "auxiliary": (auxiliary, "the environment's own plus its auxiliary one, times scale"),
+    "auxiliary_potential": (
+        lambda: auxiliary_potential(truncated="zero"),
+        "the environment's own, shaped by its auxiliary one as a potential; for returns that end with the episode",
+    ),
+    "auxiliary_potential_kept": (
+        auxiliary_potential,
+        "the same for agents that bootstrap where an episode was cut",
+    ),
+    "auxiliary_potential_action": (
+        lambda: auxiliary_potential(of="action"),
+        "the same with the potential of the step itself, which for REINFORCE is biased",
+    ),
     "modular": (modular, "between a set function's gains (share=0) and what each place alone is worth (share=1)"),
     "sparse": (lambda: sparsify(environment_reward()), "the environment's, paid where the episode ends"),
 }
