@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import jax
@@ -30,8 +31,12 @@ def fourier(
     Returns:
         The features, the frequencies of the last number varying fastest.
     """
-    frequencies = np.array(list(itertools.product(range(order + 1), repeat=observation.shape[0])), np.float32)
-    return jnp.cos(jnp.pi * jnp.dot(frequencies, rescale(observation, low, high)))
+    # exp(i pi c . s) is a product of powers of exp(i pi s_k): a cosine and a sine for each number, not each feature.
+    angles = jnp.pi * rescale(observation, low, high)
+    turns = jax.lax.complex(jnp.cos(angles), jnp.sin(angles))
+    powers = list(itertools.accumulate([turns] * order, jnp.multiply, initial=jnp.ones_like(turns)))
+    product = functools.reduce(lambda made, each: (made[:, None] * each[None]).ravel(), jnp.stack(powers, 1))
+    return product.real
 
 
 def tile_coding(

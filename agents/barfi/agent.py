@@ -9,8 +9,8 @@ what the policy becomes earns more of the primary reward:
 by the implicit function theorem, see `jaxreward.bilevel`. An iteration plays some episodes, takes one step in `phi`,
 whose direction the new episodes give, and then steps in `theta` on episodes of the past.
 
-`r_phi` may be any `Reward`: see `Config.reward`. Of the paper the abstract and summaries could be read; what they leave
-open is as in the authors' code, or an option where that does something odd.
+`r_phi` may be any `Reward`: see `Config.learned`. Of the paper the abstract and summaries could be read; what these
+leave open is as in the authors' code, or an option where that does something odd.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from jaxreward import bilevel, lazy
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.barfi.learner import (
+    AUXILIARY,
     Average,
     Learner,
     Metrics,
@@ -39,6 +40,7 @@ from jaxreward.agents.barfi.learner import (
     ascent,
     make_learner,
     returns_to_go,
+    shows_auxiliary,
 )
 from jaxreward.agents.barfi.replay import Buffer, Replay, make_buffer
 from jaxreward.environment import WithReward, check_scalar_reward
@@ -62,12 +64,12 @@ class Config:
     Attributes:
         num_envs: New episodes of an iteration, their `delta`.
         num_steps: The most steps of one, `T`.
-        reward: What `r_phi` is. "state" and "state_action", an alignment reward (`jaxreward.rewards.alignment`) whose
+        learned: What `r_phi` is. "state" and "state_action", an alignment reward (`jaxreward.rewards.alignment`) whose
             weights are linear in the features of the state, or of those for each action; "numbers", one whose weights
             are the same everywhere, as in HalfCheetah; "environment", the reward that the environment was given by
             `with_reward`, whose params are learned, the primary reward being that beneath it.
         primary: See `alignment`: whether the weight of the primary reward is "learned" or "fixed" to 1.
-        initial: See `alignment`: "random", or "sum", the naive sum; with reward="numbers" it is always that.
+        initial: See `alignment`: "random", or "sum", the naive sum; with learned="numbers" it is always that.
         solver: How `phi` gets its gradient: of the fixed point, by the name of a solver of `jaxreward.bilevel`, or
             "unrolled", through the inner steps of the iteration (the authors' "Frodo", whose discount is fixed).
         num_terms: Terms of the Neumann series beyond the first, or the most steps of "cg" and "gmres".
@@ -90,7 +92,7 @@ class Config:
 
     num_envs: int = 3
     num_steps: int = 50
-    reward: RewardKind = "state"
+    learned: RewardKind = "state"
     primary: Primary = "learned"
     initial: Initial = "random"
     solver: Solver = "neumann"
@@ -173,7 +175,7 @@ class Learning(NamedTuple):
     Attributes:
         params: See `Params`.
         optimisers: Of the policy, the reward and the discount.
-        told: What the last outer step had to tell; NaN before the first.
+        told: What the last outer step had to tell; zeros before the first.
     """
 
     params: Params
@@ -225,7 +227,7 @@ def barfi(env: Environment, env_params: PyTree, config: Config = Config()) -> Ag
     """
     check_config(config)
     check_scalar_reward(env, env_params)
-    own = config.reward == "environment"
+    own = config.learned == "environment"
     played, played_params = beneath(env, env_params) if own else (env, env_params)
     sizes = (config.num_envs, config.num_steps, config.average)
     learner = make_learner(played, played_params, config.features, config.layers, *sizes)
@@ -242,8 +244,8 @@ def beneath(env: Environment, env_params: PyTree) -> tuple[Environment, PyTree]:
     """
     if not isinstance(env, WithReward):
         raise ValueError(
-            f"{env.name} has its own reward, so reward='environment' has no params to learn: give it another with "
-            "`with_reward`, or learn an alignment reward, reward='state'"
+            f"{env.name} has its own reward, so learned='environment' has no params to learn: give it another with "
+            "`with_reward`, or learn an alignment reward, learned='state'"
         )
     leaves = jax.tree.leaves(env_params.reward)
     if not leaves or not all(jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves):
@@ -259,34 +261,31 @@ def alignment_for(learner: Learner, env_params: PyTree, config: Config) -> Rewar
         ValueError: If the environment shows no auxiliary reward.
     """
     env, features = learner.env, learner.features
-    space = env.action_space(env_params)
-    key = jax.random.key(0)
-    observation, state = jax.eval_shape(env.reset_env, key, env_params)
-    action = jax.eval_shape(space.sample, key)
-    info = jax.eval_shape(env.step_env, key, state, action, env_params)[-1]
-    if "reward/auxiliary" not in info:
+    if not shows_auxiliary(env, env_params):
         raise ValueError(
             f"{env.name} shows no auxiliary reward: give it one with `jaxreward.rewards.beside`, as auxiliary=..., or "
-            "learn the params of its reward, reward='environment'"
+            "learn the params of its reward, learned='environment'"
         )
-    if config.reward == "numbers":
+    if config.learned == "numbers":
         return alignment(primary=config.primary, initial="sum")
+    space = env.action_space(env_params)
 
     def of_pair(observation: PyTree, action: PyTree) -> Float[Array, " F"]:
         seen = features(observation)
-        if config.reward == "state":
+        if config.learned == "state":
             return seen
         if isinstance(space, spaces.Discrete):
             return jnp.outer(jax.nn.one_hot(action, space.n), seen).ravel()
         return jnp.concatenate([seen, jnp.ravel(action)])
 
-    size = jax.eval_shape(of_pair, observation, action).shape[0]
+    observation = jax.eval_shape(lambda: env.reset_env(jax.random.key(0), env_params)[0])
+    size = jax.eval_shape(of_pair, observation, jax.eval_shape(space.sample, jax.random.key(0))).shape[0]
     return alignment(lambda t: of_pair(t.observation, t.action), size, config.primary, config.initial)
 
 
 def check_config(config: Config) -> None:
     """Refuses options that are unknown or don't go together, before anything is compiled."""
-    check_name("reward of barfi", config.reward, get_args(RewardKind))
+    check_name("learned reward", config.learned, get_args(RewardKind))
     check_name("weight of the primary reward", config.primary, get_args(Primary))
     check_name("initial alignment reward", config.initial, get_args(Initial))
     check_name("solver", config.solver, get_args(Solver))
@@ -327,7 +326,7 @@ class Barfi:
         optimisers = tuple(step.init(part) for part in (params.policy, aligned.reward, logit))
         learning, replay = Learning(params, optimisers, {}), self.buffer.empty()
         told = jax.eval_shape(self.outer, learning, replay, hyperparams, key).told
-        told = jax.tree.map(lambda x: jnp.full(x.shape, jnp.nan), told)
+        told = jax.tree.map(lambda x: jnp.zeros(x.shape), told)
         ended = start_memories(self.learner.env, env_params, self.config.num_envs)
         start = jnp.zeros((), jnp.int32)
         return strong(State(params, optimisers, told, replay, ended, hyperparams, key, start))
@@ -381,10 +380,10 @@ class Barfi:
         """A step on the naive sum, or on the environment's reward as it is, where that is the learned one."""
         episodes = self.buffer.newest(replay, self.config.warm_up_batch or self.config.num_envs)
         aligned = learning.params.aligned
-        if self.config.reward == "environment":
+        if self.config.learned == "environment":
             rewards = self.rewards(aligned, episodes)
         else:
-            auxiliary = jnp.where(episodes.valid, episodes.steps.info["reward/auxiliary"], 0.0)
+            auxiliary = jnp.where(episodes.valid, episodes.steps.info[AUXILIARY], 0.0)
             rewards = episodes.steps.reward + auxiliary
         data = self.data(episodes, returns_to_go(rewards, aligned.discount))
         (policy, optimiser), _ = self.ascend((learning.params.policy, learning.optimisers[0]), data, hyperparams)
@@ -519,7 +518,7 @@ class Barfi:
 
     def draw_reward(self, key: Key[Array, ""], hyperparams: Hyperparams) -> PyTree:
         """Where the reward's params start: drawn, or as they are in the environment's."""
-        if self.config.reward == "environment":
+        if self.config.learned == "environment":
             return self.all_params(hyperparams).reward
         return self.reward.init(key)
 
@@ -530,7 +529,7 @@ class Barfi:
     def played_params(self, hyperparams: Hyperparams) -> PyTree:
         """Those of the primary environment, whose discounts follow the agent's."""
         params = self.all_params(hyperparams)
-        params = params.env if self.config.reward == "environment" else params
+        params = params.env if self.config.learned == "environment" else params
         return bind_discount(params, hyperparams.discount)
 
     @cached_property
@@ -546,7 +545,7 @@ class Barfi:
 
         def read(episodes: Episodes) -> PyTree:
             data = self.aligned_data(Aligned(reward, jnp.zeros(())), episodes)
-            info = () if self.config.reward == "environment" else episodes.steps.info["reward/auxiliary"]
+            info = () if self.config.learned == "environment" else episodes.steps.info[AUXILIARY]
             return data, episodes.steps.reward, info
 
         return make_buffer(self.config.buffer, jax.eval_shape(episodes), read)

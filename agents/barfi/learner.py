@@ -30,6 +30,9 @@ Features = Callable[[PyTree], Float[Array, " F"]]
 Average = Literal["padded", "valid"]
 Optimiser = Literal["rmsprop", "adam"]
 
+AUXILIARY = "reward/auxiliary"
+"""Where environments show their auxiliary reward, in `info`."""
+
 STD = 0.1
 """Of continuous actions, in half widths of their range."""
 
@@ -238,6 +241,16 @@ def features_of(env: Environment, name: str) -> Features:
     if name == "auto":
         return getattr(env, "features", plain)
     return FEATURES.get(name, plain)
+
+
+def shows_auxiliary(env: Environment, env_params: PyTree) -> bool:
+    """Whether the environment shows an auxiliary reward, found without computing anything."""
+
+    def step_once(key: Key[Array, ""]) -> dict[str, Array]:
+        _, state = env.reset_env(key, env_params)
+        return env.step_env(key, state, env.action_space(env_params).sample(key), env_params)[4]
+
+    return AUXILIARY in jax.eval_shape(step_once, jax.random.key(0))
 
 
 def without_rest(episodes: Episodes) -> Episodes:

@@ -60,7 +60,7 @@ class Config(ppo.Config):
         curvature_episodes: Further ones that say how the update at the fixed point changes with policy and `phi`; 0 to
             take the same ones, which saves time and correlates the two.
         episode_steps: The most steps of an episode.
-        reward: What `r_phi` is: "state", "state_action", "numbers" or "environment", see
+        learned: What `r_phi` is: "state", "state_action", "numbers" or "environment", see
             `jaxreward.agents.barfi.agent.Config`.
         primary: See `jaxreward.rewards.alignment`: whether the weight of the primary reward is "learned" or "fixed".
         initial: See there: "random", or "sum", the naive sum.
@@ -77,7 +77,7 @@ class Config(ppo.Config):
     num_episodes: int = 64
     curvature_episodes: int = 64
     episode_steps: int = 50
-    reward: RewardKind = "state"
+    learned: RewardKind = "state"
     primary: Primary = "learned"
     initial: Initial = "sum"
     features: str = "auto"
@@ -150,10 +150,10 @@ def barfi_ppo(env: Environment, env_params: PyTree, config: Config = Config()) -
     """
     check_config(config, env, env_params)
     check_scalar_reward(env, env_params)
-    own = config.reward == "environment"
+    own = config.learned == "environment"
     played, played_params = beneath(env, env_params) if own else (env, env_params)
     learner = make_learner(played, played_params, config.features, (), config.played, config.episode_steps)
-    options = {name: getattr(config, name) for name in ("reward", "primary", "initial", "solver", "num_terms")}
+    options = {name: getattr(config, name) for name in ("learned", "primary", "initial", "solver", "num_terms")}
     outer_config = barfi.Config(optimiser=config.optimiser, **options)
     reward = env.reward if own else alignment_for(learner, env_params, outer_config)
     outer = Barfi(learner, env_params, outer_config, reward)
@@ -167,7 +167,7 @@ def barfi_ppo(env: Environment, env_params: PyTree, config: Config = Config()) -
 def check_config(config: Config, env: Environment, env_params: PyTree) -> None:
     """Refuses options that are unknown or don't fit, before anything is compiled."""
     ppo.check_config(config)
-    check_name("reward of barfi_ppo", config.reward, get_args(RewardKind))
+    check_name("learned reward", config.learned, get_args(RewardKind))
     check_name("solver of barfi_ppo", config.solver, SOLVERS)
     check_name("optimiser", config.optimiser, get_args(Optimiser))
     for name, least in {"inner_iterations": 1, "num_episodes": 2, "curvature_episodes": 0}.items():

@@ -154,7 +154,7 @@ def _python(entry: Entry, options: Options) -> str | Path:
 
 
 def _measured(race: str, entry: Entry, told: dict[str, Any], contender: Contender) -> Measured:
-    steps: dict[str, Any] = {"seeds": told["seeds"], "env_steps": told["env_steps"], "spec": told, "flags": entry.flags}
+    steps: dict[str, Any] = {"seeds": told["seeds"], "amount": told["env_steps"], "spec": told, "flags": entry.flags}
     said: dict[str, Any] = {"ready": contender.ready, "runs": contender.runs, "failure": contender.failure}
     return Measured(race=race, name=entry.name, is_peer=entry.is_peer, **steps, **said)
 

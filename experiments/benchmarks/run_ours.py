@@ -50,6 +50,12 @@ def batch(train: Callable) -> Callable:
     return jax.shard_map(jax.vmap(train), mesh=seeds, in_specs=over_seeds, out_specs=over_seeds, check_vma=False)
 
 
+def batch_numbered(train: Callable) -> Callable:
+    """As `batch`, of runs that are told their number beside their key."""
+    spread = batch(lambda run: train(*run))
+    return lambda keys: spread((keys, jnp.arange(len(keys))))
+
+
 def _agent(setting: SimpleNamespace) -> tuple[Any, Any]:
     env, env_params = registry.make(setting.env)
     config = ppo.Config(

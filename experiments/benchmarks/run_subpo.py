@@ -14,12 +14,11 @@ from jaxreward.agents.subpo.agent import Config, Hyperparams, parts, subpo
 from jaxreward.compilation import compiler_options as compiler_options
 from jaxreward.environment import earn, memories, world
 from jaxreward.envs import registry
-from jaxreward.experiments.benchmarks import run_ours
 from jaxreward.experiments.benchmarks.run_bounds import Weights, _descend, _init
+from jaxreward.experiments.benchmarks.run_ours import batch_numbered
 from jaxreward.reward import Transition
 
-Run = tuple[jax.Array, jax.Array]
-"""A raw key, and the number of the run."""
+batch = batch_numbered
 
 
 def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
@@ -33,12 +32,6 @@ def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
         history=spec.history,
     )
     return PARTS.get(spec.part, training)(spec, env, params, config)
-
-
-def batch(train: Callable) -> Callable:
-    """Runs of several seeds, each with its number, spread over the devices there are."""
-    spread = run_ours.batch(lambda run: train(*run))
-    return lambda keys: spread((keys, jnp.arange(len(keys))))
 
 
 def training(spec: SimpleNamespace, env: Any, params: Any, config: Config) -> tuple[Callable, Callable]:

@@ -31,40 +31,33 @@ apart the curves are.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import platform
-import subprocess
-import sys
-from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.table import Table
 
 from jaxreward.experiments.benchmarks import peers
-from jaxreward.experiments.benchmarks.comparison import Ratio, compare, ratio
+from jaxreward.experiments.benchmarks.authors import (
+    BATCHED,
+    PACKAGES,
+    command,
+    curve_table,
+    entry,
+    named,
+    race,
+    say,
+    speed_table,
+)
 from jaxreward.experiments.benchmarks.contender import tenths
-from jaxreward.experiments.benchmarks.race import Contender, Race
-from jaxreward.experiments.benchmarks.settings import DEVICES, SEQUENTIAL
 from jaxreward.experiments.benchmarks.tables import Measured
 from jaxreward.names import check_name
-from jaxreward.statistics import Estimate, estimate_difference
-
-AUTHORS = (
-    "torch==2.13.0", "numpy==2.4.6", "scipy==1.17.1", "matplotlib==3.11.2", "networkx==3.6.1", "sympy==1.14.0",
-    "dill==0.4.1", "PyYAML==6.0.3",
-)  # fmt: skip
-"""What the authors' tabular code imports, in versions that it works with."""
 
 CURVE_INSTANCE = 1
 """The one that their code loads by default."""
 
-BATCHED = "ours, batched"
 BOUNDS = ("environment", "rewarded", "network")
 """Parts of `run_subpo.py`."""
 
@@ -141,19 +134,6 @@ class Options:
     out: Path | None = None
 
 
-def main() -> None:
-    """Runs what the command line asks for and prints it."""
-    options = tyro.cli(Options)
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    try:
-        measured = run(options, console)
-    except (ValueError, RuntimeError, subprocess.SubprocessError) as error:
-        sys.exit(str(error))
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(_report(options, measured), indent=1, default=str))
-
-
 def run(options: Options, console: Console) -> list[Measured]:
     """Runs every task, prints its learning curves when it is over and the speeds at the end.
 
@@ -162,12 +142,12 @@ def run(options: Options, console: Console) -> list[Measured]:
         RuntimeError: If the authors' code does not finish.
     """
     check(options)
-    python = peers.build(AUTHORS, options.cache)
+    python = peers.build(PACKAGES, options.cache)
     measured: dict[str, list[Measured]] = {}
     for name in options.tasks:
-        measured[name] = race(name, options, python)
-        console.print(curve_table(name, measured[name]))
-    console.print(speed_table(measured))
+        measured[name] = task_race(name, options, python)
+        console.print(curve_table(name, measured[name], CURVES, "submodular return"))
+    console.print(speed_table(measured, "environment steps"))
     console.print(share_table(measured))
     return [row for rows in measured.values() for row in rows]
 
@@ -185,21 +165,12 @@ def check(options: Options) -> None:
             raise ValueError(f"{options.checkout} has no {path}: give the root of a checkout of non-additive-RL")
 
 
-def race(name: str, options: Options, python: Path) -> list[Measured]:
-    """Everybody's runs of one task, round by round; those that are there for their learning curves run only once."""
-    task = TASKS[name]
-    with Race() as field:
-        rows = entries(name, options)
-        for row in rows:
-            field.enter(Contender(sys.executable, row.spec, row.flags, options.timeout))
-        authors = []
-        for seed in range(options.rounds):
-            authors.append(authors_round(python, task, options, seed))
-            for row, contender in zip(rows, field.contenders, strict=True):
-                if seed == 0 or row.name not in CURVES:
-                    contender.run(seed)
-    for row, contender in zip(rows, field.contenders, strict=True):
-        row.ready, row.runs, row.failure = contender.ready, contender.runs, contender.failure
+def task_race(name: str, options: Options, python: Path) -> list[Measured]:
+    """Everybody's runs of one task; those that are there for their learning curves run only once."""
+    task, rows = TASKS[name], entries(name, options)
+    authors = race(
+        rows, lambda seed: authors_round(python, task, options, seed), options.rounds, options.timeout, once=CURVES
+    )
     steps = task.steps * (options.epochs - 1)
     return [Measured(name, "authors", True, 1, steps, authors_spec(task, options, 0), "", {}, authors), *rows]
 
@@ -226,27 +197,13 @@ def authors_round(python: Path, task: Task, options: Options, seed: int) -> dict
     Raises:
         RuntimeError: If it does not finish.
     """
-    epochs = [json.loads(line) for line in _authors(python, authors_spec(task, options, seed), options.timeout)]
+    program = Path(__file__).with_name("run_subpo_authors.py")
+    epochs = say(python, program, authors_spec(task, options, seed), options.timeout)
     if [epoch["steps"] for epoch in epochs] != [task.steps] * options.epochs:
         raise RuntimeError(f"the authors' code reported {len(epochs)} epochs of {options.epochs} x {task.steps} steps")
     returns = np.array([[epoch["mean_return"] for epoch in epochs]])
     run_s = sum(epoch["seconds"] for epoch in epochs[1:])
     return {"run_s": run_s, "load": os.getloadavg()[0], "tenths": tenths(returns, np.ones_like(returns)).tolist()}
-
-
-def _authors(python: Path, spec: dict[str, Any], timeout: float) -> list[str]:
-    """The lines that their process prints."""
-    program = Path(__file__).with_name("run_subpo_authors.py")
-    # jaxreward sets XLA flags on import, which are none of theirs.
-    environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "NPROC")}
-    process = subprocess.run(
-        [str(python), "-P", str(program), json.dumps(spec)],
-        capture_output=True, text=True, timeout=timeout, env=environment, check=False,
-    )  # fmt: skip
-    if process.returncode:
-        said = process.stderr.strip().splitlines() or [f"exit code {process.returncode}"]
-        raise RuntimeError(f"the authors' code died: {said[-1]}")
-    return process.stdout.splitlines()
 
 
 def entries(name: str, options: Options) -> list[Measured]:
@@ -259,7 +216,8 @@ def entries(name: str, options: Options) -> list[Measured]:
         **{part: {**alone, "part": part} for part in BOUNDS},
         **{curve: {**alone, "seeds": options.runs, **changes} for curve, changes in CURVES.items()},
     }
-    return [_entry(name, who, spec(task, options, **told)) for who, told in fields.items()]
+    steps = task.steps * options.epochs
+    return [entry(name, who, steps, spec(task, options, **told)) for who, told in fields.items()]
 
 
 def spec(task: Task, options: Options, observation: str = "index", **changes: Any) -> dict[str, Any]:
@@ -284,59 +242,13 @@ def spec(task: Task, options: Options, observation: str = "index", **changes: An
     }
 
 
-def _entry(race: str, name: str, told: dict[str, Any]) -> Measured:
-    devices = max(n for n in range(1, (os.cpu_count() or 1) + 1) if told["seeds"] % n == 0)
-    flags = f"{SEQUENTIAL} {DEVICES}={devices}"
-    steps = TASKS[race].steps * told["iterations"] * told["seeds"]
-    return Measured(race, name, False, told["seeds"], steps, told, flags, {}, [])
-
-
-def speed_table(measured: dict[str, list[Measured]]) -> Table:
-    """A row for each task: environment steps per second, ours against the authors', and what compiling takes."""
-    columns = ("task", "load", "authors", "ours", "× authors (rounds)", "batched", "× authors (rounds)", "compile s")
-    table = Table(*columns, title="environment steps/s; compile s: one run / batched")
-    for name, rows in measured.items():
-        authors, ours, batched = (_named(rows, who) for who in ("authors", "ours", BATCHED))
-        load = f"{np.median(authors.each('load')):.1f}"
-        against = [cell for row in (ours, batched) for cell in _against(row, authors)]
-        compiling = " / ".join(f"{_cold(row):.1f}" for row in (ours, batched))
-        table.add_row(name, load, _rate(authors), *against, compiling)
-    table.caption = "\n".join(_failures(measured)) or None
-    return table
-
-
-def _against(row: Measured, authors: Measured) -> list[str]:
-    if not row.runs:
-        return ["failed", ""]
-    found = step_ratio(row, authors)
-    return [_rate(row), f"{found.median:.0f} ({found.low:.0f} to {found.high:.0f})"]
-
-
-def step_ratio(row: Measured, peer: Measured) -> Ratio:
-    """How many times less a row takes for an environment step, over the rounds."""
-    ours, theirs = ([seconds / each.env_steps for seconds in each.each("run_s")] for each in (row, peer))
-    return ratio(ours, theirs)
-
-
-def _rate(row: Measured) -> str:
-    return f"{row.env_steps / row.median_s:,.0f}"
-
-
-def _cold(row: Measured) -> float:
-    return row.ready["trace_s"] + row.ready["compile_s"] if row.ready else np.nan
-
-
-def _failures(measured: dict[str, list[Measured]]) -> list[str]:
-    return [f"{name}, {row.name}: {row.failure}" for name, rows in measured.items() for row in rows if row.failure]
-
-
 def share_table(measured: dict[str, list[Measured]]) -> Table:
     """A row for each task: which part of one run of ours goes where."""
     table = Table("task", "ms an epoch", "environment", "set function", "network", "rest", "of the bound")
     table.title = "where one run's time goes"
     table.caption = "the bound: environment and network, one after the other"
     for name, rows in measured.items():
-        ours, *bounds = (_named(rows, who) for who in ("ours", *BOUNDS))
+        ours, *bounds = (named(rows, who) for who in ("ours", *BOUNDS))
         if all(row.runs for row in (ours, *bounds)):
             share = shares(ours.median_s, *(row.median_s for row in bounds))
             epoch = 1e3 * ours.median_s / ours.spec["iterations"]
@@ -359,48 +271,5 @@ def shares(training: float, environment: float, rewarded: float, network: float)
     return {part: each / training for part, each in seconds.items()}
 
 
-def curve_table(name: str, rows: list[Measured]) -> Table:
-    """Our learning curves against the authors', tenth by tenth, and how far apart they are over all of training."""
-    authors, *ours = (_named(rows, who) for who in ("authors", *CURVES))
-    theirs, ours = _tenths(authors), [row for row in ours if row.runs]
-    curves = [compare(_tenths(row), theirs) for row in ours]
-    title = f"{name}: submodular return, {len(theirs)} runs of the authors'"
-    columns = [column for row in ours for column in (f"{row.name}, {row.seeds} seeds", "")]
-    table = Table("tenth", "authors", "95% interval", *columns, title=title)
-    for i in range(10 if curves else 0):
-        interval = f"{curves[0].low[i]:.1f} to {curves[0].high[i]:.1f}"
-        cells = [cell for curve in curves for cell in (f"{curve.ours[i]:.1f}", "met" if curve.met[i] else "not met")]
-        table.add_row(str(i + 1), f"{curves[0].peer[i]:.1f}", interval, *cells)
-    table.caption = "\n".join(f"{row.name}: {verdict(overall(_tenths(row), theirs))}" for row in ours)
-    return table
-
-
-def overall(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
-    """The difference of what is returned over all of training, from the tenths of both, `[seeds, 10]`."""
-    return estimate_difference(ours.mean(1), theirs.mean(1))
-
-
-def verdict(difference: Estimate) -> str:
-    """What a difference to the authors' says."""
-    value, low, high = difference
-    said = "better" if low > 0 else "worse" if high < 0 else "no difference shown"
-    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}] over all of training, {said}"
-
-
-def _named(rows: Sequence[Measured], name: str) -> Measured:
-    return next(row for row in rows if row.name == name)
-
-
-def _tenths(row: Measured) -> np.ndarray:
-    """Returns of all runs, `[seeds, 10]`."""
-    return np.concatenate([run["tenths"] for run in row.runs])
-
-
-def _report(options: Options, measured: list[Measured]) -> dict[str, Any]:
-    machine = {"python": sys.version, "platform": platform.platform(), "cores": os.cpu_count(), "jax": version("jax")}
-    rows = [dataclasses.asdict(row) for row in measured]
-    return {"machine": machine, "authors": AUTHORS, "options": dataclasses.asdict(options), "measured": rows}
-
-
 if __name__ == "__main__":
-    main()
+    command(Options, run)

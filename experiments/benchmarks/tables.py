@@ -31,7 +31,7 @@ class Measured:
         name: Name of the contender.
         is_peer: Whether it is one to beat.
         seeds: How many were trained at once.
-        env_steps: Environment steps of a run, over all seeds.
+        amount: What a run does, over all seeds: environment steps, or episodes where those are compared.
         spec: What it was told.
         flags: XLA flags it ran under.
         ready: What it said when it had compiled.
@@ -43,7 +43,7 @@ class Measured:
     name: str
     is_peer: bool
     seeds: int
-    env_steps: int
+    amount: int
     spec: dict[str, Any]
     flags: str
     ready: dict[str, Any]
@@ -80,7 +80,7 @@ def _title(rows: list[Measured]) -> str:
     said = lambda field: "/".join(sorted({row.ready[field] for row in rows if row.ready})) or "?"  # noqa: E731
     loads = [load for row in rows for load in row.each("load")]
     return (
-        f"PPO {rows[0].race}: {rows[0].seeds} seed(s), {rows[0].env_steps:,} environment steps in all; "
+        f"PPO {rows[0].race}: {rows[0].seeds} seed(s), {rows[0].amount:,} environment steps in all; "
         f"{said('device')}, jax {said('jax')}, load {np.median(loads or [np.nan]):.1f}"
     )
 
@@ -93,9 +93,9 @@ def _cells(row: Measured, rival: Measured | None) -> list[str]:
         f"{row.ready['trace_s']:.2f}",
         f"{row.ready['compile_s']:.2f}",
         f"{row.median_s:.2f} [{min(run_s):.2f}]",
-        f"{row.env_steps / row.median_s:,.0f}",
-        f"{row.env_steps / cold_s:,.0f}",
-        f"{row.env_steps / np.median(row.each('cpu_s')):,.0f}",
+        f"{row.amount / row.median_s:,.0f}",
+        f"{row.amount / cold_s:,.0f}",
+        f"{row.amount / np.median(row.each('cpu_s')):,.0f}",
         f"{versus.median:.2f} [{versus.low:.2f}, {versus.high:.2f}]" if versus else "",
         f"{np.mean(final):.0f}" if final else "",
     ]

@@ -24,7 +24,6 @@ from jaxreward.rewards.beside import auxiliary, beside
 
 KEY = jax.random.key(0)
 TASK = "barfi/gridworld?auxiliary=bad"
-SOLVERS = ["neumann", "first_order", "cg", "gmres", "dense", "unrolled"]
 
 
 @struct.dataclass
@@ -72,7 +71,7 @@ def arms():
 def algorithm(env=TASK, learned=None, **settings):
     """The steps of the algorithm, to be called one by one; `learned` is a reward in place of an alignment reward."""
     env, params = make(env) if isinstance(env, str) else (env, env.default_params)
-    config = Config(reward="environment" if learned else "state", **settings)
+    config = Config(learned="environment" if learned else "state", **settings)
     learner = make_learner(env, params, config.features, config.layers, config.num_envs, config.num_steps)
     if learned is None:
         return Barfi(learner, params, config, alignment_for(learner, params, config))
@@ -238,7 +237,7 @@ def test_the_buffer_keeps_what_is_read_and_gives_back_the_episodes_it_was_given(
 @pytest.mark.parametrize("kind", ["state", "state_action", "numbers"])
 def test_an_alignment_reward_may_start_as_the_naive_sum(trained, kind):
     algo, state = trained
-    reward = alignment_for(algo.learner, algo.env_params, Config(reward=kind, initial="sum"))
+    reward = alignment_for(algo.learner, algo.env_params, Config(learned=kind, initial="sum"))
     phi = reward.init(KEY)
     episodes = played(algo, state, KEY)
     rewards = dataclasses.replace(algo, reward=reward).rewards(Aligned(phi, jnp.zeros(())), episodes)
@@ -276,7 +275,7 @@ def test_reward_params_are_pulled_to_zero_by_their_penalty(trained):
     assert jnp.isfinite(flat(jax.grad(lambda phi: algo.penalty(phi, hyperparams))(zero))).all()
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ["neumann", "dense", "unrolled"])
 def test_a_seed_alone_is_the_slice_of_many(solver):
     env, params = make(TASK)
     config = Config(solver=solver, warm_up=3, first_rounds=1, buffer=12, inner_steps=2, curvature_batch=4)
@@ -316,13 +315,13 @@ def test_the_weight_of_a_hint_rises_where_it_is_good_and_falls_where_it_is_bad(s
     ("env", "settings", "message"),
     [
         ("barfi/gridworld", {"solver": "neuman"}, "neumann"),
-        ("barfi/gridworld", {"reward": "stat"}, "state"),
+        ("barfi/gridworld", {"learned": "stat"}, "state"),
         ("barfi/gridworld", {"num_steps": 20}, "num_steps=50"),
         ("barfi/gridworld", {"buffer": 3}, "buffer=3"),
         ("barfi/gridworld", {"warm_up": 1}, "set warm_up=3"),
         ("barfi/gridworld", {"features": "gridwold"}, "gridworld"),
         ("CartPole-v1", {"num_steps": 500}, "shows no auxiliary reward"),
-        ("CartPole-v1", {"num_steps": 500, "reward": "environment"}, "has its own reward"),
+        ("CartPole-v1", {"num_steps": 500, "learned": "environment"}, "has its own reward"),
     ],
 )
 def test_what_does_not_fit_is_refused(env, settings, message):
@@ -334,22 +333,23 @@ def test_a_reward_without_numbers_can_not_be_learned():
     env, _ = make("CartPole-v1")
     env = with_reward(env, environment_reward())
     with pytest.raises(ValueError, match="floating-point numbers; they are none"):
-        barfi(env, env.default_params, Config(num_steps=500, reward="environment"))
+        barfi(env, env.default_params, Config(num_steps=500, learned="environment"))
 
 
 def test_continuous_actions_and_hidden_layers_learn_too():
     env, _ = make("Pendulum-v1?max_steps_in_episode=20")
     env = with_reward(env, beside(environment_reward(), auxiliary=lambda t: -jnp.square(t.action).sum()))
     config = Config(
-        num_steps=200, reward="numbers", layers=(8,), optimiser="adam", baseline="mean", average="valid", warm_up=3,
+        num_steps=200, learned="numbers", layers=(8,), optimiser="adam", baseline="mean", average="valid", warm_up=3,
         warm_up_updates=False, first_rounds=1, buffer=12, inner_steps=3, curvature_batch=4,
     )  # fmt: skip
     agent = barfi(env, env.default_params, config)
     state = agent.init(KEY, Hyperparams(max_grad_norm=1.0))
     after, metrics = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, length=4))(state)
     assert jnp.isfinite(flat(after.params)).all()
-    np.testing.assert_array_equal(metrics["implicit/residual"][0], jnp.nan)
-    assert jnp.isfinite(metrics["implicit/residual"][-1])
+    np.testing.assert_array_equal(metrics["implicit/residual"][0], 0.0)
+    assert jnp.isfinite(metrics["implicit/residual"]).all()
+    assert metrics["implicit/residual"][-1] > 0
     assert (flat(after.params.policy) != flat(state.params.policy)).all()
 
 

@@ -78,8 +78,8 @@ MISLED = with_reward(Corridor(), beside(environment_reward(), auxiliary=markov(a
 SEEDS = 8
 SIZES = {"num_envs": 8, "num_steps": 16, "num_minibatches": 2, "layers": (16,)}
 EPISODES = {"num_episodes": 32, "curvature_episodes": 32, "episode_steps": 8}
-ON_CORRIDOR = Config(**SIZES, **EPISODES, inner_iterations=2, reward="numbers")
-ON_ARMS = Config(layers=(), num_episodes=8, curvature_episodes=0, episode_steps=1, reward="environment")
+ON_CORRIDOR = Config(**SIZES, **EPISODES, inner_iterations=2, learned="numbers")
+ON_ARMS = Config(layers=(), num_episodes=8, curvature_episodes=0, episode_steps=1, learned="environment")
 
 
 def algorithm_of(env, config) -> BarfiPPO:
@@ -327,7 +327,7 @@ def test_what_a_recurrent_policy_says_of_episodes_is_what_it_acts_by():
     """Of normalised observations and continuous actions, too."""
     env = with_reward(TargetProbe(), beside(environment_reward(), auxiliary=markov(lambda t: -jnp.abs(t.action[0]))))
     env_params = env.default_params.replace(env=ProbeParams(length=3, cue_steps=3, shows_time=True))
-    options = {"memory": 4, "normalise_observations": True, "reward": "state_action"}
+    options = {"memory": 4, "normalise_observations": True, "learned": "state_action"}
     config = Config(**{**vars(ON_CORRIDOR), **options, "num_episodes": 4, "curvature_episodes": 0, "episode_steps": 3})
     algorithm = barfi_ppo(env, env_params, config).step.__self__
     hyperparams = Hyperparams()
@@ -357,13 +357,13 @@ def test_what_a_recurrent_policy_says_of_episodes_is_what_it_acts_by():
     [
         (MISLED, {"solver": "unrolled"}, "no solver of barfi_ppo 'unrolled'"),
         (MISLED, {"solver": "newmann"}, "did you mean 'neumann'"),
-        (MISLED, {"reward": "stat"}, "did you mean 'state'"),
+        (MISLED, {"learned": "stat"}, "did you mean 'state'"),
         (MISLED, {"episode_steps": 7}, "set episode_steps=8"),
         (MISLED, {"curvature_episodes": 1}, "curvature_episodes=2"),
         (MISLED, {"num_episodes": 1}, "2 or more"),
         (MISLED, {"num_minibatches": 7}, "the nearest that does is 8"),
         (Corridor(), {}, "no auxiliary reward"),
-        (Corridor(), {"reward": "environment"}, "with_reward"),
+        (Corridor(), {"learned": "environment"}, "with_reward"),
     ],
 )
 def test_what_does_not_fit_is_refused(env, options, message):

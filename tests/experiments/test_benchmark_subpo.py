@@ -16,11 +16,11 @@ import pytest
 import yaml
 from rich.console import Console
 
-from jaxreward.experiments.benchmarks import run_subpo
-from jaxreward.experiments.benchmarks import run_subpo_authors as authors
+from jaxreward.experiments.benchmarks import authors, run_ours, run_subpo, run_subpo_authors
 from jaxreward.experiments.benchmarks import subpo as benchmark
+from jaxreward.experiments.benchmarks.authors import BATCHED
 from jaxreward.experiments.benchmarks.settings import DEVICES
-from jaxreward.experiments.benchmarks.subpo import BATCHED, BOUNDS, CURVES, TASKS, Options, entries, spec
+from jaxreward.experiments.benchmarks.subpo import BOUNDS, CURVES, TASKS, Options, entries, spec
 from jaxreward.experiments.benchmarks.tables import Measured
 from jaxreward.statistics import Estimate
 
@@ -77,10 +77,10 @@ def fake_python(folder, *lines, code=0, error=""):
     return path
 
 
-def measured(name, run_s, env_steps=1000, tenths=None, **fields):
+def measured(name, run_s, amount=1000, tenths=None, **fields):
     runs = [{"run_s": s, "load": 0.5, **({"tenths": tenths} if tenths else {})} for s in run_s]
     ready = {"trace_s": 1.0, "compile_s": 2.0}
-    return Measured("GP", name, name == "authors", 1, env_steps, {"iterations": 10}, "", ready, runs, **fields)
+    return Measured("GP", name, name == "authors", 1, amount, {"iterations": 10}, "", ready, runs, **fields)
 
 
 def field(**changes):
@@ -89,7 +89,7 @@ def field(**changes):
     rows = {
         "authors": measured("authors", [10.0, 12.0], tenths=flat),
         "ours": measured("ours", [1.0, 2.0]),
-        BATCHED: measured(BATCHED, [1.0, 1.0], env_steps=20_000),
+        BATCHED: measured(BATCHED, [1.0, 1.0], amount=20_000),
         "environment": measured("environment", [0.15, 0.15]),
         "rewarded": measured("rewarded", [0.3, 0.3]),
         "network": measured("network", [0.6, 0.6]),
@@ -104,7 +104,7 @@ def run_authors(tmp_path, **changes):
     task = replace(TASKS["gp_coverage"], num_envs=6, horizon=4, learning_rate=0.5)
     options = Options(checkout(tmp_path / "repository"), epochs=10)
     told = {**benchmark.authors_spec(task, options, seed=3), **changes}
-    command = [sys.executable, "-P", str(authors.__file__), json.dumps(told)]
+    command = [sys.executable, "-P", str(run_subpo_authors.__file__), json.dumps(told)]
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
 
 
@@ -126,7 +126,9 @@ def test_their_checkout_is_left_as_it_was(tmp_path):
 
 
 def test_parameters_keep_what_is_not_changed(tmp_path):
-    workspace = authors.prepare(checkout(tmp_path / "repository"), tmp_path, "GP/subrl_M", {"alg": {"epochs": 3}})
+    workspace = run_subpo_authors.prepare(
+        checkout(tmp_path / "repository"), tmp_path, "GP/subrl_M", {"alg": {"epochs": 3}}
+    )
     params = yaml.safe_load((workspace / "params" / "benchmark.yaml").read_text())
     assert params == {**PARAMS, "alg": {"epochs": 3, "lr": 1e-3}}
     assert (workspace / "main.py").read_text() == MAIN
@@ -171,11 +173,11 @@ def test_speeds_and_bounds_are_those_of_the_authors_estimator(tmp_path):
     assert {used[name] for name in CURVES} == {("prefix", "none"), ("to_go", "batch")}
     # Batched runs are spread over all instances; curves are of one.
     assert {name for name, row in rows.items() if row.spec["instance"] is None} == {BATCHED}
-    assert rows[BATCHED].env_steps == 20 * rows["ours"].env_steps == 20 * 20 * 500 * 39
+    assert rows[BATCHED].amount == 20 * rows["ours"].amount == 20 * 20 * 500 * 39
 
 
 def test_batched_runs_spread_evenly_over_devices(tmp_path, monkeypatch):
-    monkeypatch.setattr(benchmark.os, "cpu_count", lambda: 16)
+    monkeypatch.setattr(authors.os, "cpu_count", lambda: 16)
     rows = entries("two_rooms", Options(tmp_path, runs=20))
     assert [row.flags.partition(f"{DEVICES}=")[2] for row in rows if row.seeds == 20] == ["10"] * 4
     assert {row.flags.partition(f"{DEVICES}=")[2] for row in rows if row.seeds == 1} == {"1"}
@@ -204,7 +206,7 @@ def told(fields):
 
 
 def test_ours_trains_on_all_of_the_authors_instances(repository, monkeypatch):
-    monkeypatch.setattr(run_subpo.run_ours, "batch", jax.vmap)
+    monkeypatch.setattr(run_ours, "batch", jax.vmap)
     train, finish = run_subpo.build(small(repository, 12, instance=None))
     report = finish(jax.jit(run_subpo.batch(train))(jax.random.split(jax.random.PRNGKey(0), 12)))
     assert report["returns"].shape == report["episodes"].shape == (12, 3)
@@ -235,9 +237,9 @@ def test_bounds_run(part, repository):
     assert finish(None) == {}
 
 
-def test_ratios_are_per_environment_step_and_round():
-    ours, authors = measured("ours", [1.0, 2.0], env_steps=4000), measured("authors", [10.0, 10.0], env_steps=1000)
-    assert benchmark.step_ratio(ours, authors) == (30.0, 20.0, 40.0)
+def test_ratios_are_per_amount_and_round():
+    ours, theirs = measured("ours", [1.0, 2.0], amount=4000), measured("authors", [10.0, 10.0], amount=1000)
+    assert authors.faster(ours, theirs) == (30.0, 20.0, 40.0)
 
 
 def test_shares_add_up_to_a_training():
@@ -251,7 +253,7 @@ def test_shares_add_up_to_a_training():
 
 
 def test_tables_say_what_was_measured():
-    text = printed(benchmark.speed_table({"gp_coverage": field()}))
+    text = printed(authors.speed_table({"gp_coverage": field()}, "environment steps"))
     assert all(cell in text for cell in ("91", "667", "8 (6 to 10)", "20,000", "220 (200 to 240)", "3.0 / 3.0"))
     text = printed(benchmark.share_table({"gp_coverage": field()}))
     assert all(cell in text for cell in ("150.0", "10%", "40%", "50%"))
@@ -259,15 +261,15 @@ def test_tables_say_what_was_measured():
 
 def test_a_contender_that_failed_is_named():
     failed = measured("ours", [], failure="died: out of memory")
-    text = printed(benchmark.speed_table({"gp_coverage": field(ours=failed)}))
+    text = printed(authors.speed_table({"gp_coverage": field(ours=failed)}, "environment steps"))
     assert "gp_coverage, ours: died: out of memory" in text
     assert "gp_coverage" not in printed(benchmark.share_table({"gp_coverage": field(ours=failed)}))
     lost = measured("prefix", [], failure="died")
-    assert "to_go" in printed(benchmark.curve_table("gp_coverage", field(prefix=lost)))
+    assert "to_go" in printed(authors.curve_table("gp_coverage", field(prefix=lost), CURVES, "return"))
 
 
 def test_curves_are_met_within_the_authors_interval_or_above():
-    text = printed(benchmark.curve_table("gp_coverage", field()))
+    text = printed(authors.curve_table("gp_coverage", field(), CURVES, "return"))
     assert text.count("not met") == 10
     assert text.count("met") == 30
     assert "prefix: +0.05 [-0.50, +0.60] over all of training, no difference shown" in text
@@ -275,11 +277,11 @@ def test_curves_are_met_within_the_authors_interval_or_above():
 
 
 def test_a_verdict_needs_an_interval_without_zero():
-    assert "better" in benchmark.verdict(Estimate(2.0, 1.0, 3.0))
-    assert "worse" in benchmark.verdict(Estimate(-2.0, -3.0, -1.0))
-    assert "no difference shown" in benchmark.verdict(Estimate(1.0, -1.0, 3.0))
+    assert "better" in authors.verdict(Estimate(2.0, 1.0, 3.0))
+    assert "worse" in authors.verdict(Estimate(-2.0, -3.0, -1.0))
+    assert "no difference shown" in authors.verdict(Estimate(1.0, -1.0, 3.0))
     ours, theirs = np.full((2, 10), 5.0), np.full((3, 10), 3.0)
-    assert benchmark.overall(ours, theirs) == (2.0, 2.0, 2.0)
+    assert authors.overall(ours, theirs) == (2.0, 2.0, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -316,7 +318,7 @@ class FakeContender:
 
 def test_a_benchmark_from_options_to_tables(tmp_path, monkeypatch):
     lines = [{"seconds": 1.0, "steps": 19_500, "mean_return": 0.0}] * 10
-    monkeypatch.setattr(benchmark, "Contender", FakeContender)
+    monkeypatch.setattr(authors, "Contender", FakeContender)
     monkeypatch.setattr(benchmark.peers, "build", lambda *_: fake_python(tmp_path, *lines))
     console = Console(width=200, file=io.StringIO())
     rows = benchmark.run(Options(checkout(tmp_path), tasks=("steiner",), epochs=10, rounds=2), console)
