@@ -19,10 +19,11 @@ import json
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import matplotlib as mpl
 import pandas as pd
@@ -43,6 +44,11 @@ FOLDER = Path("figures")
 CLAIMS = "claims.json"
 _PACKAGE = "jaxreward.experiments.figures"
 
+Data: TypeAlias = pd.DataFrame | Sequence[Job]
+"""A table, or what to train for one: the metrics of these runs, see `jaxreward.results.load`."""
+Stages: TypeAlias = Generator[Sequence[Job], pd.DataFrame, Data]
+"""Data in stages: each `yield` trains jobs and gives their table, from which the next follow; returns the last ones."""
+
 
 class PaperFigure(NamedTuple):
     """A figure or table of a paper, to be made again.
@@ -50,15 +56,16 @@ class PaperFigure(NamedTuple):
     Attributes:
         title: What it shows.
         source: The paper and the number of the figure.
-        data: By scale, what it is drawn from: a table, or what to train for it, see `trainings`, whose metrics
-            (`jaxreward.results.load`) are then the table.
+        data: By scale, what it is drawn from: a table, or what to train for it, see `trainings`. A generator function
+            where what is trained depends on what was trained before, such as final runs of settings that were tuned:
+            `tuned = yield jobs`, and then returns either.
         plot: Draws the table.
         claims: What the paper says of it.
     """
 
     title: str
     source: str
-    data: Callable[[Scale], pd.DataFrame | Sequence[Job]]
+    data: Callable[[Scale], Data | Stages]
     plot: Callable[[pd.DataFrame], Figure]
     claims: tuple[Claim, ...]
 
@@ -205,10 +212,25 @@ def load_reproduced(folder: str | os.PathLike[str]) -> Reproduced:
 
 
 def _data(figure: PaperFigure, scale: Scale, place: Path, launch: Launcher) -> pd.DataFrame:
+    train = partial(_train, place=place, launch=launch)
     asked = figure.data(scale)
-    if isinstance(asked, pd.DataFrame):
-        return asked
-    jobs = [replace(job, folder=place / "runs" / job.folder) for job in asked]
+    last = _last(asked, train) if isinstance(asked, Generator) else asked
+    return last if isinstance(last, pd.DataFrame) else train(last)
+
+
+def _last(stages: Stages, train: Callable[[Sequence[Job]], pd.DataFrame]) -> Data:
+    """What the last stage is, after all before it have been trained."""
+    table = None  # what a generator is first sent
+    while True:
+        try:
+            jobs = stages.send(table)  # type: ignore[arg-type]
+        except StopIteration as ended:
+            return ended.value
+        table = train(jobs)
+
+
+def _train(jobs: Sequence[Job], place: Path, launch: Launcher) -> pd.DataFrame:
+    jobs = [replace(job, folder=place / "runs" / job.folder) for job in jobs]
     failed = [outcome for outcome in launch(jobs) if outcome.error]
     if failed:
         reasons = "\n".join(f"{outcome.job.folder}: {outcome.error}" for outcome in failed)

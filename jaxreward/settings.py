@@ -133,7 +133,8 @@ def convert(name: str, value: Value, like: Any) -> Any:
     if kind == "int" and isinstance(value, int | float) and math.isfinite(value) and value == int(value):
         return int(value)
     if kind == "tuple":
-        return tuple(convert(name, item, like[0]) for item in (value if isinstance(value, tuple) else (value,)))
+        items = value if isinstance(value, tuple) else (value,)
+        return tuple(convert(name, item, like[0] if like else item) for item in items)
     if kind == "str" and isinstance(value, str):
         return value
     raise ValueError(f"{name} must be {_WORDS[kind]}, not {value!r}")

@@ -1,6 +1,9 @@
 """Figures made again: what is left in the folder, what is trained, and what the command says and returns."""
 
 import json
+import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -13,6 +16,7 @@ from jaxreward.cli import main
 from jaxreward.job import Job, Setup
 from jaxreward.launch import Outcome, local
 from jaxreward.reproduce import PaperFigure, default_folder, get_figure, load_reproduced, reproduce, trainings
+from jaxreward.results import final_values
 from jaxreward.store import RunError
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
@@ -109,6 +113,74 @@ def test_choices_are_trained_in_few_programs_and_never_twice(tmp_path, monkeypat
     assert trained[1] == []
 
 
+def in_stages(seen):
+    """Trains two learning rates, tells what came of them, and then trains the better one with other seeds."""
+
+    def data(scale):
+        (tuning,) = trainings(
+            Setup(settings=SIZES), [{"learning_rate": 1e-3}, {"learning_rate": 1e-2}], steps=128, seeds=2, log_every=1
+        )
+        tuned = yield [replace(tuning, folder=Path("tuning"))]
+        seen.append(tuned)
+        best = final_values(tuned).groupby("member")["value"].mean().idxmax()
+        return [replace(tuning, folder=Path("final"), members=(tuning.members[best],), seeds=(2, 3, 4))]
+
+    rows = Claim("every run is there", lambda frame: exact(len(frame)), above(0))
+    return PaperFigure("Staged", "Nobody 2002", data, empty_plot, (rows,))
+
+
+def test_what_is_trained_may_depend_on_what_was_trained_before(tmp_path, monkeypatch):
+    trained, seen = [], []
+    monkeypatch.setattr("jaxreward.reproduce.get_figure", lambda name: in_stages(seen))
+
+    def launch(jobs):
+        trained.append([job.folder.relative_to(tmp_path) for job in jobs if not job.finished()])
+        return local(progress=False)(jobs)
+
+    made = reproduce("staged", "smoke", tmp_path, launch)
+    assert trained == [[Path("runs/tuning")], [Path("runs/final")]]
+    assert seen[0].groupby(["learning_rate", "seed"]).ngroups == 4
+    # The table is that of the last stage alone: three new seeds of one learning rate, two rows of metrics each.
+    frame = pd.read_parquet(tmp_path / "data.parquet")
+    assert sorted(frame["seed"]) == [2, 2, 3, 3, 4, 4]
+    assert frame["learning_rate"].nunique() == 1
+    # After a kill between the stages the first is read, not trained.
+    shutil.rmtree(tmp_path / "runs" / "final")
+    again = reproduce("staged", "smoke", tmp_path, launch)
+    assert trained[2:] == [[], [Path("runs/final")]]
+    assert again.claims == made.claims
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(tmp_path / "data.parquet").drop(columns="wall_seconds"), frame.drop(columns="wall_seconds")
+    )
+
+
+def test_the_last_of_several_stages_may_be_a_table(tmp_path, monkeypatch):
+    def data(scale):
+        jobs = trainings(Setup(settings=SIZES), [{}], steps=64, seeds=2, log_every=1)
+        first = yield jobs
+        second = yield [replace(jobs[0], folder=Path("more"), seeds=(5, 6, 7))]
+        return pd.DataFrame({"rows": [len(first), len(second)]})
+
+    figure = in_stages([])._replace(data=data)
+    monkeypatch.setattr("jaxreward.reproduce.get_figure", lambda name: figure)
+    reproduce("staged", "smoke", tmp_path, local(progress=False))
+    assert pd.read_parquet(tmp_path / "data.parquet")["rows"].tolist() == [2, 3]
+
+
+def test_a_stage_that_fails_ends_all(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxreward.reproduce.get_figure", lambda name: in_stages([]))
+    tried = []
+
+    def launch(jobs):
+        for job in jobs:
+            tried.append(job.folder.name)
+            yield Outcome(job, "no luck")
+
+    with pytest.raises(RunError, match=r"(?s)1 of 1 programs failed.*tuning: no luck"):
+        reproduce("staged", "smoke", tmp_path, launch)
+    assert tried == ["tuning"]
+
+
 def test_programs_that_fail_are_told_after_all_have_been_tried(tmp_path, monkeypatch):
     monkeypatch.setattr("jaxreward.reproduce.get_figure", lambda name: trained_figure())
     tried = []
@@ -178,7 +250,7 @@ def test_command_refuses_what_does_not_exist_before_it_runs_anything(file, tmp_p
 
 def test_command_lists_figures(capsys):
     assert main(["reproduce", "--list"]) == 0
-    assert "potential_shaping  Potential-based shaping" in capsys.readouterr().out
+    assert re.search("potential_shaping +Potential-based shaping", capsys.readouterr().out)
 
 
 def test_an_interrupted_command_says_how_to_go_on(file, tmp_path, capsys, monkeypatch):

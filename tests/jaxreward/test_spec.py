@@ -137,6 +137,7 @@ def test_repeated_and_listed_settings_are_refused():
         (3, 0.5, 3.0),
         (True, False, True),
         (64, (1, 2), (64,)),
+        ((32,), (), (32,)),
         ("relu", "tanh", "relu"),
         (2, jnp.int32(1), 2),
     ],
