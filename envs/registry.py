@@ -1,7 +1,7 @@
 """Environments by name: gymnax's as they are, `brax/NAME`, `playground/NAME`, our own and a user's.
 
-`subrl/NAME` are the tasks of submodular RL, `barfi/NAME` those of behaviour alignment, `module:factory` is a user's own
-environment.
+`subrl/NAME` are the tasks of submodular RL, `barfi/NAME` those of behaviour alignment, `qd/NAME` those of
+quality-diversity, `module:factory` is a user's own environment.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable
@@ -22,6 +23,12 @@ from jaxtyping import PyTree
 from jaxreward.lookup import is_reference, load_reference
 from jaxreward.names import check_name
 
+_FAMILIES = {
+    "subrl": "submodular task",
+    "barfi": "task of behaviour alignment",
+    "qd": "task of quality-diversity",
+}
+"""Modules of our own tasks by name, each with `TASKS`, and what one is called."""
 _HOW_TO_LIST = "`jaxreward list` or `list_envs()` shows all; your own environment is `module:factory`."
 
 
@@ -30,8 +37,8 @@ def make(name: str, **kwargs: Any) -> tuple[Environment, PyTree]:
 
     Args:
         name: `CartPole-v1` and gymnax's other names, `brax/ant`, `playground/CartpoleBalance`, `subrl/gorilla`,
-            `barfi/gridworld`, or `module:factory` (`path/to/file.py:factory`), where `factory()` returns an
-            environment, or an environment and its params. Arguments may follow as in a web address:
+            `barfi/gridworld`, `qd/point2d`, or `module:factory` (`path/to/file.py:factory`), where `factory()` returns
+            an environment, or an environment and its params. Arguments may follow as in a web address:
             `brax/ant?backend=generalized`, `CartPole-v1?max_steps_in_episode=200`.
         **kwargs: Fields of the environment's params, such as `max_steps_in_episode`, or arguments of what makes it,
             such as `backend`. They take precedence over those in the name.
@@ -54,16 +61,21 @@ def make(name: str, **kwargs: Any) -> tuple[Environment, PyTree]:
 
 def list_envs() -> list[str]:
     """All names that `make` knows, MuJoCo Playground's if it is installed. Imports brax, so it takes some seconds."""
-    from jaxreward.envs import barfi, subrl
     from jaxreward.envs.brax import brax_names
 
     names = [*gymnax.registration.registered_envs, *(f"brax/{name}" for name in brax_names())]
-    names += [*(f"subrl/{task}" for task in subrl.TASKS), *(f"barfi/{task}" for task in barfi.TASKS)]
+    names += [task for family in _FAMILIES for task in _tasks(family)]
     if importlib.util.find_spec("mujoco_playground"):
         from jaxreward.envs.playground import playground_names
 
         names += [f"playground/{name}" for name in playground_names()]
     return names
+
+
+def _tasks(family: str) -> dict[str, Callable[..., Any]]:
+    """What makes each task of a family."""
+    tasks = importlib.import_module(f"jaxreward.envs.{family}").TASKS
+    return {f"{family}/{name}": make for name, make in tasks.items()}
 
 
 def _factory(name: str) -> Callable[..., Any]:
@@ -78,16 +90,11 @@ def _factory(name: str) -> Callable[..., Any]:
         from jaxreward.envs.playground import PlaygroundEnv
 
         return functools.partial(PlaygroundEnv, name.removeprefix("playground/"))
-    if name.startswith("subrl/"):
-        from jaxreward.envs.subrl import TASKS
-
-        check_name("submodular task", name, [f"subrl/{task}" for task in TASKS])
-        return TASKS[name.removeprefix("subrl/")]
-    if name.startswith("barfi/"):
-        from jaxreward.envs import barfi
-
-        check_name("task of behaviour alignment", name, [f"barfi/{task}" for task in barfi.TASKS])
-        return barfi.TASKS[name.removeprefix("barfi/")]
+    family = name.partition("/")[0]
+    if family in _FAMILIES:
+        tasks = _tasks(family)
+        check_name(_FAMILIES[family], name, tasks)
+        return tasks[name]
     if is_reference(name):
         return load_reference(name, "environment")
     check_name("environment", name, list_envs(), _HOW_TO_LIST)
