@@ -23,6 +23,7 @@ policy's own, so which of them there are depends on `theta` as well: the derivat
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args
 
@@ -240,7 +241,7 @@ class BarfiPPO:
     def inner_hyperparams(self, hyperparams: Hyperparams, aligned: Aligned) -> Hyperparams:
         """PPO's: its reward is `r_phi` and its discount `gamma_phi`."""
         env_params = strong(WithRewardParams(self.outer.played_params(hyperparams), aligned.reward))
-        return hyperparams.replace(env_params=env_params, discount=aligned.discount)
+        return dataclasses.replace(hyperparams, env_params=env_params, discount=aligned.discount)
 
     def improve(self, inner: ppo.State) -> tuple[ppo.State, Metrics]:
         """PPO's iterations, and the means of what it says of its losses."""

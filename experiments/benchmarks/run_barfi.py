@@ -15,7 +15,7 @@ from jaxreward.compilation import compiler_options as compiler_options
 from jaxreward.environment import with_reward
 from jaxreward.envs import registry
 from jaxreward.episodes import play, start_memories
-from jaxreward.experiments.benchmarks.run_bounds import Weights, _init
+from jaxreward.experiments.benchmarks.run_bounds import _init
 from jaxreward.experiments.benchmarks.run_ours import batch_numbered
 from jaxreward.rewards.beside import auxiliary
 
@@ -79,7 +79,7 @@ def products(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Ca
     width = jax.eval_shape(lambda: env.features(env.reset_env(jax.random.key(0), params)[0])).shape[0]
     updates = [(episodes * spec.num_steps, passes) for episodes, passes in spec.reads]
 
-    def train(key: jax.Array, run: jax.Array | int = 0) -> Weights:
+    def train(key: jax.Array, run: jax.Array | int = 0) -> jax.Array:
         del run
         key = jax.random.wrap_key_data(key)
         rows = {size: jax.random.normal(key, (size, width)) for size, _ in updates}

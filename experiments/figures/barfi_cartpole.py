@@ -45,11 +45,11 @@ from jaxreward.figures import Curve
 from jaxreward.reproduce import PaperFigure, Stages
 from jaxreward.results import final_values
 from jaxreward.search.space import Choice as OneOf
-from jaxreward.search.space import Uniform
+from jaxreward.search.space import Space, Uniform
 from jaxreward.statistics import aggregate_mean, estimate
 
 TITLES = {"good": "good auxiliary reward", "bad": "bad auxiliary reward", "noisy_bad": "bad and noisy"}
-RANGES = {
+RANGES: Space = {
     "learning_rate": Uniform(5e-4, 8e-3, log=True),
     "value_learning_rate": Uniform(2.5e-4, 1e-2, log=True),
     "reward_learning_rate": Uniform(5e-4, 8e-3, log=True),

@@ -47,10 +47,10 @@ from jaxreward.experiments.figures._barfi import (
 from jaxreward.experiments.figures._subpo import Choice
 from jaxreward.reproduce import PaperFigure, Stages
 from jaxreward.search.space import Choice as OneOf
-from jaxreward.search.space import Uniform
+from jaxreward.search.space import Space, Uniform
 
 TITLES = {"good": "good auxiliary reward", "bad": "bad auxiliary reward", "none": "no auxiliary reward"}
-RANGES = {
+RANGES: Space = {
     "learning_rate": Uniform(5e-4, 1e-2, log=True),
     "value_learning_rate": Uniform(5e-4, 1e-2, log=True),
     "reward_learning_rate": Uniform(2.5e-3, 1e-2, log=True),

@@ -36,11 +36,11 @@ from jaxreward.experiments.figures._barfi import (
 from jaxreward.experiments.figures._subpo import Choice
 from jaxreward.reproduce import PaperFigure, Stages
 from jaxreward.search.space import Choice as OneOf
-from jaxreward.search.space import Uniform
+from jaxreward.search.space import Space, Uniform
 from jaxreward.statistics import Estimate
 
 WEIGHTS = {"one": 1.0, "four": 4.0}
-RANGES = {
+RANGES: Space = {
     "learning_rate": Uniform(3.75e-5, 2e-4, log=True),
     "value_learning_rate": Uniform(3.75e-5, 2e-3, log=True),
     "reward_learning_rate": Uniform(1.25e-3, 5e-3, log=True),
