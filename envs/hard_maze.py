@@ -17,8 +17,8 @@ from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from jaxreward.envs.point2d import BLUE, RED, painted
-from jaxreward.envs.redundant_arm import paid_in_disc, pixel_centres, soft, to_segments
+from jaxreward.envs.discs import DiscsParams, paid_in_disc
+from jaxreward.envs.painting import BLACK, BLUE, RED, painted, pixel_centres, soft, to_segments
 
 SIDE = 600.0
 """Of the maze, `x` to the right and `y` downwards from its upper left corner."""
@@ -48,7 +48,6 @@ LASERS = np.array((np.pi / 4, 0, -np.pi / 4), np.float32)
 LASER_RANGE = 100.0
 GOALS, GOAL_RADIUS = ((60.0, 60.0), (100.0, 200.0)), 50.0
 
-_BLACK = (0.0, 0.0, 0.0)
 _DOT = 6.0
 """The radius of the dot that stands for the robot in the picture."""
 
@@ -60,21 +59,6 @@ class MazeState:
     position: Float[Array, "2"]
     heading: Float[Array, ""]
     time: Int[Array, ""]
-
-
-@struct.dataclass
-class MazeParams:
-    """Numbers of the task, which may be vmapped over.
-
-    Attributes:
-        goals: The centres of the discs that pay.
-        goal_radius: Their radius.
-        max_steps_in_episode: The time limit, which truncates: the policy does not see the time.
-    """
-
-    goals: Float[Array, "areas 2"]
-    goal_radius: Float[Array, ""]
-    max_steps_in_episode: Int[Array, ""]
 
 
 class HardMaze(Environment):
@@ -101,15 +85,15 @@ class HardMaze(Environment):
         return 2
 
     @property
-    def default_params(self) -> MazeParams:
-        return MazeParams(jnp.asarray(GOALS), jnp.asarray(GOAL_RADIUS), jnp.asarray(2000, jnp.int32))
+    def default_params(self) -> DiscsParams:
+        return DiscsParams(jnp.asarray(GOALS), jnp.asarray(GOAL_RADIUS), jnp.asarray(2000, jnp.int32))
 
-    def reset_env(self, key: Key[Array, ""], params: MazeParams) -> tuple[Float[Array, "5"], MazeState]:
+    def reset_env(self, key: Key[Array, ""], params: DiscsParams) -> tuple[Float[Array, "5"], MazeState]:
         state = MazeState(jnp.asarray(START), jnp.asarray(HEADING, float), jnp.zeros((), jnp.int32))
         return _sensors(state, jnp.zeros(2)), state
 
     def step_env(
-        self, key: Key[Array, ""], state: MazeState, action: Float[Array, "2"], params: MazeParams
+        self, key: Key[Array, ""], state: MazeState, action: Float[Array, "2"], params: DiscsParams
     ) -> tuple[Float[Array, "5"], MazeState, Float[Array, ""], Bool[Array, ""], dict[str, Array]]:
         wheels = jnp.clip(jnp.asarray(action, float), -FASTEST, FASTEST)
         position, heading = rolled(state.position, state.heading, wheels)
@@ -121,15 +105,15 @@ class HardMaze(Environment):
         observation = _sensors(state, _bumpers(*to_walls, heading))
         return observation, state, reward, self.is_terminated(state, params), info
 
-    def is_terminated(self, state: MazeState, params: MazeParams) -> Bool[Array, ""]:
+    def is_terminated(self, state: MazeState, params: DiscsParams) -> Bool[Array, ""]:
         return jnp.zeros((), bool)
 
-    def image(self, state: MazeState, params: MazeParams, size: int = 64) -> Float[Array, "size size 3"]:
+    def image(self, state: MazeState, params: DiscsParams, size: int = 64) -> Float[Array, "size size 3"]:
         """The maze from above, walls in black, free space in white, goals in red, the robot as a blue dot."""
         unit = SIDE / size
         points = unit * pixel_centres(size)
         to_wall = jax.vmap(jax.vmap(lambda point: _to_walls(point)[0].min()))(points)
-        image = painted(jnp.ones((size, size, 3)), soft(to_wall / unit), _BLACK)
+        image = painted(jnp.ones((size, size, 3)), soft(to_wall / unit), BLACK)
         for goal in params.goals:
             image = painted(image, soft((_distance(points, goal) - params.goal_radius) / unit), RED)
         return painted(image, soft((_distance(points, state.position) - _DOT) / unit), BLUE)

@@ -11,13 +11,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.envs.box_world import inside
+from jaxreward.envs.discs import NO_AREA
+from jaxreward.envs.painting import BLUE, RED, painted
 
 STRIDE = 0.05
 """How far an action of 1 moves the point."""
@@ -29,11 +30,6 @@ AREAS = (
     ((-0.75, -0.05), (-0.7, 0.0)),
 )
 """The lower and the upper corner of each area that pays."""
-
-NO_AREA = -1
-"""What `info["area"]` says before an area was reached."""
-
-RED, BLUE = (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
 
 
 @struct.dataclass
@@ -118,11 +114,3 @@ class Point2D(Environment):
 
     def observation_space(self, params: PyTree = None) -> Any:
         return spaces.Box(-1.0, 1.0, (2,), jnp.float32)
-
-
-def painted(
-    image: Float[Array, "H W 3"], opacity: Float[Array, "H W"] | Bool[Array, "H W"], colour: tuple[float, float, float]
-) -> Float[Array, "H W 3"]:
-    """The image with a colour laid over it, as thickly as `opacity` says: 0 not at all, 1 hides what is below."""
-    cover = opacity.astype(float)[..., None]
-    return image + cover * (np.broadcast_to(np.array(colour, np.float32), image.shape) - image)

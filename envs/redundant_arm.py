@@ -13,9 +13,10 @@ import numpy as np
 from flax import struct
 from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from jaxreward.envs.point2d import NO_AREA, painted
+from jaxreward.envs.discs import DiscsParams, paid_in_disc
+from jaxreward.envs.painting import BLACK, painted, pixel_centres, soft, to_segments
 
 JOINTS, SEGMENT = 20, 0.05
 """How many joints there are, and how long each of as many segments is."""
@@ -34,7 +35,6 @@ WALLS = np.array([(0.49, 0, 0.51, 0.2), (0.49, 0.8, 0.51, 1), (0, 0.49, 0.2, 0.5
 """Lower and upper corner of each wall, `(x, y, x, y)`."""
 GOALS, GOAL_RADIUS = ((0.25, 0.25), (0.85, 0.85), (0.25, 0.9)), 0.05
 
-_BLACK = (0.0, 0.0, 0.0)
 _LIGHT_RED = (1.0, 50 / 255, 50 / 255)
 _SCREEN, _SIDE, _CORNER, _LINE = 400, 360.52, (20, 5), 3
 """The authors' picture in its pixels: its side, that of the arena, where this begins, how thick the arm is drawn."""
@@ -48,21 +48,6 @@ class ArmState:
     speeds: Float[Array, "20"]
     stopped: Bool[Array, ""]
     time: Int[Array, ""]
-
-
-@struct.dataclass
-class ArmParams:
-    """Numbers of the task, which may be vmapped over.
-
-    Attributes:
-        goals: The centres of the discs that pay.
-        goal_radius: Their radius.
-        max_steps_in_episode: The time limit, which truncates: the policy does not see the time.
-    """
-
-    goals: Float[Array, "areas 2"]
-    goal_radius: Float[Array, ""]
-    max_steps_in_episode: Int[Array, ""]
 
 
 class RedundantArm(Environment):
@@ -97,16 +82,16 @@ class RedundantArm(Environment):
         return JOINTS
 
     @property
-    def default_params(self) -> ArmParams:
-        return ArmParams(jnp.asarray(GOALS), jnp.asarray(GOAL_RADIUS), jnp.asarray(100, jnp.int32))
+    def default_params(self) -> DiscsParams:
+        return DiscsParams(jnp.asarray(GOALS), jnp.asarray(GOAL_RADIUS), jnp.asarray(100, jnp.int32))
 
-    def reset_env(self, key: Key[Array, ""], params: ArmParams) -> tuple[Float[Array, "20"], ArmState]:
+    def reset_env(self, key: Key[Array, ""], params: DiscsParams) -> tuple[Float[Array, "20"], ArmState]:
         angles = jnp.asarray(np.linspace(FIRST_ANGLE, FIRST_ANGLE / 4, JOINTS), float)
         state = ArmState(angles, jnp.zeros(JOINTS), jnp.zeros((), bool), jnp.zeros((), jnp.int32))
         return angles / jnp.pi, state
 
     def step_env(
-        self, key: Key[Array, ""], state: ArmState, action: Float[Array, "20"], params: ArmParams
+        self, key: Key[Array, ""], state: ArmState, action: Float[Array, "20"], params: DiscsParams
     ) -> tuple[Float[Array, "20"], ArmState, Float[Array, ""], Bool[Array, ""], dict[str, Array]]:
         torque = jnp.asarray(action, float)
         for _ in range(SUBSTEPS):
@@ -117,10 +102,10 @@ class RedundantArm(Environment):
         reward, area = paid_in_disc(tip, params.goals, params.goal_radius, ends)
         return state.angles / jnp.pi, state, reward, state.stopped, {"descriptor": tip, "area": area}
 
-    def is_terminated(self, state: ArmState, params: ArmParams) -> Bool[Array, ""]:
+    def is_terminated(self, state: ArmState, params: DiscsParams) -> Bool[Array, ""]:
         return state.stopped
 
-    def image(self, state: ArmState, params: ArmParams, size: int = 64) -> Float[Array, "size size 3"]:
+    def image(self, state: ArmState, params: DiscsParams, size: int = 64) -> Float[Array, "size size 3"]:
         """The arm and the walls in black and the goals in red over them, on white, `y` downwards.
 
         Laid out as the authors' picture of 400 x 400 pixels, with soft edges instead of the gaps that thin lines get
@@ -132,9 +117,9 @@ class RedundantArm(Environment):
         pixels = pixel_centres(size)
         image = jnp.ones((size, size, 3))
         for wall in WALLS.reshape(-1, 2, 2):
-            image = painted(image, soft(_to_box(pixels, _on_screen(jnp.asarray(wall), scale))), _BLACK)
+            image = painted(image, soft(_to_box(pixels, _on_screen(jnp.asarray(wall), scale))), BLACK)
         to_arm = jnp.linalg.norm(to_segments(pixels, points[:-1], points[1:]), axis=-1).min(-1)
-        image = painted(image, soft(to_arm - _LINE * scale / 2), _BLACK)
+        image = painted(image, soft(to_arm - _LINE * scale / 2), BLACK)
         for goal in goals:
             to_goal = jnp.linalg.norm(pixels - goal[None, None], axis=-1)
             image = painted(image, soft(to_goal - params.goal_radius * _SIDE * scale), _LIGHT_RED)
@@ -182,48 +167,6 @@ def _substep(state: ArmState, torque: Float[Array, "20"]) -> ArmState:
     goes = ~state.stopped & legal(proposed, state.angles, state.speeds[-1])
     angles = jnp.where(goes, proposed, state.angles)
     return ArmState(angles, jnp.where(goes, state.speeds + torque / 2 * DT, state.speeds), ~goes, state.time)
-
-
-def paid_in_disc(
-    position: Float[Array, "2"], goals: Float[Array, "n 2"], radius: Float[Array, ""], pays: Bool[Array, ""]
-) -> tuple[Float[Array, ""], Int[Array, ""]]:
-    """What a position earns: `(r - d) / r`, 1 in a disc's centre, falling to 0 at its border, 0 outside.
-
-    Args:
-        position: Where one is.
-        goals: The discs' centres.
-        radius: Of each disc.
-        pays: Whether anything is paid now.
-
-    Returns:
-        The reward, and the index of the disc that it is for, the first if there are several, or `NO_AREA`.
-    """
-    distance = jnp.linalg.norm(goals - position[None], axis=-1)
-    reached = pays & (distance <= radius)
-    first = jnp.argmax(reached).astype(jnp.int32)
-    reward = jnp.where(reached.any(), (radius - distance[first]) / radius, 0.0)
-    return reward, jnp.where(reached.any(), first, NO_AREA)
-
-
-def to_segments(
-    points: Float[Array, "*batch 2"], starts: Float[ArrayLike, "n 2"], ends: Float[ArrayLike, "n 2"]
-) -> Float[Array, "*batch n 2"]:
-    """From each point the way to the nearest point of each line segment; its length is the distance."""
-    lead = (None,) * (points.ndim - 1)
-    along = (jnp.asarray(ends) - jnp.asarray(starts))[lead]
-    relative = jnp.asarray(starts)[lead] - points[..., None, :]
-    share = jnp.clip(-(relative * along).sum(-1) / jnp.square(along).sum(-1), 0, 1)
-    return relative + share[..., None] * along
-
-
-def pixel_centres(size: int) -> Float[Array, "size size 2"]:
-    """Where the pixels of a square picture are, `x` to the right and `y` downwards, in pixels from its corner."""
-    return jnp.stack(jnp.meshgrid(jnp.arange(size) + 0.5, jnp.arange(size) + 0.5, indexing="xy"), -1)
-
-
-def soft(distance: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-    """How opaque a pixel is whose centre is so many pixels from a shape, negative inside: an edge a pixel wide."""
-    return jnp.clip(0.5 - distance, 0, 1)
 
 
 def _on_screen(points: Float[Array, "n 2"], scale: float) -> Float[Array, "n 2"]:

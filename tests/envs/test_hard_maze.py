@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxreward.envs.discs import NO_AREA
 from jaxreward.envs.hard_maze import CONTACT, INNER, WALLS, HardMaze, MazeState, laser_ranges, rolled
-from jaxreward.envs.point2d import NO_AREA
 
 WORLD = HardMaze()
 PARAMS = WORLD.default_params

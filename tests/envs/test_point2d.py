@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreward.envs.point2d import AREAS, NO_AREA, Point2D, Point2DState, painted
+from jaxreward.envs.discs import NO_AREA
+from jaxreward.envs.painting import painted
+from jaxreward.envs.point2d import AREAS, Point2D, Point2DState
 
 WORLD = Point2D()
 PARAMS = WORLD.default_params

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreward.envs.point2d import NO_AREA
-from jaxreward.envs.redundant_arm import ArmState, RedundantArm, in_walls, joints, legal, paid_in_disc, to_segments
+from jaxreward.envs.discs import NO_AREA, paid_in_disc
+from jaxreward.envs.painting import to_segments
+from jaxreward.envs.redundant_arm import ArmState, RedundantArm, in_walls, joints, legal
 
 WORLD = RedundantArm()
 PARAMS = WORLD.default_params

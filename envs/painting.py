@@ -1,0 +1,38 @@
+"""Pictures of environments in closed form, drawn within compiled programs: what an autoencoder sees."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float
+
+BLACK, RED, BLUE = (0.0, 0.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)
+
+
+def painted(
+    image: Float[Array, "H W 3"], opacity: Float[Array, "H W"] | Bool[Array, "H W"], colour: tuple[float, float, float]
+) -> Float[Array, "H W 3"]:
+    """The image with a colour laid over it, as thickly as `opacity` says: 0 not at all, 1 hides what is below."""
+    cover = opacity.astype(float)[..., None]
+    return image + cover * (np.broadcast_to(np.array(colour, np.float32), image.shape) - image)
+
+
+def to_segments(
+    points: Float[Array, "*batch 2"], starts: Float[ArrayLike, "n 2"], ends: Float[ArrayLike, "n 2"]
+) -> Float[Array, "*batch n 2"]:
+    """From each point the way to the nearest point of each line segment; its length is the distance."""
+    lead = (None,) * (points.ndim - 1)
+    along = (jnp.asarray(ends) - jnp.asarray(starts))[lead]
+    relative = jnp.asarray(starts)[lead] - points[..., None, :]
+    share = jnp.clip(-(relative * along).sum(-1) / jnp.square(along).sum(-1), 0, 1)
+    return relative + share[..., None] * along
+
+
+def pixel_centres(size: int) -> Float[Array, "size size 2"]:
+    """Where the pixels of a square picture are, `x` to the right and `y` downwards, in pixels from its corner."""
+    return jnp.stack(jnp.meshgrid(jnp.arange(size) + 0.5, jnp.arange(size) + 0.5, indexing="xy"), -1)
+
+
+def soft(distance: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """How opaque a pixel is whose centre is so many pixels from a shape, negative inside: an edge a pixel wide."""
+    return jnp.clip(0.5 - distance, 0, 1)
