@@ -1,5 +1,6 @@
 """The figures: their ingredients against exact values, and all of them at the least scale."""
 
+import fcntl
 import json
 
 import jax
@@ -17,12 +18,18 @@ from jaxreward.reproduce import get_figure, list_figures
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """What the command makes of all figures."""
-    folder = tmp_path_factory.mktemp("figures")
-    code = main(["reproduce", "--all", "--scale", "smoke", "--folder", str(folder), "--quiet"])
-    return code, folder
+@pytest.fixture(scope="session")
+def made(tmp_path_factory, worker_id):
+    """What the command makes of all figures: made once, by the worker that comes first."""
+    place = tmp_path_factory.getbasetemp()
+    place = place if worker_id == "master" else place.parent
+    folder, outcome = place / "all_figures", place / "all_figures.code"
+    with (place / "all_figures.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not outcome.exists():
+            code = main(["reproduce", "--all", "--scale", "smoke", "--folder", str(folder), "--quiet"])
+            outcome.write_text(str(code))
+    return int(outcome.read_text()), folder
 
 
 def claims_of(folder):
