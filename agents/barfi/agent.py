@@ -38,6 +38,7 @@ from jaxreward.agents.barfi.learner import (
     Optimiser,
     Scalar,
     ascent,
+    check_least,
     make_learner,
     returns_to_go,
     shows_auxiliary,
@@ -291,6 +292,10 @@ def check_config(config: Config) -> None:
     check_name("solver", config.solver, get_args(Solver))
     check_name("baseline", config.baseline, get_args(Baseline))
     check_name("optimiser", config.optimiser, get_args(Optimiser))
+    positive = ("batch", "inner_steps", "curvature_batch", "num_terms")
+    check_least(1, **{name: getattr(config, name) for name in positive})
+    optional = ("first_rounds", "warm_up_batch", "outer_batch")
+    check_least(0, **{name: getattr(config, name) for name in optional})
     newest = max(config.outer_batch, config.warm_up_batch, config.num_envs)
     if config.buffer <= newest:
         raise ValueError(f"buffer={config.buffer} has no room for episodes before the newest {newest}; make it larger")
