@@ -17,6 +17,11 @@ def painted(
     return image + cover * (np.broadcast_to(np.array(colour, np.float32), image.shape) - image)
 
 
+def to_point(points: Float[Array, "*batch 2"], centre: Float[Array, "2"]) -> Float[Array, "*batch"]:
+    """How far each point is from one of them."""
+    return jnp.linalg.norm(points - jnp.broadcast_to(centre, points.shape), axis=-1)
+
+
 def to_segments(
     points: Float[Array, "*batch 2"], starts: Float[ArrayLike, "n 2"], ends: Float[ArrayLike, "n 2"]
 ) -> Float[Array, "*batch n 2"]:

@@ -11,8 +11,27 @@ from collections.abc import Callable
 
 from gymnax.environments.environment import Environment
 
+from jaxreward.envs.collect_ball import CollectBall
+from jaxreward.envs.curling import Curling
 from jaxreward.envs.hard_maze import HardMaze
+from jaxreward.envs.planar_arm import PlanarArm
 from jaxreward.envs.point2d import Point2D
 from jaxreward.envs.redundant_arm import RedundantArm
 
-TASKS: dict[str, Callable[..., Environment]] = {"point2d": Point2D, "arm": RedundantArm, "hard_maze": HardMaze}
+
+def ant_maze() -> Environment:
+    """`jaxreward.envs.ant_maze.AntMaze`, and with it brax, which takes seconds to import."""
+    from jaxreward.envs.ant_maze import AntMaze
+
+    return AntMaze()
+
+
+TASKS: dict[str, Callable[..., Environment]] = {
+    "point2d": Point2D,
+    "arm": RedundantArm,
+    "hard_maze": HardMaze,
+    "curling": Curling,
+    "collect_ball": CollectBall,
+    "ant_maze": ant_maze,
+    "planar_arm": PlanarArm,
+}

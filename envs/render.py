@@ -8,9 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from gymnax.environments.environment import Environment
-from jaxtyping import PyTree
+from jaxtyping import Array, PyTree, UInt8
 from PIL import Image, ImageDraw
 
 from jaxreward.envs.car import Car
@@ -28,6 +29,9 @@ _FROM_ABOVE: dict[type[Environment], Callable[[Any, PyTree], Iterator[Image.Imag
 }
 """Environments whose pictures show where the agent has been: `(env, states [T, ...]) -> a picture a step`."""
 
+_SIZE, _MOST, _AT_ONCE = 256, 200, 16
+"""Of environments' own pictures: their side, how many of an episode are shown, and how many are drawn at a time."""
+
 _FRAME_MS = {"control": 40, "grid": 120}
 """How long a picture is shown; less than 20 ms is slowed down by browsers."""
 
@@ -39,15 +43,16 @@ def render(
 ) -> Path:
     """Draws an episode in the way that suits the environment.
 
-    Simulated robots (brax, MuJoCo Playground) become an HTML page, everything else a GIF; so does the ant of the
-    arena, as its body is not the point (`save_html` shows it).
+    Simulated robots (brax, MuJoCo Playground) become an HTML page, everything else a GIF; so do the ants of the arena
+    and of the maze, as their bodies are not the point (`save_html` shows them).
 
     Args:
         env: The environment; wrappers such as `WithReward` are taken off.
         states: Its states, leaves `[T, ...]`.
         observations: What it showed in them, leaves `[T, ...]`.
         path_stem: Where to write, without the ending. Missing folders are made.
-        params: The environment's params, which say of a `Task` with several instances which one to draw.
+        params: The environment's params, which say of a `Task` with several instances which one to draw, and what is in
+            an environment's own picture; its default ones if `None`.
 
     Returns:
         The path of the file that was written.
@@ -56,7 +61,7 @@ def render(
         ValueError: If there is no step, or states and observations differ in their number.
     """
     env, states, params = _unwrap(env, states, params)
-    if type(env) not in _FROM_ABOVE and _mujoco_model(env) is not None:
+    if type(env) not in _FROM_ABOVE and not hasattr(env, "image") and _mujoco_model(env) is not None:
         return save_html(env, states, f"{path_stem}.html")
     return save_gif(env, states, observations, f"{path_stem}.gif", params)
 
@@ -64,9 +69,10 @@ def render(
 def save_gif(env: Environment, states: PyTree, observations: PyTree, path: str | Path, params: PyTree = None) -> Path:
     """Writes an animation with a picture a step.
 
-    Classic control, grids, the car on its track and the ant in its arena are drawn from their states; observations of
-    the shape `[rows, columns]` or `[rows, columns, channels]` (MinAtar) are drawn as grids; any other observation as
-    traces over time.
+    An environment that has a picture of its own, `image(state, params, size)` (`qd/...`), is drawn by it; of an episode
+    longer than 200 states as many are shown, evenly spread, the first and the last among them. Classic control, grids,
+    the car on its track and the ant in its arena are drawn from their states; observations of the shape `[rows,
+    columns]` or `[rows, columns, channels]` (MinAtar) are drawn as grids; any other observation as traces over time.
 
     Args:
         env: The environment.
@@ -83,7 +89,7 @@ def save_gif(env: Environment, states: PyTree, observations: PyTree, path: str |
     """
     env, states, params = _unwrap(env, states, params)
     _check_lengths(states, observations)
-    pictures = [_with_step(picture, step) for step, picture in enumerate(_pictures(env, states, observations, params))]
+    pictures = [_with_step(picture, step) for step, picture in _numbered(env, states, observations, params)]
     duration = _FRAME_MS["grid" if isinstance(env, Task) or _is_grid(env, observations) else "control"]
     path = _with_folder(path)
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0)
@@ -132,6 +138,29 @@ def _check_lengths(states: PyTree, observations: PyTree) -> None:
         raise ValueError(
             f"expected as many states as observations, at least one; got leaves of lengths {sorted(lengths)}"
         )
+
+
+def _numbered(
+    env: Environment, states: PyTree, observations: PyTree, params: PyTree
+) -> Iterator[tuple[int, Image.Image]]:
+    """The pictures, and of which step each is."""
+    if hasattr(env, "image"):
+        return _own(env, states, params)
+    return enumerate(_pictures(env, states, observations, params))
+
+
+def _own(env: Any, states: PyTree, params: PyTree) -> Iterator[tuple[int, Image.Image]]:
+    """The environment's own pictures, of a long episode not all of them."""
+    params = env.default_params if params is None else params
+    length = len(jax.tree.leaves(states)[0])
+    steps = np.linspace(0, length - 1, min(length, _MOST)).round().astype(int)
+    shown = jax.tree.map(lambda leaf: jnp.asarray(leaf)[steps], states)
+
+    def draw(state: PyTree) -> UInt8[Array, "H W 3"]:
+        return (255 * env.image(state, params, _SIZE)).round().astype(jnp.uint8)
+
+    pictures = jax.jit(lambda states: jax.lax.map(draw, states, batch_size=_AT_ONCE))(shown)
+    return zip(steps.tolist(), map(Image.fromarray, np.asarray(pictures)), strict=True)
 
 
 def _pictures(env: Environment, states: PyTree, observations: PyTree, params: PyTree) -> Iterator[Image.Image]:

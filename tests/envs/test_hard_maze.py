@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxreward.envs.discs import NO_AREA
-from jaxreward.envs.hard_maze import CONTACT, INNER, WALLS, HardMaze, MazeState, laser_ranges, rolled
+from jaxreward.envs.fastsim import CONTACT, laser_ranges, rolled
+from jaxreward.envs.hard_maze import INNER, MAZE, WALLS, HardMaze, MazeState
 
 WORLD = HardMaze()
 PARAMS = WORLD.default_params
@@ -133,7 +134,9 @@ def test_bumpers_are_as_the_circle_point_by_point():
 def test_lasers_end_where_a_march_along_them_does():
     rng = np.random.default_rng(3)
     places, heading = free_places(rng, 300), rng.uniform(-np.pi, np.pi, 300)
-    ranges = jax.jit(jax.vmap(laser_ranges))(jnp.asarray(places, float), jnp.asarray(heading, float))
+    ranges = jax.jit(jax.vmap(lambda *pose: laser_ranges(*pose, MAZE)))(
+        jnp.asarray(places, float), jnp.asarray(heading, float)
+    )
     angles = heading[:, None] + np.array([np.pi / 4, 0, -np.pi / 4])
     directions, marched = np.stack([np.cos(angles), np.sin(angles)], -1), np.zeros((300, 3))
     for _ in range(3000):
@@ -143,9 +146,9 @@ def test_lasers_end_where_a_march_along_them_does():
 
 
 def test_lasers_look_right_ahead_and_left():
-    ranges = laser_ranges(jnp.array([560.0, 50.0]), jnp.zeros(()))
+    ranges = laser_ranges(jnp.array([560.0, 50.0]), jnp.zeros(()), MAZE)
     np.testing.assert_allclose(ranges, [30 * np.sqrt(2), 30, 30 * np.sqrt(2)], rtol=1e-6)
-    ranges = laser_ranges(jnp.array([560.0, 30.0]), jnp.zeros(()))  # the border above is nearer, and on the left
+    ranges = laser_ranges(jnp.array([560.0, 30.0]), jnp.zeros(()), MAZE)  # the border above is nearer, and on the left
     np.testing.assert_allclose(ranges, [30 * np.sqrt(2), 30, 21 * np.sqrt(2)], rtol=1e-6)
 
 
@@ -154,7 +157,7 @@ def test_it_starts_at_the_left_heading_down_and_right():
     np.testing.assert_array_equal(state.position, [60, 450])
     np.testing.assert_allclose(state.heading, np.pi / 4, rtol=1e-6)
     np.testing.assert_array_equal(observation[3:], [0, 0])
-    np.testing.assert_array_equal(observation[:3], laser_ranges(state.position, state.heading))
+    np.testing.assert_array_equal(observation[:3], laser_ranges(state.position, state.heading, MAZE))
     _, state, *_ = WORLD.step_env(KEY, state, jnp.ones(2), PARAMS)
     np.testing.assert_allclose(state.position, [60 + np.sqrt(0.5), 450 + np.sqrt(0.5)], rtol=1e-6)
 

@@ -7,7 +7,8 @@ import pytest
 
 from jaxreward.envs.qd import TASKS
 
-each = pytest.mark.parametrize("name", TASKS)
+# brax takes long to compile, so the ant's own file checks the same of its one walk.
+each = pytest.mark.parametrize("name", [name for name in TASKS if name != "ant_maze"])
 
 
 @each

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from jaxreward.environment import WithRewardState, with_reward
 from jaxreward.envs import make
@@ -19,6 +19,7 @@ from jaxreward.envs.car_drawing import laps
 from jaxreward.envs.coverage_ant_drawing import arenas
 from jaxreward.envs.drawing import acrobot, cartpole, grid, mountain_car, pendulum
 from jaxreward.envs.physics import PhysicsState, lenient
+from jaxreward.envs.point2d import Point2DState
 from jaxreward.envs.render import render, save_html
 from jaxreward.reward import environment_reward
 
@@ -95,6 +96,28 @@ def test_the_car_and_the_ant_of_the_arena_are_drawn_from_above(tmp_path):
             shown = np.asarray(gif.convert("RGB").crop((0, 0, *last.size)), int)
         # A GIF has 256 colours.
         assert np.abs(shown - np.asarray(last.convert("RGB"), int)).mean() < 1
+
+
+@pytest.mark.parametrize(("length", "steps"), [(4, [0, 1, 2, 3]), (450, [0, 2, 199, 447, 449])])
+def test_an_environment_with_a_picture_of_its_own_is_drawn_by_it(tmp_path, length, steps):
+    """Of long episodes at most 200 states are; what is written below is the step in the episode."""
+    env, params = make("qd/point2d")
+    positions = jnp.asarray(np.linspace(-1, 1, 2 * length).reshape(-1, 2), float)
+    states = Point2DState(positions, jnp.zeros(length, jnp.int32), jnp.arange(length))
+    path = render(env, states, positions, tmp_path / "point", params)
+    assert render(env, states, positions, tmp_path / "default").read_bytes() == path.read_bytes()
+    draw = jax.jit(lambda position: env.image(Point2DState(position, 0, 0), params, 256))
+    shown = np.linspace(0, length - 1, min(length, 200)).round().astype(int).tolist()
+    with Image.open(path) as gif:
+        assert (gif.n_frames, gif.size) == (len(shown), (256, 272))
+        for step in steps:
+            gif.seek(shown.index(step))
+            frame = gif.convert("RGB")
+            drawn = np.asarray(255 * draw(positions[step]), int)
+            assert np.abs(np.asarray(frame.crop((0, 0, 256, 256)), int) - drawn).mean() < 1  # a GIF has 256 colours
+            below = Image.new("RGB", (256, 16), "white")
+            ImageDraw.Draw(below).text((4, 2), f"step {step}", "#333333")
+            assert np.abs(np.asarray(frame.crop((0, 256, 256, 272)), int) - np.asarray(below, int)).mean() < 1
 
 
 @pytest.mark.parametrize(("states", "observations"), [(0, 0), (3, 2)])
