@@ -25,6 +25,15 @@ _BUILT_IN = {
     "reinforce": "jaxreward.agents.barfi.reinforce",
     "lirpg": "jaxreward.agents.barfi.lirpg",
     "bipars": "jaxreward.agents.barfi.bipars",
+    "novelty_search": "jaxreward.agents.stax.novelty_search",
+    "taxons": "jaxreward.agents.stax.taxons",
+    "aurora": "jaxreward.agents.stax.aurora",
+    "random_search": "jaxreward.agents.stax.random_search",
+    "map_elites": "jaxreward.agents.stax.map_elites",
+    "cma_es": "jaxreward.agents.stax.cma_es",
+    "cma_me": "jaxreward.agents.stax.cma_me",
+    "stax": "jaxreward.agents.stax",
+    "serene": "jaxreward.agents.stax.serene",
     "subpo": "jaxreward.agents.subpo",
     "global_rl": "jaxreward.agents.subpo.global_rl",
 }
@@ -39,7 +48,8 @@ class AgentSpec(NamedTuple):
         name: What it is called.
         make: The factory, `(env, env_params, config) -> Agent`.
         Config: A dataclass of what shapes the program, all fields with defaults. Its `steps_per_iteration`, if it has
-            one, is how many environment steps an iteration takes; `num_envs * num_steps` otherwise.
+            one, is how many environment steps an iteration takes; `num_envs * num_steps` otherwise. Its
+            `for_env(env, env_params)`, if it has one, gives the config with what the environment decides filled in.
         Hyperparams: A pytree dataclass of traced numbers, all with defaults; its `env_params`, if it has that field,
             replaces the environment params the agent was made with.
     """
@@ -134,12 +144,18 @@ def _population_of(member: AgentSpec) -> AgentSpec:
         agent = pbt(member.make(env, env_params, _part(member.Config, config)), space, _part(PopulationConfig, config))
         return agent._replace(init=lambda key, hyperparams: agent.init(key, complete(hyperparams)))
 
+    def for_env(config: Any, env: Any, env_params: PyTree) -> Any:
+        return dataclasses.replace(config, **vars(_part(member.Config, config).for_env(env, env_params)))
+
+    namespace: dict[str, Any] = {"steps_per_iteration": property(steps_per_iteration)}
+    if hasattr(member.Config, "for_env"):
+        namespace |= {"for_env": for_env}
     config = dataclasses.make_dataclass(
         "Config",
         [(f.name, f.type, dataclasses.field(default=f.default, default_factory=f.default_factory)) for f in fields]
         + [("space", tuple[str, ...], dataclasses.field(default=("learning_rate=log(1e-5,1e-2)",)))],
         frozen=True,
-        namespace={"steps_per_iteration": property(steps_per_iteration)},
+        namespace=namespace,
     )
     return AgentSpec(_POPULATION + member.name, make, config, member.Hyperparams)
 

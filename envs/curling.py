@@ -14,8 +14,10 @@ and where the ball is squeezed, small differences grow: most controllers that mo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -136,7 +138,7 @@ class Curling(Environment):
         action = jnp.asarray(action, float)
         state = advanced(state, (action[0], action[1]))
         reward, area = _paid(state, params, self.is_truncated(state, params))
-        info = {"descriptor": jnp.stack(state.ball), "area": area}
+        info = {"descriptor": _vector(state.ball), "area": area}
         return _seen(state), state, reward, self.is_terminated(state, params), info
 
     def is_terminated(self, state: CurlingState, params: CurlingParams) -> Bool[Array, ""]:
@@ -179,6 +181,7 @@ class _Near(NamedTuple):
         return arm.levers(self.link, self.point, way)
 
 
+@jax.jit
 def advanced(state: CurlingState, action: Vector) -> CurlingState:
     """The table a step later.
 
@@ -193,7 +196,7 @@ def advanced(state: CurlingState, action: Vector) -> CurlingState:
     motion = collided(_damped(state.motion), contacts, SKIN, RESTITUTION, IMPULSE_ITERATIONS)
     move = kept_out((DT * motion.velocity[0], DT * motion.velocity[1]), contacts, DT, MOVE_ITERATIONS)
     stops, speeds = _off_ball(near[0], near[1], move, stops, speeds)
-    stuck = jnp.stack([dot(stop.levers, speeds) < stop.least - 1e-3 for stop in stops]).any(axis=0)
+    stuck = reduce(jnp.logical_or, [dot(stop.levers, speeds) < stop.least - 1e-3 for stop in stops])
     speeds = jnp.where(stuck, 0.0, speeds[0]), jnp.where(stuck, 0.0, speeds[1])
     angles, speeds = arm.turned(state.angles, speeds, DT)
     return CurlingState(plus(state.ball, move), motion, angles, speeds, state.time + 1)
@@ -288,7 +291,16 @@ def _paid(state: CurlingState, params: CurlingParams, ends: Array) -> tuple[Arra
 
 
 def _seen(state: CurlingState) -> Float[Array, "6"]:
-    return jnp.stack([*state.ball, *state.angles, *state.speeds])
+    return _vector((*state.ball, *state.angles, *state.speeds))
+
+
+def _vector(numbers: Sequence[Scalar]) -> Float[Array, " n"]:
+    """The numbers as an array. Batched, to stack them takes a third of a step on a CPU, and this a twentieth."""
+    position = jnp.arange(len(numbers))
+    vector = jnp.full(len(numbers), numbers[0])
+    for index, number in enumerate(numbers[1:], 1):
+        vector = jnp.where(position == index, number, vector)
+    return vector
 
 
 def _sign(value: Scalar) -> Scalar:

@@ -104,6 +104,7 @@ def resolve(
     config, traced = _split_config(spec, single)
     _refuse_shapes(spec, choices)
     environment, env_params = _environment(env, reward, traced, varied)
+    config = config.for_env(environment, env_params) if hasattr(config, "for_env") else config
     hyperparams = _hyperparams(spec, environment, env_params, [*traced, *varied])
     population = [_converted(choice, hyperparams) for choice in choices]
     hyperparams = _with_values(hyperparams, _converted(traced, hyperparams))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Key, PyTree
 
 from jaxreward.quality_diversity.archive import Archive, append, empty_archive, slots
 from jaxreward.quality_diversity.novelty import nearest
@@ -48,8 +48,8 @@ def insert(
 ) -> Grid:
     """The grid after `B` items were put in, each if it is better than what its cell holds.
 
-    The same as inserting them one after the other. The cost is that of sorting `B` numbers, whatever the number of
-    cells, where XLA can update the grid in place.
+    The same as inserting them one after the other. The cost is that of a few passes over `B` items, whatever the number
+    of cells, where XLA can update the grid in place.
 
     Args:
         grid: The grid.
@@ -58,29 +58,61 @@ def insert(
         cells: The cell of each. Items whose cell does not exist, such as -1, are left out.
         ties_replace: Whether an item as good as what its cell holds replaces it; in the paper it does not.
     """
-    order, target, leads = _leaders(fitness, cells, grid.fitness.size, ties_replace)
-    held = grid.fitness.at[target].get(mode="fill", fill_value=jnp.inf)
-    better = fitness[order] >= held if ties_replace else fitness[order] > held
-    enters = leads & better
-    place = jnp.where(enters, target, grid.fitness.size)  # beyond the last cell: dropped
-    put = lambda old, new: old.at[place].set(new[order], mode="drop")  # noqa: E731
-    occupied = append(grid.occupied, target, enters & jnp.isneginf(held))
-    return Grid(jax.tree.map(put, grid.items, items), put(grid.fitness, fitness), occupied)
+    number = grid.fitness.size  # a slot beyond the last one: dropped
+    held = grid.fitness[jnp.clip(cells, 0, number - 1)]
+    better = _eligible(fitness, cells, number) & (fitness >= held if ties_replace else fitness > held)
+    enters, untidy = _winners(grid.fitness, fitness, cells, better, ties_replace)
+    place = jnp.where(enters, cells, number)
+    put = lambda old, new: old.at[place].set(new, mode="drop")  # noqa: E731
+    occupied = append(grid.occupied, cells.astype(jnp.int32), enters & jnp.isneginf(held))
+    return Grid(jax.tree.map(put, grid.items, items), put(untidy, fitness), occupied)
 
 
-def _leaders(
-    fitness: Float[Array, " B"], cells: Int[Array, " B"], num_cells: int, latest: bool
-) -> tuple[Int[Array, " B"], Int[Array, " B"], Array]:
-    """An order of the batch by cell, the cells in it, and which come first among those of their cell.
+def _winners(
+    best: Float[Array, " cells"], fitness: Float[Array, " B"], cells: Int[Array, " B"], better: Array, latest: bool
+) -> tuple[Bool[Array, " B"], Float[Array, " cells"]]:
+    """Which of those better than what their cell holds is the best in it; the earliest or the latest of several.
 
-    Within a cell the fittest comes first and, of those equally fit, the earliest or the latest of the batch.
+    Whoever has the highest fitness is found by writing it into the cells, and who of several by writing the turns of
+    these there: nothing needs to be sorted, nor another buffer as large as the grid. What comes back beside the winners
+    has their turns where their fitness has to be put.
     """
-    eligible = (fitness > -jnp.inf) & (cells >= 0) & (cells < num_cells)
-    cells = jnp.where(eligible, cells, num_cells).astype(jnp.int32)
-    order = jnp.arange(fitness.size, dtype=jnp.int32)
-    cells, _, order = jax.lax.sort((cells, -fitness, -order if latest else order), num_keys=3)
-    first = jnp.concatenate([jnp.ones(1, bool), cells[1:] != cells[:-1]])
-    return jnp.abs(order), cells, first & (cells < num_cells)
+    turn = jnp.arange(fitness.size, dtype=best.dtype)
+    turn = -turn if latest else turn
+    at = jnp.where(better, cells, best.size)
+    best = best.at[at].max(fitness, mode="drop")
+    leads = better & (fitness == best[jnp.clip(cells, 0, best.size - 1)])
+    at = jnp.where(leads, cells, best.size)
+    turns = best.at[at].set(jnp.inf, mode="drop").at[at].min(turn, mode="drop")
+    return leads & (turns[jnp.clip(cells, 0, best.size - 1)] == turn), turns
+
+
+def _eligible(fitness: Float[Array, " B"], cells: Int[Array, " B"], number: int) -> Bool[Array, " B"]:
+    """Which items may be put in: not those of no fitness or no cell."""
+    return (fitness > -jnp.inf) & (cells >= 0) & (cells < number)
+
+
+def accepted(
+    grid: Grid, fitness: Float[Array, " B"], cells: Int[Array, " B"], *, ties_replace: bool = False
+) -> Bool[Array, " B"]:
+    """Which of `B` items `insert` accepts: those better than what their cell holds when it is their turn.
+
+    Of several in one cell, each that is better than those before it, though only the last of these stays. The memory is
+    `B^2` numbers.
+
+    Args:
+        grid: The grid before they are put in.
+        fitness: As for `insert`.
+        cells: The same.
+        ties_replace: The same.
+    """
+    eligible = _eligible(fitness, cells, grid.fitness.size)
+    held = grid.fitness[jnp.clip(cells, 0, grid.fitness.size - 1)]
+    order = jnp.arange(fitness.size)
+    is_before = (order[None] < order[:, None]) & eligible[None] & (cells[None] == cells[:, None])
+    before = jnp.where(is_before, fitness[None], -jnp.inf).max(1)
+    best = jnp.maximum(held, before)
+    return eligible & (fitness >= best if ties_replace else fitness > best)
 
 
 def sample_elites(grid: Grid, key: Key[Array, ""], number: int) -> PyTree:

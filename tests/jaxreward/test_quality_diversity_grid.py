@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jaxreward.quality_diversity.grid import (
+    accepted,
     cell_index,
     centroid_index,
     cvt_centroids,
@@ -35,11 +36,12 @@ def items_of(numbers):
 
 @functools.partial(jax.jit, static_argnums=2)
 def history(fitness, cells, ties_replace):
-    """The grid after each of the batches, whose items are numbered from 1."""
+    """The grid after each of the batches, whose items are numbered from 1, and which of these were accepted."""
 
     def add(grid, batch):
+        enters = accepted(grid, *batch[1:], ties_replace=ties_replace)
         grid = insert(grid, *batch, ties_replace=ties_replace)
-        return grid, grid
+        return grid, (grid, enters)
 
     def run(fitness, cells):
         items = jax.vmap(items_of)(jnp.arange(1, 1 + BATCHES * BATCH).reshape(BATCHES, BATCH))
@@ -49,11 +51,14 @@ def history(fitness, cells, ties_replace):
 
 
 def put_one(known, number, fitness, cell, ties_replace):
+    """Whether it was accepted."""
     if not 0 <= cell < CELLS or np.isnan(fitness) or fitness == -np.inf:
-        return
+        return False
     held = known.get(cell, (-np.inf, 0))[0]
     if fitness > held or (ties_replace and fitness == held):
         known[cell] = (fitness, number)
+        return True
+    return False
 
 
 @pytest.mark.parametrize("ties_replace", [False, True])
@@ -61,12 +66,13 @@ def put_one(known, number, fitness, cell, ties_replace):
 @settings(max_examples=100, deadline=None)
 def test_a_batch_is_put_in_as_if_one_by_one(ties_replace, cells, fitness):
     cells, fitness = np.reshape(cells, SHAPE), np.reshape(fitness, SHAPE).astype(np.float32)
-    grids = jax.device_get(history(fitness, cells, ties_replace))
+    grids, enters = jax.device_get(history(fitness, cells, ties_replace))
     for seed in range(SEEDS):
         known = {}
         for batch in range(BATCHES):
             for i in range(BATCH):
-                put_one(known, 1 + batch * BATCH + i, fitness[seed, batch, i], cells[seed, batch, i], ties_replace)
+                at, number = (seed, batch, i), 1 + batch * BATCH + i
+                assert enters[at] == put_one(known, number, fitness[at], cells[at], ties_replace)
             grid = jax.tree.map(lambda leaf, at=(seed, batch): leaf[at], grids)
             numbers = np.array([known.get(cell, (0, 0))[1] for cell in range(CELLS)])
             np.testing.assert_array_equal(grid.items["number"], numbers)
