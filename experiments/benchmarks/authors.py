@@ -37,8 +37,14 @@ PACKAGES = (
 BATCHED = "ours, batched"
 
 
-def command(options: Any, run: Callable[[Any, Console], list[Measured]]) -> None:
-    """Runs what the command line asks for, prints it, and writes it to `options.out` if that is given."""
+def command(options: Any, run: Callable[[Any, Console], list[Measured]], packages: Sequence[str] = PACKAGES) -> None:
+    """Runs what the command line asks for, prints it, and writes it to `options.out` if that is given.
+
+    Args:
+        options: What can be asked for.
+        run: Measures it.
+        packages: What the environment of its peers has.
+    """
     options = tyro.cli(options)
     console = Console() if sys.stdout.isatty() else Console(width=160)
     try:
@@ -47,13 +53,13 @@ def command(options: Any, run: Callable[[Any, Console], list[Measured]]) -> None
         sys.exit(str(error))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(_report(options, measured), indent=1, default=str))
+        options.out.write_text(json.dumps(_report(options, measured, packages), indent=1, default=str))
 
 
-def _report(options: Any, measured: list[Measured]) -> dict[str, Any]:
+def _report(options: Any, measured: list[Measured], packages: Sequence[str]) -> dict[str, Any]:
     machine = {"python": sys.version, "platform": platform.platform(), "cores": os.cpu_count(), "jax": version("jax")}
     rows = [dataclasses.asdict(row) for row in measured]
-    return {"machine": machine, "authors": PACKAGES, "options": dataclasses.asdict(options), "measured": rows}
+    return {"machine": machine, "authors": packages, "options": dataclasses.asdict(options), "measured": rows}
 
 
 def say(python: Path, program: Path, spec: dict[str, Any], timeout: float) -> list[dict[str, Any]]:
@@ -134,6 +140,26 @@ def _against(row: Measured, authors: Measured) -> list[str]:
         return ["failed", ""]
     found = faster(row, authors)
     return [rate(row), f"{found.median:.0f} ({found.low:.0f} to {found.high:.0f})"]
+
+
+def share_table(measured: dict[str, list[Measured]], bounds: Sequence[str], unit: str) -> Table:
+    """Two rows for each task, one run and many at once: which part of their time goes where.
+
+    Args:
+        measured: Everyone, by task; of each bound there is a row of that name and a batched one.
+        bounds: What no implementation can do without.
+        unit: What a run is counted in.
+    """
+    table = Table("task", "", f"µs an {unit}", *bounds, "of the bound", title="where our time goes")
+    table.caption = f"the bound: {' and '.join(bounds)}{', one after the other' if len(bounds) > 1 else ''}"
+    for name, rows in measured.items():
+        for end in ("", ", batched"):
+            ours, *parts = (named(rows, who + end) for who in ("ours", *bounds))
+            if all(row.runs for row in (ours, *parts)):
+                shares = [row.median_s / ours.median_s for row in parts]
+                each = f"{1e6 * ours.median_s / ours.amount:.0f}"
+                table.add_row(name, ours.name, each, *(f"{share:.0%}" for share in (*shares, sum(shares))))
+    return table
 
 
 def faster(row: Measured, peer: Measured) -> Ratio:

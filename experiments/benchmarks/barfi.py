@@ -46,10 +46,10 @@ from jaxreward.experiments.benchmarks.authors import (
     curve_table,
     entry,
     faster,
-    named,
     race,
     rate,
     say,
+    share_table,
     speed_table,
     tenths_of,
 )
@@ -180,9 +180,10 @@ def run(options: Options, console: Console) -> list[Measured]:
         else:
             measured[name] = task_race(name, options, python)
             console.print(curve_table(name, measured[name], [BATCHED], "primary return"))
-    tables = [sweep_table] if options.sweep else [lambda rows: speed_table(rows, "episodes"), share_table]
-    for table in tables:
-        console.print(table(measured))
+    if options.sweep:
+        console.print(sweep_table(measured))
+    else:
+        console.print(speed_table(measured, "episodes"), share_table(measured, BOUNDS, "episode"))
     return [row for rows in measured.values() for row in rows]
 
 
@@ -268,21 +269,6 @@ def spec(task: Task, options: Options, **changes: Any) -> dict[str, Any]:
         "iterations": options.iterations,
         **changes,
     }
-
-
-def share_table(measured: dict[str, list[Measured]]) -> Table:
-    """Two rows for each task, one run and many at once: which part of their time goes where."""
-    table = Table("task", "", "µs an episode", *BOUNDS, "of the bound")
-    table.title = "where our time goes"
-    table.caption = "the bound: environment and products, one after the other"
-    for name, rows in measured.items():
-        for end in ("", ", batched"):
-            ours, *bounds = (named(rows, who + end) for who in ("ours", *BOUNDS))
-            if all(row.runs for row in (ours, *bounds)):
-                shares = [row.median_s / ours.median_s for row in bounds]
-                each = f"{1e6 * ours.median_s / ours.amount:.0f}"
-                table.add_row(name, ours.name, each, *(f"{share:.0%}" for share in (*shares, sum(shares))))
-    return table
 
 
 def configurations() -> list[dict[str, float]]:

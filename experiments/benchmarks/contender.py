@@ -9,6 +9,7 @@ of
 * `returns` and `episodes`, `[seeds, iterations]`: of the episodes that ended in each iteration, the sum of their
   returns and their number;
 * `evaluation`, `[seeds]`: the mean return of fresh episodes;
+* `found`, a dict of `[seeds]`: whatever the benchmark compares, passed on as it is;
 * nothing.
 
 On stdout goes one JSON line when it has compiled, then one for each line `{"run": n}` on stdin, n the seed.
@@ -87,6 +88,8 @@ def summarise(report: dict[str, Any]) -> dict[str, Any]:
     """Final return, and the return of each seed in each tenth of training where the program recorded it."""
     if "evaluation" in report:
         return {"final_return": float(np.mean(report["evaluation"]))}
+    if "found" in report:
+        return {"found": {name: np.asarray(each).tolist() for name, each in report["found"].items()}}
     if "episodes" not in report:
         return {}
     curve = tenths(np.asarray(report["returns"]), np.asarray(report["episodes"]))

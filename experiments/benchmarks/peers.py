@@ -25,10 +25,15 @@ CACHE = Path.home() / ".cache" / "jaxreward" / "peers"
 
 def requirements(jax_extra: str = "") -> list[str]:
     """What is installed for the peers; `jax_extra` is an extra of jax, such as `cuda13`."""
-    shared = {name: f"{name}=={version(name)}" for name in SHARED}
+    return [*PINNED, *shared(jax_extra)]
+
+
+def shared(jax_extra: str = "") -> list[str]:
+    """`SHARED` with our versions; see `requirements`."""
+    ours = {name: f"{name}=={version(name)}" for name in SHARED}
     if jax_extra:
-        shared["jax"] = f"jax[{jax_extra}]=={version('jax')}"
-    return [*PINNED, *shared.values()]
+        ours["jax"] = f"jax[{jax_extra}]=={version('jax')}"
+    return list(ours.values())
 
 
 def environment(cache: Path = CACHE, jax_extra: str = "") -> Path:

@@ -186,7 +186,7 @@ def test_shares_are_of_ours_alone_and_batched():
     seconds = {"ours": 2.0, "environment": 0.2, "products": 1.0}
     rows = [measured(name, [s, s]) for name, s in seconds.items()]
     rows += [measured(f"{name}, batched", [s / 2, s / 4], amount=20_000) for name, s in seconds.items()]
-    text = printed(benchmark.share_table({"barfi_bad": rows}))
+    text = printed(authors.share_table({"barfi_bad": rows}, BOUNDS, "episode"))
     assert all(text.count(share) == 2 for share in ("10%", "50%", "60%"))
     assert "2000" in text  # microseconds an episode
     assert "38" in text
