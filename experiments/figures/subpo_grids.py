@@ -87,10 +87,11 @@ class Size(NamedTuple):
     runs: int
     instances: int
     tasks: tuple[str, ...] = tuple(TASKS)
+    methods: tuple[str, ...] = tuple(METHODS)
 
 
 SIZES = {
-    "smoke": Size(10, 3, 2, 1, ("subrl/gorilla",)),
+    "smoke": Size(10, 3, 2, 1, ("subrl/gorilla",), ("SubPO-M", "SubPO-NM, visited", "ModPO")),
     "small": Size(200, 150, 5, 5),
     "paper": Size(500, 150, 20, 10),
 }
@@ -108,8 +109,8 @@ def trained(name: str, size: Size) -> list[Job]:
     instances = min(TASKS[name].instances, size.instances)
     common: Choice = {"env": name, "num_envs": size.episodes, "learning_rate": 1e-2}
     choices = [
-        {**common, **method.settings, "env.instance": instance, "env.env.slip": slip}
-        for method in METHODS.values()
+        {**common, **METHODS[method].settings, "env.instance": instance, "env.env.slip": slip}
+        for method in size.methods
         for slip in (0.0, SLIP)
         for instance in range(instances)
     ]

@@ -87,7 +87,7 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "smoke": Size(16, 3, 2, ("SubPO-M", "SubPO-NM", "ModPO", "all gains so far", "bonus for visits")),
+    "smoke": Size(16, 3, 2, ("SubPO-NM", "bonus for visits")),  # `subpo_grids` trains SubPO-M and ModPO
     "small": Size(300, 140, 6),
     "paper": Size(3000, 140, 20),
 }

@@ -18,7 +18,6 @@ from jaxreward.agents.stax.random_search import Hyperparams as RandomHyperparams
 from jaxreward.agents.stax.random_search import random_search
 from jaxreward.agents.stax.selection import Merits, Reference, merits, order
 from jaxreward.agents.stax.trial import Outcome
-from jaxreward.compilation import compiler_options
 from jaxreward.envs import make
 
 SEEDS = jnp.arange(16)
@@ -29,8 +28,7 @@ def keys(seeds: jax.Array = SEEDS) -> jax.Array:
 
 
 def run(agent: Agent, state: State, iterations: int) -> tuple[State, dict[str, jax.Array]]:
-    scan = jax.jit(lambda state: jax.lax.scan(lambda s, _: agent.step(s), state, length=iterations))
-    return scan.lower(state).compile(compiler_options())(state)
+    return jax.jit(lambda state: jax.lax.scan(lambda s, _: agent.step(s), state, length=iterations))(state)
 
 
 @cache

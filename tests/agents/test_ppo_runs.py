@@ -10,6 +10,8 @@ from jaxreward.environment import with_reward
 from jaxreward.rewards import normalise, weighted
 from jaxreward.train import train
 
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
 
 def upright(transition):
     return -abs(transition.next_observation[2])
@@ -48,13 +50,20 @@ def test_a_resumed_run_has_the_same_bits(agent, tmp_path):
     assert rows[0].reset_index(drop=True).equals(rows[1].reset_index(drop=True))
 
 
-@pytest.mark.parametrize("axis", ["population", "seed"])
-def test_runs_spread_over_devices_are_the_same_runs(agent, tmp_path, axis):
+def four_by_four(agent, folder, mesh=None):
     hyperparams, population = rates(4)
     told = {"population": population, "seeds": 4, "iterations": 2, "progress": False}
-    alone = train(agent, hyperparams, folder=tmp_path / "one", **told)
-    mesh = jax.make_mesh((4,), (axis,))
-    spread = train(agent, hyperparams, folder=tmp_path / "four", mesh=mesh, **told)
+    return train(agent, hyperparams, folder=folder, mesh=mesh, **told)
+
+
+@pytest.fixture(scope="module")
+def alone(agent, tmp_path_factory):
+    return four_by_four(agent, tmp_path_factory.mktemp("alone") / "one")
+
+
+@pytest.mark.parametrize("axis", ["population", "seed"])
+def test_runs_spread_over_devices_are_the_same_runs(agent, alone, tmp_path, axis):
+    spread = four_by_four(agent, tmp_path / "four", jax.make_mesh((4,), (axis,)))
     assert len(jax.tree.leaves(spread.state.params)[0].devices()) == 4
     # A smaller batch on each device may be summed in another order.
     for x, y in zip(jax.tree.leaves(alone.state.params), jax.tree.leaves(spread.state.params), strict=True):

@@ -15,7 +15,6 @@ from jaxreward.agents.stax import stax
 from jaxreward.agents.stax.learning import advanced, new_training
 from jaxreward.agents.stax.serene import Config, Hyperparams, State, serene
 from jaxreward.agents.stax.tryout import cost_of, most_in_a_chunk
-from jaxreward.compilation import compiler_options
 from jaxreward.envs import make
 
 SEEDS = 8
@@ -23,8 +22,7 @@ TINY = {"population": 20, "chunk_size": 200, "budget": 1500}
 
 
 def run(agent: Agent, state: State, iterations: int) -> tuple[State, dict[str, jax.Array]]:
-    scan = jax.jit(lambda state: jax.lax.scan(lambda s, _: agent.step(s), state, length=iterations))
-    return scan.lower(state).compile(compiler_options())(state)
+    return jax.jit(lambda state: jax.lax.scan(lambda s, _: agent.step(s), state, length=iterations))(state)
 
 
 def begun(agent: Agent, seeds: int) -> State:
@@ -138,8 +136,7 @@ def test_stax_learns_its_space_when_it_is_due_and_places_everybody_in_it() -> No
     config = get_agent("stax").Config(**TINY, **PICTURES, emitter="novelty")
     agent = stax(env, params, config)
     assert config.selection == "novelty_and_surprise"
-    state = begun(agent, 2)
-    step = jax.jit(vmap(agent).step).lower(state).compile(compiler_options())
+    step, state = jax.jit(vmap(agent).step), begun(agent, 2)
     weights = []
     for _ in range(3):
         state, told = step(state)

@@ -1,5 +1,6 @@
 """SubPO against an objective that is enumerated: every path of a small process with random moves, and its chance."""
 
+import functools
 import itertools
 from typing import Any
 
@@ -78,9 +79,16 @@ def brute_force(cells):
     return sum(float(WEIGHTS[c]) for c in {int(c) for s in cells for c in CELLS[s]})
 
 
+class Algorithm(SubPO):
+    """One that programs can be compiled for, once each."""
+
+    __hash__, __eq__ = object.__hash__, object.__eq__
+
+
+@functools.cache
 def make(**options):
     config = Config(**{**vars(SMALL), **options})
-    return SubPO(WALK, WALK.default_params, config, head_for(WALK.action_space(WALK.default_params)))
+    return Algorithm(WALK, WALK.default_params, config, head_for(WALK.action_space(WALK.default_params)))
 
 
 class Paths:
@@ -112,11 +120,13 @@ class Paths:
 PATHS = Paths()
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def true_gradient(algorithm, params, value):
     """Of `E[value]`, by enumeration."""
     return jax.grad(lambda p: (PATHS.probability(algorithm, p) * value).sum())(params)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def estimated(algorithm, params, weights):
     """The expectation of the estimator whose weights on all paths are `[T, M]`, by enumeration."""
     chance = jax.lax.stop_gradient(PATHS.probability(algorithm, params))
@@ -132,6 +142,7 @@ def flat(tree):
     return jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def params_of(algorithm):
     # Orthogonal layers of scale 0.01 make a policy that is nearly uniform; this one is not.
     params = algorithm.init(jax.random.key(3), Hyperparams()).params
@@ -151,7 +162,7 @@ def test_the_theorems_estimators_are_unbiased(history, estimator):
 
 
 def test_the_prefix_estimator_is_the_greedy_gradient_and_not_the_theorems():
-    algorithm = make()
+    algorithm = make(history="none", memory=4)
     params = params_of(algorithm)
     found = {name: flat(estimated(algorithm, params, ESTIMATORS[name](PATHS.gains, 1.0))) for name in ESTIMATORS}
     np.testing.assert_allclose(found["prefix"], found["greedy"], atol=2e-6)
@@ -167,7 +178,7 @@ def test_prefix_has_more_variance_than_greedy():
 
 
 def test_an_episode_left_out_of_its_own_baseline_adds_no_bias():
-    algorithm = make()
+    algorithm = make(history="none", memory=4)
     params = params_of(algorithm)
     weight = ESTIMATORS["to_go"](PATHS.gains, 1.0)
     chance = PATHS.probability(algorithm, params)
@@ -189,6 +200,12 @@ def test_the_others_mean_by_hand():
     assert found[2, 0] == 0
 
 
+def with_the_network_of(options):
+    """An algorithm with the same policy, and the same value if there is one: what is enumerated depends on no more."""
+    learns_value = options.get("baseline") == "value" or options.get("estimator") == "gae"
+    return make(history=options.get("history", "none"), memory=4, **({"baseline": "value"} if learns_value else {}))
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -205,22 +222,22 @@ def test_the_others_mean_by_hand():
 )
 def test_what_is_sampled_agrees_with_what_is_enumerated(options):
     """The mean of many sampled policy gradients against the gradient of the objective, in standard errors."""
-    algorithm = make(**options, num_envs=64)
-    hyperparams = Hyperparams(gae_lambda=1.0, value_coefficient=0.0)
-    state = algorithm.init(jax.random.key(0), hyperparams)._replace(params=params_of(algorithm))
+    algorithm, exact = make(**options, num_envs=64), with_the_network_of(options)
+    hyperparams, params = Hyperparams(gae_lambda=1.0, value_coefficient=0.0), params_of(exact)
+    state = algorithm.init(jax.random.key(0), hyperparams)._replace(params=params)
 
     def sample(key):
         _, episodes, metrics = algorithm.play(state, *jax.random.split(key))
         return flat(algorithm.gradient(state, algorithm.weigh(state, episodes))[0]), metrics["episode/return"]
 
     grads, returns = jax.jit(jax.vmap(sample))(jax.random.split(jax.random.key(1), 400))
-    expected = -flat(true_gradient(algorithm, state.params, PATHS.total))
+    expected = -flat(true_gradient(exact, params, PATHS.total))
     error = grads.std(0) / np.sqrt(len(grads))
     surprise = lambda gradient: (jnp.abs(grads.mean(0) - gradient) / jnp.maximum(error, 1e-6)).max()  # noqa: E731
     assert surprise(expected) < 5
-    greedy = -flat(estimated(algorithm, state.params, PATHS.gains))
+    greedy = -flat(estimated(exact, params, PATHS.gains))
     assert min(surprise(-expected), surprise(greedy)) > 10  # others do not agree
-    objective = (PATHS.probability(algorithm, state.params) * PATHS.total).sum()
+    objective = (PATHS.probability(exact, params) * PATHS.total).sum()
     assert abs(returns.mean() - objective) < 5 * returns.std() / np.sqrt(len(returns))
 
 
@@ -292,10 +309,15 @@ def test_executed_actions_are_scored_where_that_is_asked_for():
     for which in ("chosen", "executed"):
         config = Config(**{**vars(SMALL), "log_prob_of": which})
         algorithm = SubPO(env, env.default_params, config, head_for(env.action_space()))
-        state = algorithm.init(jax.random.key(0), Hyperparams())
-        _, episodes, _ = algorithm.play(state, *jax.random.split(jax.random.key(1)))
-        batch = algorithm.weigh(state, episodes)
-        assert (batch.action == (episodes.steps.action if which == "chosen" else 1 - episodes.steps.action)).all()
+
+        @jax.jit
+        def actions(key, algorithm=algorithm):
+            state = algorithm.init(key, Hyperparams())
+            _, episodes, _ = algorithm.play(state, *jax.random.split(jax.random.key(1)))
+            return episodes.steps.action, algorithm.weigh(state, episodes).action
+
+        chosen, scored = map(np.asarray, actions(jax.random.key(0)))
+        assert (scored == (chosen if which == "chosen" else 1 - chosen)).all()
 
 
 def test_an_environment_that_does_not_say_what_it_executed_is_named():
@@ -311,17 +333,26 @@ def test_a_policy_that_is_a_table_has_the_gradient_of_its_visits():
     other = SubPO(env, params, Config(num_envs=90, layers=(16,)), head)  # fewer episodes than cells
     assert algorithm.is_tabular
     assert not other.is_tabular
-    state = algorithm.init(jax.random.key(0), Hyperparams(entropy_coefficient=3.0))
-    state = state._replace(params=jax.tree.map(lambda x: 3 * x, state.params))
-    _, episodes, _ = jax.jit(algorithm.play)(state, *jax.random.split(jax.random.key(1)))
-    batch = algorithm.weigh(state, episodes)
-    table, metrics = algorithm.gradient_of_table(state, batch)
-    visits, others = algorithm.gradient_of_visits(state, batch)
+    key_noise, key_envs = jax.random.split(jax.random.key(1))
+
+    @jax.jit
+    def played(key):
+        state = algorithm.init(key, Hyperparams(entropy_coefficient=3.0))
+        state = state._replace(params=jax.tree.map(lambda x: 3 * x, state.params))
+        return state, algorithm.weigh(state, algorithm.play(state, key_noise, key_envs)[1])
+
+    state, batch = played(jax.random.key(0))
+    (table, metrics), (visits, others), outputs = jax.jit(
+        lambda state, batch: (
+            algorithm.gradient_of_table(state, batch),
+            algorithm.gradient_of_visits(state, batch),
+            algorithm.unroll(state.params, batch.features, batch.place)[0],
+        )
+    )(state, batch)
     np.testing.assert_allclose(flat(table), flat(visits), atol=2e-5 * jnp.abs(flat(visits)).max())
     np.testing.assert_allclose(metrics["policy/entropy"], others["policy/entropy"], rtol=1e-5)
     # The actions played are those of the network: the same noise and the network's outputs choose them.
-    noise = head.noise(jax.random.split(jax.random.key(1))[0], (39, 120))
-    outputs = algorithm.unroll(state.params, batch.features, batch.place)[0]
+    noise = head.noise(key_noise, (39, 120))
     assert (head.sample(outputs, noise) == batch.action).mean() > 0.9999
 
 

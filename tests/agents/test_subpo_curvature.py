@@ -56,7 +56,7 @@ def trained():
         **{name: numbers(value) for name, value in vars(hyperparams).items() if name != "env_params"}
     )
     many = vmap(agent, population=True)
-    state = many.init(jax.random.split(jax.random.key(0), INSTANCES), hyperparams)
+    state = jax.jit(many.init)(jax.random.split(jax.random.key(0), INSTANCES), hyperparams)
     _, metrics = jax.jit(lambda s: jax.lax.scan(lambda s, _: many.step(s), s, None, 80))(state)
     return np.asarray(metrics["episode/return"])
 

@@ -152,8 +152,8 @@ def test_a_worker_follows_the_gradient_of_what_it_sees():
     np.testing.assert_allclose(metrics["score"], 1.2 - np.sum(np.square(expected)), atol=1e-6)
 
 
-def test_workers_of_the_toy_do_what_their_method_says():
-    frame = pbt_toy.data("smoke")
+def test_workers_of_the_toy_do_what_their_method_says(made):
+    frame = pd.read_parquet(made[1] / "pbt_toy-smoke" / "data.parquet")
     assert len(frame) == 4 * 5 * 200 * 2
     by_method = {method: frame[frame["method"] == method] for method in pbt_toy.METHODS}
     grid = by_method["grid search"][lambda f: (f["seed"] == 0) & (f["worker"] == 0)]

@@ -56,7 +56,8 @@ def quadratic(folder, iterations, members=1, **changes):
 
 
 def errors(folder):
-    """What one process alone can see goes wrong for both, at once."""
+    """What the pieces do; and what one process alone can see goes wrong for both, at once."""
+    collectives()
     from jaxreward.train import load_state
 
     leads = distributed.is_leader()
@@ -179,10 +180,6 @@ def bits(leaf):
     return np.asarray(jax.random.key_data(leaf) if is_key else leaf).reshape(-1).view(np.uint8)
 
 
-def test_the_pieces():
-    both("collectives")
-
-
 def test_two_processes_of_two_devices_are_one_of_four(tmp_path):
     both("quadratic", tmp_path / "two", 8, 2, devices=2)
     expected = quadratic(tmp_path / "one", 8, 2, mesh=mesh_of(2, 2))
@@ -244,7 +241,7 @@ def test_interrupting_one_stops_both_at_the_same_iteration(tmp_path):
     assert stops[0] == stops[1] == str(saved_iterations(folder / "checkpoints")[-1])
 
 
-def test_errors_of_one_are_errors_of_both(tmp_path):
+def test_the_pieces_and_that_errors_of_one_are_errors_of_both(tmp_path):
     both("errors", str(tmp_path / "run"), heartbeat=LIMIT)
 
 

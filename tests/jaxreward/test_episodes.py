@@ -1,5 +1,7 @@
 """Episodes that are rewarded afterwards, against the same episodes stepped one by one."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -60,6 +62,7 @@ REWARDS = {
 }
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def run(env, params, key, ended=None):
     ended = start_memories(env, params, N) if ended is None else ended
     return play(env, params, act, jnp.zeros(N), jax.random.normal(key, (T, N)), ended, N, key)
@@ -68,14 +71,14 @@ def run(env, params, key, ended=None):
 def one_by_one(env, params, ended, episodes, key):
     """The rewards and infos of the same actions through `step_env`, up to each episode's end."""
     keys = jax.random.split(jax.random.split(key)[1], (T, N))
-    found = []
+    found, step = [], jax.jit(env.step_env)
     for n in range(N):
         base_state = jax.tree.map(lambda x, n=n: x[0, n], episodes.steps.state.env.env)
         state = wrap(env, params, base_state, jax.tree.map(lambda x, n=n: x[n], ended))
         rewards = []
         for t in range(T):
             if episodes.valid[t, n]:
-                _, state, reward, _, info = env.step_env(keys[t, n], state, episodes.steps.action[t, n], params)
+                _, state, reward, _, info = step(keys[t, n], state, episodes.steps.action[t, n], params)
                 rewards.append((reward, info))
         found.append(rewards)
     return found
@@ -96,7 +99,7 @@ def test_rewards_afterwards_are_those_of_stepping(name):
     env = with_reward(with_reward(Countdown(), REWARDS[name]), outer)
     params, key = env.default_params, jax.random.key(3)
     fresh = start_memories(env, params, N)
-    _, episodes, metrics = jax.jit(run, static_argnums=0)(env, params, key)
+    _, episodes, metrics = run(env, params, key)
     assert len({int(episodes.valid[:, n].sum()) for n in range(N)}) > 1  # of different lengths
     returns = []
     for n, rewards in enumerate(one_by_one(env, params, fresh, episodes, key)):
