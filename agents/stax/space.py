@@ -45,8 +45,9 @@ def sampled_steps(num_steps: int, samples: int) -> tuple[int, ...]:
     Raises:
         ValueError: If there are not as many steps.
     """
-    if not 1 <= samples <= num_steps:
-        raise ValueError(f"an episode of {num_steps} steps can be looked at 1 to {num_steps} times; got {samples}")
+    most = max(num_steps - 1, 1)
+    if not 1 <= samples <= most:
+        raise ValueError(f"an episode of {num_steps} steps can be looked at 1 to {most} times; got {samples}")
     return tuple(math.ceil(i * (num_steps - 1) / samples) for i in range(1, samples + 1))
 
 

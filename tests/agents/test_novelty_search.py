@@ -199,7 +199,7 @@ def test_its_policy_is_the_best_of_all_it_keeps() -> None:
         ({"selection": "novelty_and_surprise"}, "learned space"),
         ({"population": 0}, "population must be at least 1"),
         ({"archived": 201}, "at most 200"),
-        ({"behaviour": "samples", "samples": 51}, "1 to 50"),
+        ({"behaviour": "samples", "samples": 50}, "1 to 49"),
     ],
     ids=["name", "surprise", "zero", "archived", "samples"],
 )

@@ -99,11 +99,11 @@ def test_what_does_not_fit_is_refused(env: str, config: TrialConfig, said: str) 
 
 
 def test_steps_are_sampled_as_the_authors_do() -> None:
-    for num_steps, samples in [(50, 1), (50, 5), (2000, 5), (7, 3)]:
+    for num_steps, samples in [(50, 1), (50, 5), (2000, 5), (7, 3), (1, 1), (4, 3)]:
         expected = np.ceil(np.linspace(0, num_steps - 1, samples + 1))[1:].astype(int)
         assert sampled_steps(num_steps, samples) == tuple(expected)
-    with pytest.raises(ValueError, match="1 to 50"):
-        sampled_steps(50, 51)
+    with pytest.raises(ValueError, match="1 to 49"):
+        sampled_steps(50, 50)
 
 
 def test_spaces_made_from_descriptors() -> None:
