@@ -34,7 +34,6 @@ class Config(TrialConfig, PicturesConfig):
     """What shapes the program.
 
     Attributes:
-        chunk_size: Evaluations of an iteration, at least.
         batch: Children of a generation, and how many random genomes come first.
         target_size: How many behaviours the repertoire is to hold (10,000 in the authors' maze).
         capacity: Room in it; 0 for twice the target. What finds none is refused, and counted in `archive/refused`.
@@ -44,7 +43,6 @@ class Config(TrialConfig, PicturesConfig):
         interval: Trainings are after generation 1, `2 interval` later, `3 interval` after that, and so on.
     """
 
-    chunk_size: int = 1_000
     batch: int = 128
     target_size: int = 2_000
     capacity: int = 0
@@ -54,14 +52,9 @@ class Config(TrialConfig, PicturesConfig):
     interval: int = 10
 
     @property
-    def generations(self) -> int:
-        """How many an iteration has."""
-        return -(-self.chunk_size // self.batch)
-
-    @property
-    def steps_per_iteration(self) -> int:
-        """Environment steps of an iteration, at most."""
-        return self.generations * self.batch * self.num_steps
+    def brood(self) -> int:
+        """Evaluations of a generation."""
+        return self.batch
 
 
 @struct.dataclass

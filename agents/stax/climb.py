@@ -139,7 +139,7 @@ def _drawn(key: Key[Array, ""], among: Bool[Array, " n"]) -> Int[Array, ""]:
 def _row_known(staff: Staff, ancestor: Int[Array, ""]) -> Int[Array, ""]:
     """Where an ancestor is among all that is known: after population, offspring and archive."""
     config = staff.config
-    return ancestor + config.population * (1 + config.children) + config.archive_capacity
+    return ancestor + config.population_size * (1 + config.children) + config.archive_capacity
 
 
 def _climbed(

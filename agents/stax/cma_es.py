@@ -34,22 +34,15 @@ class Config(TrialConfig):
     """What shapes the program.
 
     Attributes:
-        chunk_size: Evaluations of an iteration, at least.
-        population: Genomes of a generation, at least 4.
+        population_size: Genomes of a generation, at least 4.
     """
 
-    chunk_size: int = 1_000
-    population: int = 6
+    population_size: int = 6
 
     @property
-    def generations(self) -> int:
-        """How many an iteration has."""
-        return -(-self.chunk_size // self.population)
-
-    @property
-    def steps_per_iteration(self) -> int:
-        """Environment steps of an iteration, at most."""
-        return self.generations * self.population * self.num_steps
+    def brood(self) -> int:
+        """Evaluations of a generation."""
+        return self.population_size
 
 
 @struct.dataclass
@@ -122,7 +115,7 @@ def cma_es(env: Environment, env_params: PyTree, config: Config = Config()) -> A
     """
     check_positive(config, "chunk_size")
     trial = make_trial(env, env_params, config)
-    strategy = CMA(trial.controller.size, config.population, config.genome_low, config.genome_high)
+    strategy = CMA(trial.controller.size, config.population_size, config.genome_low, config.genome_high)
     algorithm = CMAES(trial, world(env, env_params)[0], strategy, config, env_params)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
@@ -171,7 +164,9 @@ class CMAES:
         strategy = self.strategy.tell(ascent.strategy, genomes, outcome.reward)
         genome, reward = _better(ascent, genomes, outcome.reward)
         rewards = remembered(ascent.rewards, outcome.reward)
-        stops = self.strategy.should_stop(strategy) | stagnates(rewards, self.strategy.size, self.config.population)
+        stops = self.strategy.should_stop(strategy) | stagnates(
+            rewards, self.strategy.size, self.config.population_size
+        )
         restart = lambda _, genome: self.strategy.init(genome, hyperparams.sigma)  # noqa: E731
         strategy = when(stops, restart, strategy, genome)
         rewards = rewards._replace(number=jnp.where(stops, 0, rewards.number))

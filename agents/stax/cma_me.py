@@ -39,24 +39,17 @@ class Config(CellsConfig):
     """What shapes the program.
 
     Attributes:
-        chunk_size: Evaluations of an iteration, at least.
         emitters: How many CMA-ES there are. Each keeps two matrices of `D x D` for genomes of size `D`.
-        population: Genomes of a generation of one, at least 4.
+        population_size: Genomes of a generation of one, at least 4.
     """
 
-    chunk_size: int = 1_000
     emitters: int = 100
-    population: int = 6
+    population_size: int = 6
 
     @property
-    def generations(self) -> int:
-        """How many an iteration has."""
-        return -(-self.chunk_size // self.population)
-
-    @property
-    def steps_per_iteration(self) -> int:
-        """Environment steps of an iteration, at most."""
-        return self.generations * self.population * self.num_steps
+    def brood(self) -> int:
+        """Evaluations of a generation."""
+        return self.population_size
 
 
 @struct.dataclass
@@ -115,7 +108,7 @@ def cma_me(env: Environment, env_params: PyTree, config: Config = Config()) -> A
     check_positive(config, "chunk_size", "emitters")
     illumination = make_illumination(env, env_params, config)
     size = illumination.trial.controller.size
-    strategy = CMA(size, config.population, config.genome_low, config.genome_high)
+    strategy = CMA(size, config.population_size, config.genome_low, config.genome_high)
     algorithm = CMAME(illumination, strategy, config, env_params)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 

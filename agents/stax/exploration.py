@@ -11,6 +11,7 @@ from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from jaxreward.agents.stax.individuals import Individuals, join, mutate, random_genomes, take
@@ -29,8 +30,7 @@ class SearchConfig(TrialConfig):
 
     Attributes:
         budget: Evaluations after which the search ends; it overshoots by less than a generation.
-        chunk_size: Evaluations of an iteration, at least.
-        population: How many have children in each generation.
+        population_size: How many have children in each generation.
         children: How many each has.
         archived: How many children of a generation are stored.
         neighbours: How many of the nearest novelty is measured to.
@@ -38,27 +38,35 @@ class SearchConfig(TrialConfig):
     """
 
     budget: int = 500_000
-    chunk_size: int = 1_000
-    population: int = 100
+    population_size: int = 100
     children: int = 2
     archived: int = 5
     neighbours: int = 15
     selection: Selection = "novelty"
 
     @property
-    def generations(self) -> int:
-        """How many an iteration has."""
-        return -(-self.chunk_size // (self.population * self.children))
-
-    @property
-    def steps_per_iteration(self) -> int:
-        """Environment steps of an iteration's exploration, at most."""
-        return self.generations * self.population * self.children * self.num_steps
+    def brood(self) -> int:
+        """Evaluations of a generation."""
+        return self.population_size * self.children
 
     @property
     def archive_capacity(self) -> int:
         """Room for what all generations of the budget store."""
-        return self.archived * -(-self.budget // (self.population * self.children)) + self.archived
+        return self.archived * (-(-self.budget // self.brood) + 1)
+
+
+@struct.dataclass
+class Hyperparams:
+    """Traced numbers: each may be vmapped over or searched.
+
+    Attributes:
+        mutation: The standard deviation of a gene's mutation in exploration, and of an emitter's where its ancestor has
+            a twin.
+        env_params: Params of the environment and its reward; None for those the agent was made with.
+    """
+
+    mutation: Float[Array, ""] | float = 0.05
+    env_params: PyTree = None
 
 
 class Search(NamedTuple):
@@ -94,7 +102,7 @@ class Explorer:
         config = self.config
         key_start, key_space, key_genomes = jax.random.split(key, 3)
         space = self.space.init(key_space)
-        genomes = random_genomes(key_genomes, config.population, self.trial.controller.size, config)
+        genomes = random_genomes(key_genomes, config.population_size, self.trial.controller.size, config)
         population = self.try_out(genomes, space, env_params, key_start)
         offspring = join(*[population] * config.children)
         archive = empty_archive(take(population, jnp.asarray(0)), config.archive_capacity)
@@ -155,7 +163,7 @@ class Explorer:
 
         def best(_: Individuals, everybody: Individuals, reference: Reference) -> Individuals:
             known = merits(everybody, reference, self.config.neighbours)
-            rows = order(self.config.selection, key, everybody, known)[: self.config.population]
+            rows = order(self.config.selection, key, everybody, known)[: self.config.population_size]
             return take(everybody, rows)
 
         return search._replace(population=when(goes_on, best, search.population, everybody, reference))
@@ -218,12 +226,13 @@ def check_search(config: SearchConfig, learned: bool) -> None:
         ValueError: If one is wrong; says which, and what would be right.
     """
     check_name("selection", config.selection, get_args(Selection))
-    for name in ("budget", "chunk_size", "population", "children", "archived", "neighbours"):
+    for name in ("budget", "chunk_size", "population_size", "children", "archived", "neighbours"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}")
-    born = config.population * config.children
-    if config.archived > born:
-        raise ValueError(f"archived={config.archived} of {born} children can't be stored; give at most {born}")
+    if config.archived > config.brood:
+        raise ValueError(
+            f"archived={config.archived} of {config.brood} children can't be stored; give at most {config.brood}"
+        )
     if "surprise" in config.selection and not learned:
         raise ValueError(
             f"selection={config.selection!r} needs a learned space of behaviours, as `stax` and `taxons` have; in a "

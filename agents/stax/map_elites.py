@@ -38,25 +38,18 @@ class Config(CellsConfig):
     """What shapes the program.
 
     Attributes:
-        chunk_size: Evaluations of an iteration, at least.
         batch: Children of a generation, and how many random genomes come first.
         variation: "gaussian", noise on each gene of a parent; or "iso_line", noise on each gene and a step along the
             line to a second parent (Vassiliades & Mouret 2018).
     """
 
-    chunk_size: int = 1_000
     batch: int = 100
     variation: Variation = "gaussian"
 
     @property
-    def generations(self) -> int:
-        """How many an iteration has."""
-        return -(-self.chunk_size // self.batch)
-
-    @property
-    def steps_per_iteration(self) -> int:
-        """Environment steps of an iteration, at most."""
-        return self.generations * self.batch * self.num_steps
+    def brood(self) -> int:
+        """Evaluations of a generation."""
+        return self.batch
 
 
 @struct.dataclass

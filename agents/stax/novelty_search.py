@@ -11,44 +11,22 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.stax.elite import best_genome, policy_of
-from jaxreward.agents.stax.exploration import Explorer, Search, SearchConfig, check_search
-from jaxreward.agents.stax.space import Behaviour, given_space
+from jaxreward.agents.stax.exploration import Explorer, Hyperparams, Search, SearchConfig, check_search
+from jaxreward.agents.stax.space import BehaviourConfig, given_space
 from jaxreward.agents.stax.tally import empty_tally, metrics, since
 from jaxreward.agents.stax.trial import make_trial
 
+__all__ = ["Config", "Hyperparams", "State", "novelty_search"]
+
 
 @dataclass(frozen=True)
-class Config(SearchConfig):
-    """See `SearchConfig`.
-
-    Attributes:
-        behaviour: What novelty is measured in, see `jaxreward.agents.stax.space.given_space`.
-        samples: At how many steps an episode is looked at, with behaviour "samples".
-        depth: Of signatures.
-    """
-
-    behaviour: Behaviour = "final"
-    samples: int = 5
-    depth: int = 2
-
-
-@struct.dataclass
-class Hyperparams:
-    """Traced numbers: each may be vmapped over or searched.
-
-    Attributes:
-        mutation: The standard deviation of a gene's mutation.
-        env_params: Params of the environment and its reward; None for those the agent was made with.
-    """
-
-    mutation: Float[Array, ""] | float = 0.05
-    env_params: PyTree = None
+class Config(SearchConfig, BehaviourConfig):
+    """See `SearchConfig` and `BehaviourConfig`."""
 
 
 class State(NamedTuple):
@@ -77,7 +55,7 @@ def novelty_search(env: Environment, env_params: PyTree, config: Config = Config
         ValueError: If an option is unknown or does not fit the environment.
     """
     check_search(config, learned=False)
-    space = given_space(config.behaviour, config.samples, config.depth)
+    space = given_space(config)
     trial = make_trial(env, env_params, config, space.watch, space.steps)
     algorithm = NoveltySearch(Explorer(trial, space, config), env_params)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)

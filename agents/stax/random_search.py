@@ -18,7 +18,7 @@ from jaxreward.agents.stax.trial import make_trial
 
 @dataclass(frozen=True)
 class Config(SearchConfig):
-    """See `SearchConfig`; nobody has children and nobody is selected: a generation is `population` times `children`."""
+    """See `SearchConfig`; a generation is `population_size` times `children` new genomes."""
 
     children: int = 1
 

@@ -12,25 +12,26 @@ from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.stax.climb import climb
 from jaxreward.agents.stax.elite import best_genome, policy_of
-from jaxreward.agents.stax.exploration import Explorer, Search, check_search
+from jaxreward.agents.stax.exploration import Explorer, Hyperparams, Search, check_search
 from jaxreward.agents.stax.learning import Training, advanced, new_training
 from jaxreward.agents.stax.pool import EmitterConfig, Emitters, Staff, World, make_staff
 from jaxreward.agents.stax.rewards import recruit, reference
 from jaxreward.agents.stax.scheduler import Kind, Scheduler, credited, decide, new_scheduler
-from jaxreward.agents.stax.space import Behaviour, Space, given_space
+from jaxreward.agents.stax.space import BehaviourConfig, Space, given_space
 from jaxreward.agents.stax.tally import empty_tally, metrics, since
 from jaxreward.agents.stax.trial import make_trial
 from jaxreward.agents.stax.tryout import try_out
 from jaxreward.lazy import when
 from jaxreward.names import check_name
 from jaxreward.quality_diversity import Archive
+
+__all__ = ["Config", "Hyperparams", "State", "serene"]
 
 
 @dataclass(frozen=True)
@@ -46,31 +47,8 @@ class ScheduledConfig(EmitterConfig):
 
 
 @dataclass(frozen=True)
-class Config(ScheduledConfig):
-    """See `ScheduledConfig`.
-
-    Attributes:
-        behaviour: What novelty is measured in, see `jaxreward.agents.stax.space.given_space`.
-        samples: At how many steps an episode is looked at, with behaviour "samples".
-        depth: Of signatures.
-    """
-
-    behaviour: Behaviour = "final"
-    samples: int = 5
-    depth: int = 2
-
-
-@struct.dataclass
-class Hyperparams:
-    """Traced numbers: each may be vmapped over or searched.
-
-    Attributes:
-        mutation: The standard deviation of a gene's mutation in exploration, and the least of an emitter's.
-        env_params: Params of the environment and its reward; None for those the agent was made with.
-    """
-
-    mutation: Float[Array, ""] | float = 0.05
-    env_params: PyTree = None
+class Config(ScheduledConfig, BehaviourConfig):
+    """See `ScheduledConfig` and `BehaviourConfig`."""
 
 
 class State(NamedTuple):
@@ -101,8 +79,7 @@ def serene(env: Environment, env_params: PyTree, config: Config = Config()) -> A
     Raises:
         ValueError: If an option is unknown or does not fit the environment.
     """
-    space = given_space(config.behaviour, config.samples, config.depth)
-    return with_emitters(env, env_params, config, space)
+    return with_emitters(env, env_params, config, given_space(config))
 
 
 def with_emitters(env: Environment, env_params: PyTree, config: ScheduledConfig, space: Space) -> Agent:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -15,6 +16,22 @@ from jaxreward.names import check_name
 from jaxreward.quality_diversity import log_signature, signature
 
 Behaviour = Literal["final", "samples", "signature", "log_signature", "time_signature", "time_log_signature"]
+
+
+@dataclass(frozen=True)
+class BehaviourConfig:
+    """What of `info["descriptor"]` is compared.
+
+    Attributes:
+        behaviour: "final", where the episode ended; "samples", where it was at several steps; "signature" or
+            "log_signature" of the path from the first step's end on, with "time_" as a further dimension.
+        samples: At how many steps.
+        depth: Of signatures.
+    """
+
+    behaviour: Behaviour = "final"
+    samples: int = 5
+    depth: int = 2
 
 
 class Space(NamedTuple):
@@ -51,18 +68,13 @@ def sampled_steps(num_steps: int, samples: int) -> tuple[int, ...]:
     return tuple(math.ceil(i * (num_steps - 1) / samples) for i in range(1, samples + 1))
 
 
-def given_space(behaviour: Behaviour = "final", samples: int = 5, depth: int = 2) -> Space:
+def given_space(config: BehaviourConfig = BehaviourConfig()) -> Space:
     """A space made from `info["descriptor"]`.
-
-    Args:
-        behaviour: "final", where the episode ended; "samples", where it was at several steps; "signature" or
-            "log_signature" of the path, with "time_" as a further dimension.
-        samples: At how many steps.
-        depth: Of signatures.
 
     Raises:
         ValueError: If there is no such behaviour, or a number is not positive.
     """
+    behaviour, samples, depth = config.behaviour, config.samples, config.depth
     check_name("behaviour", behaviour, get_args(Behaviour))
     if samples < 1 or depth < 1:
         raise ValueError(f"samples and depth must be at least 1; got samples={samples} and depth={depth}")

@@ -40,8 +40,7 @@ class Config(TrialConfig, PicturesConfig):
     """What shapes the program.
 
     Attributes:
-        chunk_size: Evaluations of an iteration, at least.
-        population: How many there are in a generation.
+        population_size: How many there are in a generation.
         best: How many of them are stored, and replace as many others.
         neighbours: How many of the nearest novelty is measured to.
         criterion: What makes the best: "novelty" (TAXO-N), "surprise" (TAXO-S), or "both" (TAXONS), one of the two by
@@ -52,8 +51,7 @@ class Config(TrialConfig, PicturesConfig):
     """
 
     epochs: int = 5
-    chunk_size: int = 1_000
-    population: int = 100
+    population_size: int = 100
     best: int = 5
     neighbours: int = 15
     criterion: Criterion = "both"
@@ -62,14 +60,9 @@ class Config(TrialConfig, PicturesConfig):
     capacity: int = 10_000
 
     @property
-    def generations(self) -> int:
-        """How many an iteration has."""
-        return -(-self.chunk_size // self.population)
-
-    @property
-    def steps_per_iteration(self) -> int:
-        """Environment steps of an iteration, at most."""
-        return self.generations * self.population * self.num_steps
+    def brood(self) -> int:
+        """Evaluations of a generation."""
+        return self.population_size
 
 
 @struct.dataclass
@@ -149,13 +142,13 @@ def taxons(env: Environment, env_params: PyTree, config: Config = Config()) -> A
 
 def _check(config: Config) -> None:
     check_name("criterion", config.criterion, get_args(Criterion))
-    for name in ("chunk_size", "population", "best", "neighbours", "interval", "capacity"):
+    for name in ("chunk_size", "population_size", "best", "neighbours", "interval", "capacity"):
         if getattr(config, name) < 1:
             raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}")
-    if 2 * config.best > config.population:
+    if 2 * config.best > config.population_size:
         raise ValueError(
-            f"best={config.best} of population={config.population} can't replace as many others; give at most "
-            f"{config.population // 2}"
+            f"best={config.best} of population_size={config.population_size} can't replace as many others; "
+            f"give at most {config.population_size // 2}"
         )
 
 
@@ -173,14 +166,14 @@ class Taxons:
         key, key_start, key_space, key_genomes = jax.random.split(key, 4)
         hyperparams, config = strong(hyperparams), self.config
         space = self.space.init(key_space)
-        genomes = random_genomes(key_genomes, config.population, self.trial.controller.size, config)
+        genomes = random_genomes(key_genomes, config.population_size, self.trial.controller.size, config)
         population = self.try_out(genomes, space, self.params_of_env(hyperparams), key_start)
         one = take(population, jnp.asarray(0))
         archive = empty_archive(one, config.capacity)
         # The first training comes one generation later than the interval.
-        seen = append(empty_archive(one.outcome, (config.interval + 1) * config.population), population.outcome)
+        seen = append(empty_archive(one.outcome, (config.interval + 1) * config.population_size), population.outcome)
         tally = count(empty_tally(self.trial.env), self.trial.env, population.outcome, visits=True)
-        stored = jnp.zeros(config.population, bool)
+        stored = jnp.zeros(config.population_size, bool)
         search = Search(population, stored, archive, seen, tally, space, key_start, jnp.zeros((), jnp.int32))
         return strong(State(search, hyperparams, key, jnp.zeros((), jnp.int32)))
 

@@ -24,6 +24,7 @@ class TrialConfig:
     """How genomes are tried; what all algorithms of this family have in common.
 
     Attributes:
+        chunk_size: Evaluations of an iteration, at least.
         num_steps: The most steps of an episode; 0 for the environment's own limit.
         controller: What genes mean, see `jaxreward.agents.stax.controller.controller_of`.
         layers: Hidden layers of a network.
@@ -32,12 +33,28 @@ class TrialConfig:
         genome_high: and below this.
     """
 
+    chunk_size: int = 1_000
     num_steps: int = 0
     controller: Literal["shared_bias", "mlp", "constant"] = "shared_bias"
     layers: int = 2
     width: int = 5
     genome_low: float = -5.0
     genome_high: float = 5.0
+
+    @property
+    def brood(self) -> int:
+        """Evaluations of a generation."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how many genomes a generation tries")
+
+    @property
+    def generations(self) -> int:
+        """How many an iteration has."""
+        return -(-self.chunk_size // self.brood)
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Environment steps of an iteration, at most; with emitters, of its exploration."""
+        return self.generations * self.brood * self.num_steps
 
     def for_env(self, env: Environment, env_params: PyTree) -> Self:
         """The config with the steps of an episode.

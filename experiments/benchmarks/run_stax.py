@@ -53,7 +53,7 @@ def evaluation(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, 
     trial = make_trial(env, params, config)
 
     def generation(key: jax.Array, _: Any) -> jax.Array:
-        genomes = random_genomes(key, config.population * config.children, trial.controller.size, config)
+        genomes = random_genomes(key, config.population_size * config.children, trial.controller.size, config)
         outcome = trial.evaluate(genomes, params, key)
         return outcome.reward.sum() + outcome.descriptor.sum()
 
@@ -64,7 +64,7 @@ def novelty(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Cal
     """The distances to nearest neighbours of as many generations, among themselves and in an archive that grows."""
     config = get_agent(spec.agent).Config(**vars(spec.config))
     dimensions = len(env.descriptor_bounds[0])
-    number = config.population * (1 + config.children)
+    number = config.population_size * (1 + config.children)
 
     def generation(key: jax.Array, index: jax.Array) -> jax.Array:
         behaviours = jax.random.uniform(key, (number + config.archive_capacity, dimensions))
@@ -80,7 +80,7 @@ PARTS = {"evaluation": evaluation, "novelty": novelty}
 
 def _generations(config: Any, generation: Callable[[jax.Array, jax.Array], jax.Array]) -> tuple[Callable, Callable]:
     """As many generations as a budget has; what they come to is summed, so that none is left out."""
-    size = config.population * config.children
+    size = config.population_size * config.children
     number = -(-config.budget // size)
 
     def train(key: jax.Array) -> jax.Array:

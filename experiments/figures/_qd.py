@@ -128,7 +128,7 @@ class Size(NamedTuple):
     settings: Choice = {}  # noqa: RUF012
 
 
-SMOKE: Choice = {"population": 10, "chunk_size": 100, "scheduler": "exploring"}
+SMOKE: Choice = {"population_size": 10, "chunk_size": 100, "scheduler": "exploring"}
 """Settings with which it is only seen that something works; without emitters, a program compiles much faster."""
 
 

@@ -19,7 +19,7 @@ from jaxreward.agents.stax.tryout import cost_of, most_in_a_chunk
 from jaxreward.envs import make
 
 SEEDS = 8
-TINY = {"population": 20, "chunk_size": 200, "budget": 1500}
+TINY = {"population_size": 20, "chunk_size": 200, "budget": 1500}
 
 
 def run(agent: Agent, state: State, iterations: int) -> tuple[State, dict[str, jax.Array]]:

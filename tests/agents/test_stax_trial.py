@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 
 from jaxreward.agents.stax.controller import controller_of
-from jaxreward.agents.stax.space import given_space, sampled_steps
+from jaxreward.agents.stax.space import BehaviourConfig, given_space, sampled_steps
 from jaxreward.agents.stax.tally import count, empty_tally, metrics, uniformity
 from jaxreward.agents.stax.trial import TrialConfig, make_trial
 from jaxreward.environment import with_reward
@@ -111,7 +111,7 @@ def test_spaces_made_from_descriptors() -> None:
     genomes = jax.random.normal(jax.random.key(1), (4, 48))
 
     def placed(behaviour: str) -> tuple[jax.Array, jax.Array]:
-        space = given_space(behaviour, samples=5, depth=2)  # type: ignore[arg-type]
+        space = given_space(BehaviourConfig(behaviour))  # type: ignore[arg-type]
         trial = make_trial(env, params, TrialConfig(), space.watch, space.steps)
         outcome = trial.evaluate(genomes, params, jax.random.key(0))
         behaviour_, surprise = space.place((), outcome, params)
@@ -133,7 +133,7 @@ def test_spaces_made_from_descriptors() -> None:
         expected = jnp.stack([of(path, 2, time=time) for path in paths])
         np.testing.assert_allclose(found, expected, atol=1e-6)
     with pytest.raises(ValueError, match="log_signature"):
-        given_space("log_signatur")  # type: ignore[arg-type]
+        given_space(BehaviourConfig("log_signatur"))  # type: ignore[arg-type]
 
 
 def test_the_tally_counts_what_was_tried() -> None:

@@ -14,7 +14,7 @@ from jaxreward.envs import make
 KEY = jax.random.key(0)
 ENV, PARAMS = make("qd/point2d")
 SMALL = Config(
-    num_steps=5, chunk_size=36, population=12, best=2, neighbours=4, interval=2, novelty_first=2, capacity=30,
+    num_steps=5, chunk_size=36, population_size=12, best=2, neighbours=4, interval=2, novelty_first=2, capacity=30,
     image_size=16, channels=(2,), code=2, images=16, epochs=1,
 )  # fmt: skip
 
@@ -77,7 +77,7 @@ def test_who_mutates_may_be_stored_again_and_who_finds_no_room_is_counted():
 
 
 def test_mutation_changes_some_genes_of_most():
-    algo = algorithm(population=400)
+    algo = algorithm(population_size=400)
     genomes = jnp.zeros((400, 48))
     mutated, who = jax.jit(algo.mutated)(genomes, KEY, Hyperparams(mutation=0.05))
     changed = mutated != 0
@@ -172,8 +172,8 @@ def test_its_policy_is_the_best_it_keeps():
 
 
 def test_it_is_said_what_does_not_fit():
-    with pytest.raises(ValueError, match=r"best=7 of population=12 .* at most 6"):
-        taxons(ENV, PARAMS, Config(population=12, best=7))
+    with pytest.raises(ValueError, match=r"best=7 of population_size=12 .* at most 6"):
+        taxons(ENV, PARAMS, Config(population_size=12, best=7))
     with pytest.raises(ValueError, match="interval must be at least 1; got 0"):
         taxons(ENV, PARAMS, Config(interval=0))
     with pytest.raises(ValueError, match="surprise"):

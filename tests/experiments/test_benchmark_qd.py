@@ -148,7 +148,7 @@ def test_both_search_with_the_same_numbers(name, tmp_path):
     assert config.budget == asked["evaluations"] == 1500
     assert fields["iterations"] * config.chunk_size >= config.budget
     # Their `parameters.py`.
-    assert (config.chunk_size, config.population, config.children, config.archived) == (1000, 100, 2, 5)
+    assert (config.chunk_size, config.population_size, config.children, config.archived) == (1000, 100, 2, 5)
     assert (config.neighbours, config.genome_low, config.genome_high) == (15, -5.0, 5.0)
     assert chosen.Hyperparams().mutation == 0.05
     if name.startswith("serene"):
@@ -164,7 +164,7 @@ def test_the_arm_is_theirs():
 
 def small(tmp_path, **changes):
     fields = stax.spec("ns_point2d", Options(tmp_path, evaluations=30), iterations=2)
-    config = {"budget": 30, "chunk_size": 12, "population": 6, "neighbours": 3}
+    config = {"budget": 30, "chunk_size": 12, "population_size": 6, "neighbours": 3}
     return told({**fields, "config": config, "options": {"max_steps_in_episode": 3}, **changes})
 
 
