@@ -69,22 +69,23 @@ class AntMaze(BraxEnv):
         super().__init__(
             "ant", "spring", exclude_current_positions_from_observation=False, terminate_when_unhealthy=False
         )
-        sys = self.simulator.sys
+        brax_env: Any = self.simulator
+        sys = brax_env.sys
         solid = sys.geom_contype.copy()
         solid[sys.mj_model.geom("torso_geom").id] = 1
-        self.simulator.sys = sys.replace(init_q=sys.init_q.at[:2].set(jnp.array(START)), geom_contype=solid)
+        brax_env.sys = self._system = sys.replace(init_q=sys.init_q.at[:2].set(jnp.array(START)), geom_contype=solid)
 
     @property
-    def default_params(self) -> DiscsParams:
+    def default_params(self) -> Any:
         return DiscsParams(jnp.asarray(GOALS), jnp.asarray(GOAL_RADIUS), jnp.asarray(1000, jnp.int32))
 
-    def reset_env(self, key: Key[Array, ""], params: DiscsParams) -> tuple[Float[Array, "29"], PhysicsState]:
+    def reset_env(self, key: Key[Array, ""], params: Any) -> tuple[Float[Array, "29"], PhysicsState]:
         _, state = super().reset_env(key, params)
         sim = state.sim.replace(obs=observed(state.sim.pipeline_state))
         return sim.obs, PhysicsState(state.time, sim)
 
     def step_env(
-        self, key: Key[Array, ""], state: PhysicsState, action: Float[Array, "8"], params: DiscsParams
+        self, key: Key[Array, ""], state: PhysicsState, action: Float[Array, "8"], params: Any
     ) -> tuple[Float[Array, "29"], PhysicsState, Float[Array, ""], Bool[Array, ""], dict[str, Array]]:
         observation, state, _, terminated, metrics = super().step_env(key, state, action, params)
         pays = self.is_truncated(state, params)
@@ -106,7 +107,7 @@ class AntMaze(BraxEnv):
         before, after = sim.pipeline_state.q[:2], stepped.pipeline_state.q[:2]
         kept, speed = kept_out(before, after), stepped.pipeline_state.qd[:2]
         loss = jnp.where((after - kept) * speed > 0, -speed, 0)
-        pipeline_state = pushed(self.simulator.sys, stepped.pipeline_state, kept - after, loss)
+        pipeline_state = pushed(self._system, stepped.pipeline_state, kept - after, loss)
         return stepped.replace(pipeline_state=pipeline_state, obs=observed(pipeline_state))
 
 

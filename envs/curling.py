@@ -14,6 +14,7 @@ and where the ball is squeezed, small differences grow: most controllers that mo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -151,12 +152,12 @@ class Curling(Environment):
         x, y = pixels[..., 0], pixels[..., 1]
         image = jnp.ones((size, size, 3))
         for goal, radius in zip(params.goals, params.goal_radii, strict=True):
-            image = painted(image, soft((jnp.hypot(x - goal[0], y - goal[1]) - radius) / unit), RED)
+            image = painted(image, soft(jnp.asarray(jnp.hypot(x - goal[0], y - goal[1]) - radius) / unit), RED)
         image = painted(image, soft((INNER - jnp.maximum(jnp.abs(x), jnp.abs(y))) / unit), _LIGHT_GREY)
         to_ball = jnp.hypot(x - state.ball[0], y - state.ball[1]) - RADIUS
         image = painted(image, soft(to_ball / unit), BLUE)
         for link in arm.links(state.angles):
-            image = painted(image, soft(arm.outside(link, (x, y)) / unit), _GREY)
+            image = painted(image, soft(jnp.asarray(arm.outside(link, (x, y))) / unit), _GREY)
         return image
 
     def action_space(self, params: PyTree = None) -> spaces.Box:
@@ -223,7 +224,7 @@ def _off_held_ball(near: Sequence[_Near], speeds: Vector) -> tuple[Vector, list[
 
     Also with what grip each thing holds it.
     """
-    grips = [jnp.zeros_like(speeds[0])] * len(near)
+    grips: list[Scalar] = [jnp.zeros_like(speeds[0])] * len(near)
     for one, other in _PAIRS:
         bar = plus(near[other].contact.normal, near[one].contact.normal, -1.0)
         apart = plus(near[one].levers(bar), near[other].levers(bar), -1.0)
@@ -241,7 +242,7 @@ def _off_ball(upper: _Near, lower: _Near, move: Vector, stops: list[Stop], speed
     If the ball is at both links, only the elbow can make room for it.
     """
     off_upper, off_lower = (
-        Stop(tuple(-lever for lever in link.levers(link.contact.normal)), depth(move, link.contact) / DT)
+        Stop(plus((0.0, 0.0), link.levers(link.contact.normal), -1.0), depth(move, link.contact) / DT)
         for link in (upper, lower)
     )
     speeds = arm.given_way(speeds, off_upper)
@@ -256,7 +257,7 @@ def _moving(near: _Near, speeds: Vector, grip: Scalar) -> Contact:
     """The contact if the joints turn at such speeds."""
     normal = near.contact.normal
     closing, sliding = (dot(near.levers(way), speeds) for way in (normal, left_of(normal)))
-    return near.contact.replace(closing=closing, sliding=sliding, grip=grip)
+    return replace(near.contact, closing=closing, sliding=sliding, grip=grip)
 
 
 def _near_link(link: Link, ball: Vector) -> _Near:

@@ -128,7 +128,7 @@ class Explorer:
         self,
         search: Search,
         key: Key[Array, ""],
-        deviation: Float[Array, ""] | None,
+        deviation: Float[Array, ""] | float | None,
         env_params: PyTree,
         goes_on: Bool[Array, ""],
     ) -> Search:
@@ -138,7 +138,7 @@ class Explorer:
 
         def tried(begun: tuple[Individuals, Tally], parents: Array, search_space: PyTree) -> tuple[Individuals, Tally]:
             if deviation is None:
-                genomes = random_genomes(key, *parents.shape, config)
+                genomes = random_genomes(key, parents.shape[0], parents.shape[1], config)
             else:
                 genomes = mutate(key, parents, deviation, config)
             offspring = self.try_out(genomes, search_space, env_params, search.start)

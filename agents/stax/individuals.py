@@ -42,7 +42,7 @@ def mutate(
     return jnp.clip(genomes + noise * deviation, config.genome_low, config.genome_high)
 
 
-def take(tree: PyTree, rows: Int[Array, "..."]) -> PyTree:
+def take(tree: PyTree, rows: Int[Array, "..."] | int) -> PyTree:
     """Some rows of every leaf."""
     return jax.tree.map(lambda leaf: leaf[rows], tree)
 

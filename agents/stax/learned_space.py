@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -155,7 +155,7 @@ class _Learned:
     def seen(self, weights: PyTree, states: PyTree, env_params: PyTree) -> tuple[Array, Array]:
         """The codes of some states' pictures, and their errors."""
         images = self.images(states, env_params)
-        codes, made = self.network.apply(weights, images)
+        codes, made = cast(tuple[Array, Array], self.network.apply(weights, images))
         return codes, errors(images, made)
 
     def images(self, states: PyTree, env_params: PyTree) -> Float[Array, "B S S 3"]:

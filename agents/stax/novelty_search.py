@@ -7,7 +7,7 @@ Lehman & Stanley 2011 (`selection="novelty"`, and "nslc" with local competition)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -88,7 +88,7 @@ class NoveltySearch:
         search = search._replace(tally=since(search.tally))
         return State(search, state.hyperparams, key, state.iteration + 1), told
 
-    def generation(self, search: Search, key: Key[Array, ""], hyperparams: Hyperparams) -> Search:
+    def generation(self, search: Search, key: Key[Array, ""], hyperparams: Any) -> Search:
         """Children are born and tried, some are stored, the best go on."""
         key_breed, key_store, key_select = jax.random.split(key, 3)
         goes_on, env_params = self.explorer.goes_on(search), self.params_of_env(hyperparams)
@@ -101,6 +101,6 @@ class NoveltySearch:
         kept = [state.search.population, state.search.offspring]
         return policy_of(self.explorer.trial.controller, best_genome(kept, [state.search.archive]))
 
-    def params_of_env(self, hyperparams: Hyperparams) -> PyTree:
+    def params_of_env(self, hyperparams: Any) -> PyTree:
         """The environment's params."""
         return self.env_params if hyperparams.env_params is None else hyperparams.env_params

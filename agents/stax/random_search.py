@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 from flax import struct
@@ -53,7 +54,7 @@ def random_search(env: Environment, env_params: PyTree, config: Config = Config(
 class RandomSearch(NoveltySearch):
     """Novelty search without a search."""
 
-    def generation(self, search: Search, key: Key[Array, ""], hyperparams: Hyperparams) -> Search:
+    def generation(self, search: Search, key: Key[Array, ""], hyperparams: Any) -> Search:
         """Random genomes are tried, and some stored."""
         key_breed, key_store = jax.random.split(key)
         goes_on = self.explorer.goes_on(search)

@@ -46,7 +46,7 @@ def stored(rewards: Archive, individuals: Individuals, keep: Bool[Array, " n"]) 
     return append(rewards, Rewarded(individuals, *nothing), keep)
 
 
-def recruit(search: Search, rewards: Archive, least_spread: Float[Array, ""]) -> tuple[Search, Archive]:
+def recruit(search: Search, rewards: Archive, least_spread: Float[Array, ""] | float) -> tuple[Search, Archive]:
     """Stores everybody of population and offspring that earned for the first time, to start an emitter from each.
 
     An emitter's spread is a third of the distance to the nearest other genome around, `least_spread` if that is 0.
