@@ -30,7 +30,8 @@ class EmitterConfig(SearchConfig):
         emitter_children: How many children each member has in a step.
         parallel_emitters: How many climb at once. The authors' one after the other is 1; more are faster, as they are
             evaluated together, and differ in that none of them knows what the others find in the same step.
-        emitter_capacity: How many can be active; 0 for one to every 64 evaluations of the budget, at most 2,048.
+        emitter_capacity: How many can be active; 0 for one to every 150 evaluations of the budget, which is more than
+            a chunk of each in turn can try out with the other defaults.
         reward_capacity: How many that earned can be stored; 0 for one to every 16 evaluations of the budget.
         drop_nearest: Whether novelty of members leaves out the nearest neighbour, as in the authors' code.
     """
@@ -93,7 +94,7 @@ class Staff:
         """No emitters yet."""
         config = self.config
         rewards = no_rewards(search.population, config.reward_capacity or max(config.budget // 16, 64))
-        places = config.emitter_capacity or min(max(config.budget // 64, 16), 2048)
+        places = config.emitter_capacity or max(config.budget // 150, 16)
         memory, _ = self.strategy.start(search.start, search.population.genome[0], jnp.ones(()))
         nobody = take(search.population, jnp.zeros(config.members, jnp.int32))
         emitter = self.founded(nobody, memory, jnp.zeros((), jnp.int32), jnp.zeros(()))
