@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from jaxreward.agents.stax.individuals import Individuals, join, mutate, random_genomes, take
+from jaxreward.agents.stax.individuals import Individuals, join, mutate, random_genomes, take, try_out
 from jaxreward.agents.stax.selection import Reference, Selection, merits, order
 from jaxreward.agents.stax.space import Space
 from jaxreward.agents.stax.tally import Tally, count
@@ -113,9 +113,7 @@ class Explorer:
         self, genomes: Float[Array, "n D"], space: PyTree, env_params: PyTree, key: Key[Array, ""]
     ) -> Individuals:
         """Genomes with what comes of them."""
-        outcome = self.trial.evaluate(genomes, env_params, key)
-        behaviour, surprise = self.space.place(space, outcome, env_params)
-        return Individuals(genomes, outcome, behaviour, surprise, jnp.zeros(len(genomes), bool))
+        return try_out(self.trial, self.space, genomes, space, env_params, key)
 
     def goes_on(self, search: Search) -> Bool[Array, ""]:
         """Whether there is budget left."""

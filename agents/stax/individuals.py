@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from jaxreward.agents.stax.trial import Outcome, TrialConfig
+from jaxreward.agents.stax.space import Space
+from jaxreward.agents.stax.trial import Outcome, Trial, TrialConfig
 
 
 class Individuals(NamedTuple):
@@ -40,6 +41,15 @@ def mutate(
     """Each gene with Gaussian noise of this standard deviation, clipped to its limits."""
     noise = jax.random.normal(key, (genomes.size,)).reshape(genomes.shape)  # cheaper to draw than a table
     return jnp.clip(genomes + noise * deviation, config.genome_low, config.genome_high)
+
+
+def try_out(
+    trial: Trial, space: Space, genomes: Float[Array, "n D"], params: PyTree, env_params: PyTree, key: Key[Array, ""]
+) -> Individuals:
+    """Genomes with what comes of them; `params` are those of the space, `key` that of every evaluation."""
+    outcome = trial.evaluate(genomes, env_params, key)
+    behaviour, surprise = space.place(params, outcome, env_params)
+    return Individuals(genomes, outcome, behaviour, surprise, jnp.zeros(len(genomes), bool))
 
 
 def take(tree: PyTree, rows: Int[Array, "..."] | int) -> PyTree:

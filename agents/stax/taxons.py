@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.stax.elite import best_genome, policy_of
-from jaxreward.agents.stax.individuals import Individuals, join, mutate, random_genomes, take
+from jaxreward.agents.stax.individuals import Individuals, join, mutate, random_genomes, take, try_out
 from jaxreward.agents.stax.learned_space import PicturesConfig, space_of_pictures
 from jaxreward.agents.stax.space import Space
 from jaxreward.agents.stax.tally import Tally, cells_of, count, empty_tally, metrics, since
@@ -167,7 +167,7 @@ class Taxons:
         hyperparams, config = strong(hyperparams), self.config
         space = self.space.init(key_space)
         genomes = random_genomes(key_genomes, config.population_size, self.trial.controller.size, config)
-        population = self.try_out(genomes, space, self.params_of_env(hyperparams), key_start)
+        population = try_out(self.trial, self.space, genomes, space, self.params_of_env(hyperparams), key_start)
         one = take(population, jnp.asarray(0))
         archive = empty_archive(one, config.capacity)
         # The first training comes one generation later than the interval.
@@ -197,7 +197,7 @@ class Taxons:
         search, genomes = self.selected(search, self.merit(search, key_criterion))
         genomes, mutated = self.mutated(genomes, key_mutate, hyperparams)
         search = self.learned(search, key_learn, env_params)
-        population = self.try_out(genomes, search.space, env_params, search.start)
+        population = try_out(self.trial, self.space, genomes, search.space, env_params, search.start)
         return search._replace(
             population=population,
             stored=search.stored & ~mutated,
@@ -205,14 +205,6 @@ class Taxons:
             tally=count(search.tally, self.trial.env, population.outcome, visits=True),
             generation=search.generation + 1,
         )
-
-    def try_out(
-        self, genomes: Float[Array, "n D"], space: PyTree, env_params: PyTree, key: Key[Array, ""]
-    ) -> Individuals:
-        """Genomes with what comes of them."""
-        outcome = self.trial.evaluate(genomes, env_params, key)
-        behaviour, surprise = self.space.place(space, outcome, env_params)
-        return Individuals(genomes, outcome, behaviour, surprise, jnp.zeros(len(genomes), bool))
 
     def merit(self, search: Search, key: Key[Array, ""]) -> Float[Array, " P"]:
         """What is selected by in this generation."""
