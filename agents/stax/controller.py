@@ -46,9 +46,11 @@ def controller_of(
         width: Units of each.
 
     Raises:
-        ValueError: If the kind is unknown, or actions aren't continuous.
+        ValueError: If the kind is unknown, a size can't be, or actions aren't continuous.
     """
     check_name("controller", kind, get_args(Kind))
+    if layers < 0 or width < 1:
+        raise ValueError(f"a network has 0 or more layers of at least 1 unit; got layers={layers} and width={width}")
     shape = getattr(env.action_space(env_params), "shape", None)
     if not shape or not jnp.issubdtype(env.action_space(env_params).dtype, jnp.floating):
         raise ValueError(f"a genome gives continuous actions, a Box; {env.name} has {env.action_space(env_params)}")

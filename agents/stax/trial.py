@@ -60,8 +60,10 @@ class TrialConfig:
         """The config with the steps of an episode.
 
         Raises:
-            ValueError: If neither the config nor the environment limits them.
+            ValueError: If neither the config nor the environment limits them, or the limit is negative.
         """
+        if self.num_steps < 0:
+            raise ValueError(f"num_steps must be positive, or 0 for the environment's own limit; got {self.num_steps}")
         limit = self.num_steps or int(getattr(world(env, env_params)[1], "max_steps_in_episode", 0))
         if limit < 1:
             raise ValueError(

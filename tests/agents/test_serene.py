@@ -43,8 +43,7 @@ def test_point2d_after_ten_thousand_evaluations_is_as_with_the_authors_code() ->
     told = {name: np.asarray(values[5]) for name, values in golden()[1].items()}
     assert ((told["coverage"] > 0.74) & (told["coverage"] < 0.80)).all()
     assert (told["archive/size"] == 125).all()
-    assert ((told["rewards/size"] > 60) & (told["rewards/size"] < 170)).all()
-    assert 80 < told["rewards/size"].mean() < 140
+    assert 90 < told["rewards/size"].mean() < 140
     assert 34 < told["emitters/active"].mean() < 54
     assert ((told["evaluations"] >= 10_000) & (told["evaluations"] < 10_122)).all()
 
