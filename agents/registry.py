@@ -13,28 +13,28 @@ from typing import Any, NamedTuple
 from jaxtyping import PyTree
 
 from jaxreward.agent import Agent
+from jaxreward.learning.population import Config as PopulationConfig
+from jaxreward.learning.population import Range, check_space, pbt
 from jaxreward.lookup import is_reference, load_reference
 from jaxreward.names import check_name
-from jaxreward.population import Config as PopulationConfig
-from jaxreward.population import Range, check_space, pbt
 
 _BUILT_IN = {
-    "ppo": "jaxreward.agents.ppo",
-    "barfi": "jaxreward.agents.barfi",
-    "barfi_ppo": "jaxreward.agents.barfi.ppo_inside",
-    "reinforce": "jaxreward.agents.barfi.reinforce",
+    "ppo": "jaxreward.agents.baselines.ppo",
+    "barfi": "jaxreward.agents.barfi.barfi",
+    "barfi_ppo": "jaxreward.agents.barfi.barfi_ppo",
+    "reinforce": "jaxreward.agents.baselines.reinforce",
     "lirpg": "jaxreward.agents.barfi.lirpg",
     "bipars": "jaxreward.agents.barfi.bipars",
-    "novelty_search": "jaxreward.agents.stax.novelty_search",
-    "taxons": "jaxreward.agents.stax.taxons",
-    "aurora": "jaxreward.agents.stax.aurora",
-    "random_search": "jaxreward.agents.stax.random_search",
-    "map_elites": "jaxreward.agents.stax.map_elites",
-    "cma_es": "jaxreward.agents.stax.cma_es",
-    "cma_me": "jaxreward.agents.stax.cma_me",
-    "stax": "jaxreward.agents.stax",
-    "serene": "jaxreward.agents.stax.serene",
-    "subpo": "jaxreward.agents.subpo",
+    "novelty_search": "jaxreward.agents.quality_diversity.novelty_search",
+    "taxons": "jaxreward.agents.quality_diversity.taxons",
+    "aurora": "jaxreward.agents.quality_diversity.aurora",
+    "random_search": "jaxreward.agents.quality_diversity.random_search",
+    "map_elites": "jaxreward.agents.quality_diversity.map_elites",
+    "cma_es": "jaxreward.agents.quality_diversity.cma_es",
+    "cma_me": "jaxreward.agents.quality_diversity.cma_me",
+    "stax": "jaxreward.agents.quality_diversity.stax",
+    "serene": "jaxreward.agents.quality_diversity.serene",
+    "subpo": "jaxreward.agents.subpo.subpo",
     "global_rl": "jaxreward.agents.subpo.global_rl",
 }
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""
@@ -95,9 +95,9 @@ def get_agent(name: str) -> AgentSpec:
     Args:
         name: A built-in name, `module:attribute` or `path/to/file.py:attribute`; the attribute is an `AgentSpec`, or a
             factory `(env, env_params, config)` whose module has `Config` and `Hyperparams`. Or `pbt/` and one of these:
-            its `Config` has the fields of `jaxreward.population.Config` too, and `space`, what is searched as in
-            `jaxreward.search.text`: `("learning_rate=log(1e-5,1e-2)", "clip=uniform(0.1,0.4)")`, or both in one text
-            with a semicolon between. (A file in a folder of that name is `./pbt/file.py:attribute`.)
+            its `Config` has the fields of `jaxreward.learning.population.Config` too, and `space`, what is searched as
+            in `jaxreward.settings.text`: `("learning_rate=log(1e-5,1e-2)", "clip=uniform(0.1,0.4)")`, or both in one
+            text with a semicolon between. (A file in a folder of that name is `./pbt/file.py:attribute`.)
 
     Raises:
         ValueError: If there is no such agent; says which is nearest.
@@ -171,8 +171,8 @@ def _part(kind: type, config: Any) -> Any:
 
 def _ranges(texts: tuple[str, ...]) -> dict[str, Range]:
     """The ranges that texts stand for."""
-    from jaxreward.search.space import Integer, Uniform  # Optuna takes seconds to import
-    from jaxreward.search.text import parse_space
+    from jaxreward.settings.space import Integer, Uniform  # Optuna takes seconds to import
+    from jaxreward.settings.text import parse_space
 
     ranges = {}
     for name, prior in parse_space(part for text in texts for part in text.split(";") if part.strip()).items():

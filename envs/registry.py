@@ -61,12 +61,12 @@ def make(name: str, **kwargs: Any) -> tuple[Environment, PyTree]:
 
 def list_envs() -> list[str]:
     """All names that `make` knows, MuJoCo Playground's if it is installed. Imports brax, so it takes some seconds."""
-    from jaxreward.envs.brax import brax_names
+    from jaxreward.envs.adapters.brax import brax_names
 
     names = [*gymnax.registration.registered_envs, *(f"brax/{name}" for name in brax_names())]
     names += [task for family in _FAMILIES for task in _tasks(family)]
     if importlib.util.find_spec("mujoco_playground"):
-        from jaxreward.envs.playground import playground_names
+        from jaxreward.envs.adapters.playground import playground_names
 
         names += [f"playground/{name}" for name in playground_names()]
     return names
@@ -83,11 +83,11 @@ def _factory(name: str) -> Callable[..., Any]:
     if name in gymnax.registration.registered_envs:
         return gymnax.registration._registry[name]
     if name.startswith("brax/"):
-        from jaxreward.envs.brax import BraxEnv
+        from jaxreward.envs.adapters.brax import BraxEnv
 
         return functools.partial(BraxEnv, name.removeprefix("brax/"))
     if name.startswith("playground/"):
-        from jaxreward.envs.playground import PlaygroundEnv
+        from jaxreward.envs.adapters.playground import PlaygroundEnv
 
         return functools.partial(PlaygroundEnv, name.removeprefix("playground/"))
     family = name.partition("/")[0]

@@ -14,14 +14,14 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, PyTree, UInt8
 from PIL import Image, ImageDraw
 
-from jaxreward.envs.car import Car
-from jaxreward.envs.car_drawing import laps
-from jaxreward.envs.coverage_ant import ArenaAnt
-from jaxreward.envs.coverage_ant_drawing import arenas
-from jaxreward.envs.drawing import CLASSIC_CONTROL, grid, traces
-from jaxreward.envs.grid_drawing import walks
-from jaxreward.envs.physics import PhysicsEnv, lenient
-from jaxreward.envs.task import Task
+from jaxreward.envs.adapters.physics import PhysicsEnv, lenient
+from jaxreward.envs.parts.drawing import CLASSIC_CONTROL, grid, traces
+from jaxreward.envs.subrl.car import Car
+from jaxreward.envs.subrl.car_drawing import laps
+from jaxreward.envs.subrl.coverage_ant import ArenaAnt
+from jaxreward.envs.subrl.coverage_ant_drawing import arenas
+from jaxreward.envs.subrl.grid_drawing import walks
+from jaxreward.envs.subrl.task import Task
 
 _FROM_ABOVE: dict[type[Environment], Callable[[Any, PyTree], Iterator[Image.Image]]] = {
     Car: lambda env, states: laps(env.track, states.motion),

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from jaxreward.cpu_scheduler import protect
+from jaxreward.compilation.cpu_scheduler import protect
 
 if TYPE_CHECKING:
     from jaxreward.agent import Agent as Agent
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaxreward.agent import shard as shard
     from jaxreward.agent import vmap as vmap
     from jaxreward.environment import with_reward as with_reward
-    from jaxreward.population import pbt as pbt
+    from jaxreward.learning.population import pbt as pbt
     from jaxreward.reward import Reward as Reward
     from jaxreward.reward import Transition as Transition
     from jaxreward.reward import markov as markov
@@ -24,7 +24,7 @@ _HOME = {
     "Reward": "reward",
     "Transition": "reward",
     "markov": "reward",
-    "pbt": "population",
+    "pbt": "learning.population",
     "shard": "agent",
     "vmap": "agent",
     "with_reward": "environment",

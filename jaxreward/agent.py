@@ -20,6 +20,9 @@ State: TypeAlias = PyTree
 Hyperparams: TypeAlias = PyTree
 Carry: TypeAlias = PyTree
 
+SUMMED = ("env_steps", "episode/count")
+"""The metrics of an agent that are counts; all others are means."""
+
 
 class Policy(NamedTuple):
     """How to act with what an agent has learned.

@@ -1,7 +1,7 @@
 """An environment with another reward.
 
 The protocol is gymnax's `Environment`: `step_env`, `reset_env`, `is_truncated` and the spaces. `with_reward` wraps
-one, and the result is one again. `jaxreward.rollout` steps many of them at once.
+one, and the result is one again. `jaxreward.learning.rollout` steps many of them at once.
 """
 
 from __future__ import annotations

@@ -13,6 +13,9 @@ from typing import Any
 
 from jaxreward.names import check_name
 
+_MOVED = {"jaxreward.experiments.figures.subpo_rooms": "jaxreward.experiments.figures.subpo.rooms"}
+"""Modules that run folders of earlier versions name, and where they are now."""
+
 
 def is_reference(name: str) -> bool:
     """Whether a name is `module:attribute` or `file.py:attribute`."""
@@ -71,7 +74,7 @@ def _import_file(path: Path, kind: str) -> ModuleType:
 def _import_module(name: str, kind: str) -> ModuleType:
     _append_to_path(os.getcwd())
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(_MOVED.get(name, name))
     except ModuleNotFoundError as error:
         if error.name and f"{name}.".startswith(f"{error.name}."):
             raise ValueError(

@@ -1,7 +1,8 @@
-"""Refusing a name that does not exist, with the nearest one that does."""
+"""Names: refusing one that does not exist, with the nearest that does, and those of the leaves of a pytree."""
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
 _SHOWN = 12
 """Up to so many choices are spelt out in the message."""
@@ -27,3 +28,10 @@ def check_name(kind: str, given: str, choices: Iterable[str], how_to_list: str =
     hint = f"; did you mean {lowered[near[0]]!r}?" if near else "."
     there_are = f" There are: {', '.join(known) or 'none'}." if len(known) <= _SHOWN else f" {how_to_list}"
     raise ValueError(f"no {kind} {given!r}{hint}{there_are.rstrip()}")
+
+
+def path_name(path: tuple[Any, ...]) -> str:
+    """A pytree path with dots, e.g. `params.dense.kernel`."""
+    from jax.tree_util import keystr  # `jaxreward --help` should not wait for JAX
+
+    return keystr(path, simple=True, separator=".")

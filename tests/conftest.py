@@ -7,7 +7,7 @@ os.environ["XLA_FLAGS"] = " ".join(
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=8",
         "--xla_cpu_enable_concurrency_optimized_scheduler=false",
-        "--xla_backend_optimization_level=1",  # as training programs are compiled, see jaxreward/compilation.py
+        "--xla_backend_optimization_level=1",  # as training programs are compiled, see jaxreward/compilation/cache.py
     ]
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -1,5 +1,1 @@
-"""BARFI: a reward learned so that what is learned from it earns what is wanted."""
-
-from jaxreward.agents.barfi.agent import Config, Hyperparams, State, barfi
-
-__all__ = ["Config", "Hyperparams", "State", "barfi"]
+"""Behaviour alignment: a reward learned so that what is learned from it earns what is wanted, and its rivals."""

@@ -19,9 +19,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, PyTree
 
 from jaxreward.agent import Agent
-from jaxreward.agents.barfi import online as shared
-from jaxreward.agents.barfi.learner import Scalar, shows_auxiliary
-from jaxreward.agents.barfi.online import (
+from jaxreward.agents.barfi.parts import online as shared
+from jaxreward.agents.barfi.parts.online import (
     Batch,
     Improvement,
     Online,
@@ -30,6 +29,7 @@ from jaxreward.agents.barfi.online import (
     make_agent,
     through_one_step,
 )
+from jaxreward.agents.baselines.parts.learner import Scalar, shows_auxiliary
 from jaxreward.names import check_name
 
 Method = Literal["explicit", "meta", "incremental"]

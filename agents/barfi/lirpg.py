@@ -15,14 +15,14 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, PyTree
 
 from jaxreward.agent import Agent
-from jaxreward.agents.barfi import online as shared
-from jaxreward.agents.barfi.learner import Scalar
-from jaxreward.agents.barfi.online import Batch, Online, learner_for, make_agent, through_one_step
+from jaxreward.agents.barfi.parts import online as shared
+from jaxreward.agents.barfi.parts.online import Batch, Online, learner_for, make_agent, through_one_step
+from jaxreward.agents.baselines.parts.learner import Scalar
 
 
 @dataclass(frozen=True)
 class Config(shared.Config):
-    """What shapes the program, see `jaxreward.agents.barfi.online.Config`."""
+    """What shapes the program, see `jaxreward.agents.barfi.parts.online.Config`."""
 
 
 @struct.dataclass

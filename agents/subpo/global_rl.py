@@ -4,9 +4,10 @@ The problem, and the idea to bound the reward of a trajectory by sums from semig
 Prajapat and Krause (ICML 2024, arXiv:2407.09905); how it is done here is this file's own. The bounds of sub- and
 supermodular functions are those of Iyer, Jegelka and Bilmes (ICML 2013, arXiv:1308.1006).
 
-The world is finite and known, like `jaxreward.envs.grid.Grid`. One iteration plays the present policy, bounds `F` from
-below by sums over the visited places that are exact for what was visited, pays them at one time for each place, solves
-these additive problems exactly by backward induction, and keeps the best of the policies found and the present one.
+The world is finite and known, like `jaxreward.envs.subrl.grid.Grid`. One iteration plays the present policy, bounds `F`
+from below by sums over the visited places that are exact for what was visited, pays them at one time for each place,
+solves these additive problems exactly by backward induction, and keeps the best of the policies found and the present
+one.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.environment import WithReward, check_scalar_reward, select
-from jaxreward.episodes import Episodes, play, start_memories
+from jaxreward.learning.episodes import Episodes, play, start_memories
 from jaxreward.names import check_name
 from jaxreward.reward import Memory, Params, Transition
 from jaxreward.rewards.sets import SetFunction, set_function

@@ -37,8 +37,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxreward.experiments.benchmarks import peers
-from jaxreward.experiments.benchmarks.authors import (
+from jaxreward.experiments.benchmarks.parts.authors import (
     BATCHED,
     PACKAGES,
     cold,
@@ -53,10 +52,12 @@ from jaxreward.experiments.benchmarks.authors import (
     speed_table,
     tenths_of,
 )
-from jaxreward.experiments.benchmarks.contender import tenths
-from jaxreward.experiments.benchmarks.tables import Measured
+from jaxreward.experiments.benchmarks.parts.settings import program_of
+from jaxreward.experiments.benchmarks.parts.tables import Measured
+from jaxreward.experiments.benchmarks.peers import environments as peers
+from jaxreward.experiments.benchmarks.peers.contender import tenths
 from jaxreward.names import check_name
-from jaxreward.statistics import aggregate_mean, estimate
+from jaxreward.results.statistics import aggregate_mean, estimate
 
 DELTA = 3
 """New episodes of an iteration."""
@@ -231,7 +232,7 @@ def authors_round(python: Path, task: Task, options: Options, seed: int) -> dict
     Raises:
         RuntimeError: If it does not finish.
     """
-    program = Path(__file__).with_name("run_barfi_authors.py")
+    program = program_of("barfi_authors")
     episodes = say(python, program, authors_spec(task, options, seed), options.timeout)
     expected = DELTA * options.iterations
     if len(episodes) != expected:
@@ -256,7 +257,7 @@ def entries(name: str, options: Options) -> list[Measured]:
 def spec(task: Task, options: Options, **changes: Any) -> dict[str, Any]:
     """What `run_barfi.py` is told: to do as the authors do unless `changes` say otherwise."""
     return {
-        "program": str(Path(__file__).with_name("run_barfi.py")),
+        "program": str(program_of("barfi")),
         "env": "barfi/gridworld",
         "options": {"auxiliary": task.auxiliary},
         "agent": task.agent,

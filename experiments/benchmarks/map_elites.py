@@ -28,12 +28,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxreward.experiments.benchmarks import peers
-from jaxreward.experiments.benchmarks.authors import cold, command, named
-from jaxreward.experiments.benchmarks.comparison import ratio
-from jaxreward.experiments.benchmarks.race import Contender, Race
-from jaxreward.experiments.benchmarks.settings import SEQUENTIAL
-from jaxreward.experiments.benchmarks.tables import Measured, better_peer
+from jaxreward.experiments.benchmarks.parts.authors import cold, command, named
+from jaxreward.experiments.benchmarks.parts.comparison import ratio
+from jaxreward.experiments.benchmarks.parts.race import Contender, Race
+from jaxreward.experiments.benchmarks.parts.settings import SEQUENTIAL, program_of
+from jaxreward.experiments.benchmarks.parts.tables import Measured, better_peer
+from jaxreward.experiments.benchmarks.peers import environments as peers
 from jaxreward.names import check_name
 
 PACKAGES = ("qdax==0.5.0", *peers.shared())
@@ -181,7 +181,7 @@ def spec(task: Task, generations: int) -> dict[str, Any]:
     """What `run_map_elites.py` is told. Metrics are computed after each generation, as QDax does."""
     cells = {"bins": task.bins, "worst_reward": task.worst}
     return {
-        "program": str(Path(__file__).with_name("run_map_elites.py")),
+        "program": str(program_of("map_elites")),
         "seeds": 1,
         "env": task.env,
         "options": task.options,
@@ -197,7 +197,7 @@ def spec(task: Task, generations: int) -> dict[str, Any]:
 def peer_spec(task: Task, generations: int) -> dict[str, Any]:
     """What `run_qdax.py` is told."""
     return {
-        "program": str(Path(__file__).with_name("run_qdax.py")),
+        "program": str(program_of("qdax")),
         "seeds": 1,
         "task": task.theirs,
         "bins": (task.bins,) * task.dimensions,

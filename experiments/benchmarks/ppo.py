@@ -38,10 +38,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from jaxreward.experiments.benchmarks import peers
-from jaxreward.experiments.benchmarks.race import Contender, Race
-from jaxreward.experiments.benchmarks.settings import SETTINGS, Entry, entries, spec, without_changes
-from jaxreward.experiments.benchmarks.tables import Measured, change_table, curve_tables, speed_table
+from jaxreward.experiments.benchmarks.parts.race import Contender, Race
+from jaxreward.experiments.benchmarks.parts.settings import SETTINGS, Entry, entries, spec, without_changes
+from jaxreward.experiments.benchmarks.parts.tables import Measured, change_table, curve_tables, speed_table
+from jaxreward.experiments.benchmarks.peers import environments as peers
 
 Name = Literal["ours", "rejax", "purejaxrl", "bounds"]
 

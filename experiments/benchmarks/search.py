@@ -35,12 +35,13 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from jaxreward.experiments.benchmarks import peers
-from jaxreward.job import Job, Setup
-from jaxreward.results import final_values, load
+from jaxreward.experiments.benchmarks.parts.settings import program_of
+from jaxreward.experiments.benchmarks.peers import environments as peers
+from jaxreward.results.statistics import Estimate, estimate
+from jaxreward.results.tables import final_values, load
+from jaxreward.run.job import Job, Setup
+from jaxreward.run.store import RunFolder
 from jaxreward.search import best_trials, load_session
-from jaxreward.statistics import Estimate, estimate
-from jaxreward.store import RunFolder
 
 FRESH_SEEDS = tuple(range(1000, 1016))
 SPACE = {
@@ -195,7 +196,7 @@ def search_arguments(task: Task, trials: int, folder: Path, seed: int, batch: in
 
 def run_peer(task: Task, workers: int, seconds: float, cache: Path, seed: int) -> Found:
     """Some processes of ARLBench with Optuna, each with a random search of its own, for so many seconds together."""
-    python, program = peers.build(peers.ARLBENCH, cache), Path(__file__).with_name("run_arlbench.py")
+    python, program = peers.build(peers.ARLBENCH, cache), program_of("arlbench")
     # Importing jaxreward sets an XLA flag that the peer's XLA does not know.
     environment = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "NPROC")}
     began = time.perf_counter()

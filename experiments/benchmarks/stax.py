@@ -34,8 +34,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxreward.experiments.benchmarks import peers
-from jaxreward.experiments.benchmarks.authors import (
+from jaxreward.experiments.benchmarks.parts.authors import (
     BATCHED,
     command,
     entry,
@@ -45,9 +44,11 @@ from jaxreward.experiments.benchmarks.authors import (
     share_table,
     speed_table,
 )
-from jaxreward.experiments.benchmarks.tables import Measured
+from jaxreward.experiments.benchmarks.parts.settings import program_of
+from jaxreward.experiments.benchmarks.parts.tables import Measured
+from jaxreward.experiments.benchmarks.peers import environments as peers
 from jaxreward.names import check_name
-from jaxreward.statistics import aggregate_mean, estimate_difference
+from jaxreward.results.statistics import aggregate_mean, estimate_difference
 
 PACKAGES = (
     "gym==0.17.3", "numpy==1.23.5", "scipy==1.10.1", "matplotlib==3.7.5", "pygame==2.6.1", "Box2D==2.3.10",
@@ -195,7 +196,7 @@ def authors_round(python: Path, name: str, options: Options, seed: int) -> dict[
     Raises:
         RuntimeError: If it does not finish.
     """
-    program = Path(__file__).with_name("run_stax_authors.py")
+    program = program_of("stax_authors")
     *chunks, found = say(python, program, authors_spec(name, options, seed), options.timeout)
     spent, budget = sum(chunk["evaluations"] for chunk in chunks), evaluations_of(name, options)
     if spent < budget:
@@ -220,7 +221,7 @@ def spec(name: str, options: Options, **changes: Any) -> dict[str, Any]:
     search, world = TASKS[name]
     budget = evaluations_of(name, options)
     return {
-        "program": str(Path(__file__).with_name("run_stax.py")),
+        "program": str(program_of("stax")),
         "env": WORLDS[world].env,
         "options": WORLDS[world].options,
         "agent": SEARCHES[search].agent,

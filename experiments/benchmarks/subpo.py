@@ -39,8 +39,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from jaxreward.experiments.benchmarks import peers
-from jaxreward.experiments.benchmarks.authors import (
+from jaxreward.experiments.benchmarks.parts.authors import (
     BATCHED,
     PACKAGES,
     command,
@@ -51,8 +50,10 @@ from jaxreward.experiments.benchmarks.authors import (
     say,
     speed_table,
 )
-from jaxreward.experiments.benchmarks.contender import tenths
-from jaxreward.experiments.benchmarks.tables import Measured
+from jaxreward.experiments.benchmarks.parts.settings import program_of
+from jaxreward.experiments.benchmarks.parts.tables import Measured
+from jaxreward.experiments.benchmarks.peers import environments as peers
+from jaxreward.experiments.benchmarks.peers.contender import tenths
 from jaxreward.names import check_name
 
 CURVE_INSTANCE = 1
@@ -197,7 +198,7 @@ def authors_round(python: Path, task: Task, options: Options, seed: int) -> dict
     Raises:
         RuntimeError: If it does not finish.
     """
-    program = Path(__file__).with_name("run_subpo_authors.py")
+    program = program_of("subpo_authors")
     epochs = say(python, program, authors_spec(task, options, seed), options.timeout)
     if [epoch["steps"] for epoch in epochs] != [task.steps] * options.epochs:
         raise RuntimeError(f"the authors' code reported {len(epochs)} epochs of {options.epochs} x {task.steps} steps")
@@ -226,7 +227,7 @@ def spec(task: Task, options: Options, observation: str = "index", **changes: An
     if task.instances:
         made["instances"] = str(options.checkout.resolve() / "environments" / task.instances)
     return {
-        "program": str(Path(__file__).with_name("run_subpo.py")),
+        "program": str(program_of("subpo")),
         "env": task.env,
         "options": made,
         "num_envs": task.num_envs,

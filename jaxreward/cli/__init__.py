@@ -22,7 +22,7 @@ from jaxreward.cli.search import Search
 from jaxreward.cli.shell import guarded, one_line
 from jaxreward.cli.sweep import Sweep
 from jaxreward.cli.train import Train
-from jaxreward.cpu_scheduler import use_every_core
+from jaxreward.compilation.cpu_scheduler import use_every_core
 
 _sub = tyro.conf.subcommand
 Command = (

@@ -12,7 +12,7 @@ import tyro
 from jaxreward.cli.shell import WIDTH
 
 if TYPE_CHECKING:
-    from jaxreward.compare import Contrast, Entry
+    from jaxreward.results.compare import Contrast, Entry
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Compare:
     def run(self) -> int:
         from rich.console import Console
 
-        from jaxreward.compare import contrasts, read_entries
+        from jaxreward.results.compare import contrasts, read_entries
 
         if not self.places:
             raise ValueError("which runs? For example jaxreward compare runs/first runs/second")
@@ -58,7 +58,7 @@ def _lines(entries: list[Entry]) -> list[str]:
 
 
 def _told(contrast: Contrast, first: Entry, entry: Entry) -> str:
-    from jaxreward.compare import LEVEL
+    from jaxreward.results.compare import LEVEL
 
     kind = "paired by seed" if contrast.paired else "unpaired"
     counts = len(first.scores), len(entry.scores)
@@ -76,7 +76,7 @@ def _told(contrast: Contrast, first: Entry, entry: Entry) -> str:
 
 
 def _advice(needed: int | None, seeds: int) -> str:
-    from jaxreward.compare import MOST_SEEDS, POWER
+    from jaxreward.results.compare import MOST_SEEDS, POWER
 
     if needed is None:
         return f"if they differ as little as they seem to, more than {MOST_SEEDS:,} seeds of each would be needed"

@@ -35,7 +35,7 @@ class Evaluate:
     traceback: bool = False
 
     def run(self) -> int:
-        from jaxreward.evaluate import describe, evaluate
+        from jaxreward.results.evaluate import describe, evaluate
 
         evaluation = evaluate(
             self.folder,

@@ -15,8 +15,8 @@ import tyro
 from jaxreward.cli.shell import RUN_FAILED, WIDTH, Text, note, say
 
 if TYPE_CHECKING:
-    from jaxreward.launch import Launcher
-    from jaxreward.reproduce import Reproduced
+    from jaxreward.reproduce.figure import Reproduced
+    from jaxreward.run.launcher import Launcher
 
 STYLES = {"met": "green", "not met": "red", "not decidable": "yellow"}
 
@@ -50,9 +50,9 @@ class Reproduce:
     traceback: bool = False
 
     def run(self) -> int:
-        from jaxreward.claims import tally
-        from jaxreward.launch import get_launcher
-        from jaxreward.reproduce import get_figure
+        from jaxreward.reproduce.claims import tally
+        from jaxreward.reproduce.figure import get_figure
+        from jaxreward.run.launchers import get_launcher
 
         if self.list:
             print(_listing())
@@ -70,17 +70,21 @@ class Reproduce:
         return RUN_FAILED if self.strict and any(claim.verdict == "not met" for claim in claims) else 0
 
     def _names(self) -> Sequence[str]:
-        from jaxreward.reproduce import list_figures
+        from jaxreward.reproduce.figure import full_name, list_figures
 
         if self.all and self.names:
             raise ValueError(f"either --all or names, not both: {', '.join(self.names)}")
         if not self.all and not self.names:
             raise ValueError(f"which figure? There are: {', '.join(list_figures())}; --all makes each")
-        return list_figures() if self.all else self.names
+        if self.all:
+            return list_figures()
+        for former in (name for name in self.names if full_name(name) != name):
+            note(f"{former} is {full_name(former)}")
+        return [full_name(name) for name in self.names]
 
     def _make(self, name: str, launch: Launcher) -> Reproduced | None:
         """One figure; what goes wrong is said, and the others are made all the same."""
-        from jaxreward.reproduce import default_folder, reproduce
+        from jaxreward.reproduce.figure import default_folder, reproduce
 
         folder = default_folder(name, self.scale, self.folder)
         note(f"{name} at scale {self.scale} -> {folder}")
@@ -101,7 +105,7 @@ class Reproduce:
 
 
 def _listing() -> str:
-    from jaxreward.reproduce import get_figure, list_figures
+    from jaxreward.reproduce.figure import get_figure, list_figures
 
     figures = {name: get_figure(name) for name in list_figures()}
     width = max(map(len, figures), default=0)
@@ -114,7 +118,7 @@ def _show(made: Reproduced) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from jaxreward.claims import describe
+    from jaxreward.reproduce.claims import describe
 
     table = Table(
         "claim",

@@ -40,7 +40,7 @@ class Results:
     traceback: bool = False
 
     def run(self) -> int:
-        from jaxreward.results import query
+        from jaxreward.results.tables import query
 
         if self.sql is None:
             for table in ("runs", "final", "metrics"):

@@ -14,7 +14,7 @@ import tyro
 from jaxreward.cli.shell import RUN_FAILED, WIDTH, Number, OptionalPath, Repeated, Text, note, say
 
 if TYPE_CHECKING:
-    from jaxreward.launch import Launcher
+    from jaxreward.run.launcher import Launcher
     from jaxreward.search.outcome import Confirmed
     from jaxreward.search.study import Session
 
@@ -96,8 +96,8 @@ class Search:
     traceback: bool = False
 
     def run(self) -> int:
-        from jaxreward.job import default_folder
-        from jaxreward.launch import get_launcher
+        from jaxreward.run.job import default_folder
+        from jaxreward.run.launchers import get_launcher
         from jaxreward.search.spec import read_search
         from jaxreward.search.study import run
 
@@ -119,9 +119,9 @@ class Search:
 
     def _table(self) -> dict[str, Any]:
         """What is searched: what the file or the resumed folder says, and the options before it."""
-        from jaxreward.search.text import parse_space
-        from jaxreward.settings import parse_settings, read_toml
-        from jaxreward.store import flatten
+        from jaxreward.run.store import flatten
+        from jaxreward.settings.text import parse_space
+        from jaxreward.settings.values import parse_settings, read_toml
 
         table = read_toml(self.file) if self.file else self._resumed()
         given = {name: getattr(self, name) for name in TABLE_ENTRIES}
@@ -177,8 +177,8 @@ def _finish(session: Session, command: Search, launch: Launcher) -> int:
 def _show_trials(session: Session, console: Any) -> None:
     from rich.table import Table
 
+    from jaxreward.results.summary import show
     from jaxreward.search.outcome import best_trials, chosen, dominated_volume, seen
-    from jaxreward.summary import show
 
     search = session.search
     several = len(search.objectives) > 1
@@ -218,7 +218,7 @@ def _show_confirmed(session: Session, confirmed: list[Confirmed], console: Any) 
 
 def _interval(measured: dict[str, float]) -> str:
     """A value, with its interval if there is one."""
-    from jaxreward.summary import show
+    from jaxreward.results.summary import show
 
     value, low, high = (measured.get(name, float("nan")) for name in ("value", "low", "high"))
     return f"{show(value)} [{show(low)}, {show(high)}]" if low == low else show(value)

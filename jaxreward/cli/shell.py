@@ -48,7 +48,7 @@ def whole_number(text: str) -> int:
 
 def guarded(action: Callable[[], int], show_traceback: bool) -> int:
     """Runs an action; every error is one message, unless where it came from is asked for."""
-    from jaxreward.store import RunError
+    from jaxreward.run.store import RunError
 
     try:
         return action()

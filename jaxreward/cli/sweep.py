@@ -14,8 +14,8 @@ from jaxreward.cli.shell import RUN_FAILED, Number, OptionalPath, Repeated, Text
 from jaxreward.cli.train import counted_seeds, finish, required_env
 
 if TYPE_CHECKING:
-    from jaxreward.job import Setup
-    from jaxreward.launch import Outcome
+    from jaxreward.run.job import Setup
+    from jaxreward.run.launcher import Outcome
     from jaxreward.sweep import Sweep as Description
 
 UNITS = {"": 1, "B": 1, "K": 1e3, "KB": 1e3, "M": 1e6, "MB": 1e6, "G": 1e9, "GB": 1e9, "T": 1e12, "TB": 1e12}
@@ -77,8 +77,8 @@ class Sweep:
     traceback: bool = False
 
     def run(self) -> int:
-        from jaxreward.job import default_folder
-        from jaxreward.launch import get_launcher
+        from jaxreward.run.job import default_folder
+        from jaxreward.run.launchers import get_launcher
         from jaxreward.sweep import describe, plan, run_sweep
 
         sweep = self._sweep()
@@ -105,7 +105,7 @@ class Sweep:
 
     def _sweep(self) -> Description:
         """What the file or the folder says, and the options before it."""
-        from jaxreward.settings import parse_grid, parse_settings, read_toml
+        from jaxreward.settings.values import parse_grid, parse_settings, read_toml
         from jaxreward.sweep import read_sweep, sweep_of
 
         if self.resume and self.folder is None:
@@ -149,7 +149,7 @@ def _refuse_both(single: dict[str, Any], varied: list[str]) -> None:
 
 def _without(table: dict[str, Any], names: set[str]) -> dict[str, Any]:
     """A sweep's table without what it says of some names; what one of them was zipped with stays varied."""
-    from jaxreward.store import flatten
+    from jaxreward.run.store import flatten
     from jaxreward.sweep.spec import check_forms
 
     check_forms(table)
@@ -161,7 +161,7 @@ def _without(table: dict[str, Any], names: set[str]) -> dict[str, Any]:
 
 def _shown(sweep: Description, gap: str) -> Setup:
     """A sweep's setup for people, with how many there are of what is varied: `2 envs`."""
-    from jaxreward.job import NAMED
+    from jaxreward.run.job import NAMED
 
     counts = {name: len(values) for axis in sweep.axes for name, values in axis.items() if name in NAMED}
     return sweep.setup.replace({name: f"{count}{gap}{name}s" for name, count in counts.items()})

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from jaxreward.job import Job
-    from jaxreward.spec import Experiment
+    from jaxreward.run.job import Job
+    from jaxreward.run.spec import Experiment
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Train:
     process: Number = None
 
     def run(self) -> int:
-        from jaxreward.distributed import from_leader, initialize, is_leader
+        from jaxreward.run.distributed import from_leader, initialize, is_leader
 
         if self.distributed or any(x is not None for x in (self.coordinator, self.processes, self.process)):
             initialize(self.coordinator, self.processes, self.process)  # before anything that uses JAX is imported
@@ -84,8 +84,8 @@ class Train:
 
 
 def _job(command: Train) -> Job:
-    from jaxreward.job import Job, Setup, default_folder, job_of
-    from jaxreward.settings import parse_settings
+    from jaxreward.run.job import Job, Setup, default_folder, job_of
+    from jaxreward.settings.values import parse_settings
 
     _check_folder(command)
     seeds = None if command.seeds is None else counted_seeds(command.seeds)
@@ -99,7 +99,7 @@ def _job(command: Train) -> Job:
 
 def _check_folder(command: Train) -> None:
     """Refuses to resume what is not there, and to begin where something is."""
-    from jaxreward.store import RunFolder
+    from jaxreward.run.store import RunFolder
 
     if command.folder is None and command.resume:
         raise ValueError("--resume needs --folder: which run to go on with")
@@ -145,9 +145,9 @@ def finish(folder: Path, metrics: pd.DataFrame, by: list[str], quiet: bool) -> i
     """Draws, reports and prints what came out; the exit code says whether any run did."""
     from rich.console import Console
 
-    from jaxreward.figures import learning_curves, save_png
     from jaxreward.report import report
-    from jaxreward.summary import headline_metrics, rich_table
+    from jaxreward.results.curves import learning_curves, save_png
+    from jaxreward.results.summary import headline_metrics, rich_table
 
     curves = learning_curves(metrics, headline_metrics(metrics)[0], by)
     figure, page = save_png(curves, folder / "curves.png"), report(folder)

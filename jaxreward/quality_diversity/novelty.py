@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxreward.lazy import when
+from jaxreward.learning.lazy import when
 
 DIRECT = 10
 """Up to how many dimensions differences are as fast as the matrix product, measured on CPU."""

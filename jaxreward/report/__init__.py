@@ -6,14 +6,14 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jaxreward.figures import save_png
 from jaxreward.report.claims import claims_overview, figure_section, find_figures
 from jaxreward.report.page import document, note
 from jaxreward.report.runs import STUDY, NotYetError, Runs, comparison, curves_of, group, read, section
-from jaxreward.reproduce import Reproduced, load_reproduced
-from jaxreward.results import find_runs
-from jaxreward.store import RunError, write_atomically
-from jaxreward.summary import headline_metrics
+from jaxreward.reproduce.figure import Reproduced, load_reproduced
+from jaxreward.results.curves import save_png
+from jaxreward.results.summary import headline_metrics
+from jaxreward.results.tables import find_runs
+from jaxreward.run.store import RunError, write_atomically
 
 
 def report(

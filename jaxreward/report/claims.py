@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jaxreward.claims import Checked, Verdict, counts, describe
 from jaxreward.report.page import Html, code, details, drawing, heading, link, note, table
-from jaxreward.reproduce import Reproduced
+from jaxreward.reproduce.claims import Checked, Verdict, counts, describe
+from jaxreward.reproduce.figure import Reproduced
 
 LARGEST_SVG = 1_000_000
 """Characters; beyond, the picture made of pixels is the smaller one."""

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from jaxreward.charts import sensitivity
-from jaxreward.figures import learning_curves, to_svg
-from jaxreward.job import NAMED
-from jaxreward.record import COLUMNS
 from jaxreward.report.page import code, details, drawing, facts, heading, note, table
-from jaxreward.store import RunError, RunFolder, read_json
-from jaxreward.summary import NAMES, cells, configurations, headline_metrics, show, summary
+from jaxreward.results.charts import sensitivity
+from jaxreward.results.curves import learning_curves, to_svg
+from jaxreward.results.summary import NAMES, cells, configurations, headline_metrics, show, summary
+from jaxreward.run.job import NAMED
+from jaxreward.run.record import COLUMNS
+from jaxreward.run.store import RunError, RunFolder, read_json
 
 LARGEST_TABLE = 100
 BEST_DRAWN = 8
@@ -159,7 +159,7 @@ def curves_of(runs: Runs, metric: str) -> Figure:
 def _ranked(runs: Runs, metric: str) -> pd.DataFrame:
     """The final values of each configuration, best first; those that were stopped early come after all others.
 
-    Besides the columns of `jaxreward.summary.summary` it has `steps`, how far each was trained, and `stopped`.
+    Besides the columns of `jaxreward.results.summary.summary` it has `steps`, how far each was trained, and `stopped`.
     """
     steps = runs.frame.groupby("member")["env_steps"].max()
     # A run that went on in another folder is still one run.

@@ -7,8 +7,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from jaxreward.job import NAMED, Group, Setup, split
-from jaxreward.search.space import (
+from jaxreward.run.job import NAMED, Group, Setup, split
+from jaxreward.run.spec import Experiment, resolve, setting_names, static_names
+from jaxreward.run.store import to_json
+from jaxreward.settings.space import (
     Choice,
     Given,
     Integer,
@@ -21,10 +23,8 @@ from jaxreward.search.space import (
     prior_of,
     show_value,
 )
-from jaxreward.search.text import FORMS, show_values
-from jaxreward.settings import Value, product
-from jaxreward.spec import Experiment, resolve, setting_names, static_names
-from jaxreward.store import to_json
+from jaxreward.settings.text import FORMS, show_values
+from jaxreward.settings.values import Value, product
 
 
 def check_space(space: Space, setup: Setup) -> None:

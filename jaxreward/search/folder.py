@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxreward.store import RunError, read_json, write_atomically
+from jaxreward.run.store import RunError, read_json, write_atomically
 
 
 class StudyFolder:

@@ -26,15 +26,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from jaxreward.job import Group, Job, Setup, split
-from jaxreward.launch import Launcher
-from jaxreward.plan import POINTS, Start
-from jaxreward.record import COLUMNS
+from jaxreward.run.job import Group, Job, Setup, split
+from jaxreward.run.launcher import Launcher
+from jaxreward.run.plan import POINTS, Start
+from jaxreward.run.record import COLUMNS
+from jaxreward.run.spec import setting_names
+from jaxreward.run.store import RunError, RunFolder, read_json, to_json, write_atomically
 from jaxreward.search.objective import Objective, scores
 from jaxreward.search.schedule import Rung, Schedule, check
-from jaxreward.settings import Value
-from jaxreward.spec import setting_names
-from jaxreward.store import RunError, RunFolder, read_json, to_json, write_atomically
+from jaxreward.settings.values import Value
 
 ROWS = 10
 """The fewest rows of metrics that a run has at the end of the first rung, if it has as many iterations."""
@@ -175,8 +175,8 @@ def metrics(folder: str | os.PathLike[str]) -> pd.DataFrame:
         folder: Where `evaluate` kept it.
 
     Returns:
-        The rows of all its runs (`jaxreward.record.table`) with a column `choice`: which of the choices they are of.
-        `jaxreward.search.objective` makes values and intervals of them.
+        The rows of all its runs (`jaxreward.run.record.table`) with a column `choice`: which of the choices they are
+        of. `jaxreward.search.objective` makes values and intervals of them.
 
     Raises:
         RunError: It holds no decided rung, or a run of it can't be read.

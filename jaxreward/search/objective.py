@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pandas as pd
 
-from jaxreward.job import Job, Setup
 from jaxreward.names import check_name
-from jaxreward.results import final_values
-from jaxreward.statistics import bootstrap_interval, iqm
+from jaxreward.results.statistics import bootstrap_interval, iqm
+from jaxreward.results.tables import final_values
+from jaxreward.run.job import Job, Setup
 
 RUN = ["choice", "seed"]
 """What tells runs of a generation apart."""
@@ -93,8 +93,8 @@ def scores(frame: pd.DataFrame, objective: Objective) -> pd.Series:
     """What each configuration is worth.
 
     Args:
-        frame: Rows of the metrics (`jaxreward.record.table`) with a column `choice`: which configuration they are of.
-            The rows of a run that went on from another stand below those of the other.
+        frame: Rows of the metrics (`jaxreward.run.record.table`) with a column `choice`: which configuration they are
+            of. The rows of a run that went on from another stand below those of the other.
         objective: What is asked for.
 
     Returns:

@@ -14,15 +14,15 @@ import pandas as pd
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from jaxreward.job import NAMED, Job, Setup, split
-from jaxreward.launch import Launcher
+from jaxreward.run.job import NAMED, Job, Setup, split
+from jaxreward.run.launcher import Launcher
+from jaxreward.run.store import RunError, RunFolder, to_json, write_atomically
 from jaxreward.search.generation import metrics
 from jaxreward.search.hypervolume import hypervolume
 from jaxreward.search.objective import intervals
-from jaxreward.search.space import choice_of, show_value
 from jaxreward.search.study import Session
-from jaxreward.settings import Value
-from jaxreward.store import RunError, RunFolder, to_json, write_atomically
+from jaxreward.settings.space import choice_of, show_value
+from jaxreward.settings.values import Value
 
 
 class Confirmed(NamedTuple):

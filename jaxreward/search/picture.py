@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial, TrialState
 
-from jaxreward.search.space import Choice, Uniform, always, prior_of
 from jaxreward.search.study import Session
+from jaxreward.settings.space import Choice, Uniform, always, prior_of
 
 COLUMNS = 4
 _STATES = {TrialState.COMPLETE: ("#1b6ca8", "trained to the end"), TrialState.PRUNED: ("#bbbbbb", "stopped early")}

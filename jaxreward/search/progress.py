@@ -8,7 +8,7 @@ from collections.abc import Callable
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from jaxreward.summary import show
+from jaxreward.results.summary import show
 
 
 class Progress:

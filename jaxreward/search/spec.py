@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from jaxreward.job import NAMED, Setup
 from jaxreward.names import check_name
+from jaxreward.results.summary import ENV_RETURN, RETURN
+from jaxreward.run.job import NAMED, Setup
+from jaxreward.run.store import flatten
 from jaxreward.search.check import check_space
 from jaxreward.search.objective import Objective, check_metrics, parse_objective
 from jaxreward.search.samplers import check_sampler, default_batch
 from jaxreward.search.schedule import Schedule, hyperband, once, successive_halving
-from jaxreward.search.space import Space, ordered, show_value
-from jaxreward.search.text import read_space
-from jaxreward.settings import Value, parse_value
-from jaxreward.store import flatten
-from jaxreward.summary import ENV_RETURN, RETURN
+from jaxreward.settings.space import Space, ordered, show_value
+from jaxreward.settings.text import read_space
+from jaxreward.settings.values import Value, parse_value
 
 SCHEDULERS = {
     "none": "every trial is trained to its end",
@@ -39,7 +39,7 @@ class Search:
 
     Attributes:
         setup: What is the same in all trials.
-        space: What is chosen, see `jaxreward.search.space`.
+        space: What is chosen, see `jaxreward.settings.space`.
         steps: Environment steps of each run that is trained to its end.
         seeds: Of each trial.
         trials: How many configurations are tried.
@@ -53,7 +53,7 @@ class Search:
             its own numbers.
         seed: Of the choices; the runs' seeds are 0, 1, ...
         baseline: Whether the first trial is what would be trained without a search.
-        log_every: Iterations to a row of the metrics; see `jaxreward.train.train`.
+        log_every: Iterations to a row of the metrics; see `jaxreward.run.train.train`.
     """
 
     setup: Setup
@@ -110,7 +110,7 @@ class Search:
         """Refuses what could not be trained or measured, before anything compiles.
 
         Raises:
-            ValueError: See `jaxreward.search.space.check_space` and `jaxreward.search.objective.check_metrics`.
+            ValueError: See `jaxreward.settings.space.check_space` and `jaxreward.search.objective.check_metrics`.
         """
         check_space(self.space, self.setup)
         check_metrics(self.objectives, self.setup)

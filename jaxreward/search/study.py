@@ -32,7 +32,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from jaxreward.launch import Launcher, local
+from jaxreward.run.launcher import Launcher, local
+from jaxreward.run.store import RunError, to_json
 from jaxreward.search.check import defaults, describe_programs, untrainable
 from jaxreward.search.folder import StudyFolder
 from jaxreward.search.generation import Scored, evaluate
@@ -40,10 +41,9 @@ from jaxreward.search.objective import Objective
 from jaxreward.search.progress import Progress
 from jaxreward.search.samplers import make_sampler
 from jaxreward.search.schedule import Schedule
-from jaxreward.search.space import always, choice_of, stored
 from jaxreward.search.spec import Search, differences, read_search
-from jaxreward.settings import Value
-from jaxreward.store import RunError, to_json
+from jaxreward.settings.space import always, choice_of, stored
+from jaxreward.settings.values import Value
 
 DESCRIPTION = "search"
 """The attribute of an Optuna study that says what is searched."""

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import jax
 
 from jaxreward.agent import vmap
-from jaxreward.checkpoint import state_bytes
-from jaxreward.chunk import Program
-from jaxreward.job import Job
-from jaxreward.plan import make_plan
+from jaxreward.run.checkpoint import state_bytes
+from jaxreward.run.chunk import Program
+from jaxreward.run.job import Job
+from jaxreward.run.plan import make_plan
 
 SAMPLE = 8
 """Runs that are measured, at most; a program of so many has shown what one of it takes beyond its state."""

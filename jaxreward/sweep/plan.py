@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxreward.job import NAMED, Group, Job, Setup, job_of, split
-from jaxreward.plan import POINTS
-from jaxreward.store import RunError, RunFolder, differences, flatten, to_json
+from jaxreward.run.job import NAMED, Group, Job, Setup, job_of, split
+from jaxreward.run.plan import POINTS
+from jaxreward.run.store import RunError, RunFolder, differences, flatten, to_json
 from jaxreward.sweep.estimate import Estimate, available_memory, estimate, run_state_bytes
 from jaxreward.sweep.spec import Sweep, identity, read_sweep
 
@@ -77,7 +77,7 @@ def plan(sweep: Sweep, folder: str | os.PathLike[str], *, memory: int | None = N
 
     Raises:
         RunError: The folder holds another sweep, or runs that would not come out the same any more.
-        ValueError: A name does not exist or a value does not fit; see `jaxreward.spec.resolve`.
+        ValueError: A name does not exist or a value does not fit; see `jaxreward.run.spec.resolve`.
     """
     folder = Path(folder).absolute()
     _check_same(sweep, folder)

@@ -2,7 +2,7 @@
 
 ```
 sweep.json
-programs/000-num_envs=16/    what `jaxreward.train` leaves
+programs/000-num_envs=16/    what `jaxreward.run.train` leaves
 programs/001-num_envs=64/
 ```
 
@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from jaxreward.job import job_of
-from jaxreward.launch import Launcher, Outcome, local
-from jaxreward.store import RunFolder, to_json, write_atomically
+from jaxreward.run.job import job_of
+from jaxreward.run.launcher import Launcher, Outcome, local
+from jaxreward.run.store import RunFolder, to_json, write_atomically
 from jaxreward.sweep.plan import Plan, plan, program_folders
 from jaxreward.sweep.spec import Sweep, identity
 
@@ -53,7 +53,7 @@ def run_sweep(
 
     Returns:
         The metrics of all of it, and what could not be trained. A run that is trained in a batch of another size agrees
-        to rounding, see `jaxreward.train.train`.
+        to rounding, see `jaxreward.run.train.train`.
 
     Raises:
         RunError: See `jaxreward.sweep.plan`.
@@ -75,8 +75,8 @@ def sweep_metrics(sweep: Sweep, folder: str | os.PathLike[str]) -> pd.DataFrame:
         folder: Its folder.
 
     Returns:
-        As `jaxreward.record.table`, with the number among `sweep.choices()` as `member`, a column for each choice, and
-        the program's folder as `run`.
+        As `jaxreward.run.record.table`, with the number among `sweep.choices()` as `member`, a column for each choice,
+        and the program's folder as `run`.
     """
     choices = sweep.choices()
     numbers = {identity(sweep.setup.replace(choice)): number for number, choice in enumerate(choices)}

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from jaxreward.job import NAMED, Setup
 from jaxreward.names import check_name
-from jaxreward.settings import Value, convert, listed_values, one_value, read_toml
-from jaxreward.store import flatten, to_json
+from jaxreward.run.job import NAMED, Setup
+from jaxreward.run.store import flatten, to_json
+from jaxreward.settings.values import Value, convert, listed_values, one_value, read_toml
 
 ENTRIES = (*NAMED, "settings", "steps", "seeds", "log_every", "grid", "zip")
 """What a sweep's table may say."""

@@ -14,13 +14,13 @@ from PIL import Image, ImageDraw
 
 from jaxreward.environment import WithRewardState, with_reward
 from jaxreward.envs import make
-from jaxreward.envs.car import CarState, Motion
-from jaxreward.envs.car_drawing import laps
-from jaxreward.envs.coverage_ant_drawing import arenas
-from jaxreward.envs.drawing import acrobot, cartpole, grid, mountain_car, pendulum
-from jaxreward.envs.physics import PhysicsState, lenient
-from jaxreward.envs.point2d import Point2DState
+from jaxreward.envs.adapters.physics import PhysicsState, lenient
+from jaxreward.envs.parts.drawing import acrobot, cartpole, grid, mountain_car, pendulum
+from jaxreward.envs.qd.point2d import Point2DState
 from jaxreward.envs.render import render, save_html
+from jaxreward.envs.subrl.car import CarState, Motion
+from jaxreward.envs.subrl.car_drawing import laps
+from jaxreward.envs.subrl.coverage_ant_drawing import arenas
 from jaxreward.reward import environment_reward
 
 with lenient():

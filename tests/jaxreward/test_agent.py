@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from probes import Probe, ProbeParams
 
 from jaxreward import Agent, Policy, shard, vmap
-from jaxreward.agents.ppo import Config, Hyperparams, ppo
+from jaxreward.agents.baselines.ppo import Config, Hyperparams, ppo
+from tests.probes import Probe, ProbeParams
 
 
 class Walk(NamedTuple):

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnax.environments.classic_control.cartpole import CartPole
-from probes import Counter, CounterParams, ExpensiveCounter
 
 from jaxreward import Reward, markov, with_reward
 from jaxreward.environment import WithRewardParams, carry_over, check_scalar_reward, reward_shape, select
 from jaxreward.rewards import weighted
+from tests.probes import Counter, CounterParams, ExpensiveCounter
 
 KEY = jax.random.key(0)
 COUNTER = Counter()

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
-from jaxreward.lazy import when
+from jaxreward.learning.lazy import when
 from jaxreward.reward import Components, Memory, Params, Reward, Transition, as_init, markov
 
 Item: TypeAlias = PyTree

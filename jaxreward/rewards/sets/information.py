@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, Key, PyTree
 
-from jaxreward.lazy import when
+from jaxreward.learning.lazy import when
 from jaxreward.reward import Params
 from jaxreward.rewards.sets.conditioning import Factor, grow, no_rows
 from jaxreward.rewards.sets.function import Item, SetFunction, set_function

@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxreward.job import Setup
-from jaxreward.launch import Outcome, local
-from jaxreward.results import find_runs
+from jaxreward.results.tables import find_runs
+from jaxreward.run.job import Setup
+from jaxreward.run.launcher import Outcome, local
+from jaxreward.run.store import RunError, RunFolder
+from jaxreward.run.train import NonFiniteWarning
 from jaxreward.search.generation import FailedRunWarning, evaluate, metrics
 from jaxreward.search.objective import Objective, scores
 from jaxreward.search.schedule import Rung, cost, once, successive_halving
-from jaxreward.store import RunError, RunFolder
-from jaxreward.train import NonFiniteWarning
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
 FINAL = (Objective(),)
-HERE = Path(__file__).parent
+TESTS = Path(__file__).parents[2]
 SETUP = Setup("climber:climber", "Pendulum-v1")
 SIZE = 10
 """Environment steps of an iteration of the toy."""
@@ -391,8 +391,8 @@ def test_a_rung_whose_decision_was_not_written_is_decided_again_the_same(whole):
 
 KILLED = """
 import os, signal
-from jaxreward.store import RunFolder
-from test_generation import NOISY, SCHEDULE, Launch, search
+from jaxreward.run.store import RunFolder
+from tests.jaxreward.search.test_generation import NOISY, SCHEDULE, Launch, search
 
 write = RunFolder.write_part
 
@@ -407,7 +407,7 @@ search(NOISY, SCHEDULE, "killed")
 
 
 def test_a_killed_process_loses_nothing(tmp_path, whole):
-    path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(TESTS), str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
     ended = subprocess.run(
         [sys.executable, "-c", KILLED], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path}, timeout=120
     )

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxreward.job import Setup
-from jaxreward.results import final_values
+from jaxreward.results.statistics import iqm
+from jaxreward.results.tables import final_values
+from jaxreward.run.job import Setup
 from jaxreward.search.objective import Objective, check_metrics, intervals, parse_objective, scores
-from jaxreward.statistics import iqm
 
 RETURNS = np.random.default_rng(0).normal(10.0, 3.0, (3, 5, 20))
 """Of 3 choices with 5 seeds, in 20 rows."""

@@ -9,13 +9,13 @@ import pytest
 from optuna.trial import TrialState
 
 from jaxreward.cli import main
-from jaxreward.job import Setup
-from jaxreward.launch import local
-from jaxreward.results import find_runs, load
+from jaxreward.results.tables import find_runs, load
+from jaxreward.run.job import Setup
+from jaxreward.run.launcher import local
+from jaxreward.run.train import NonFiniteWarning
 from jaxreward.search import Objective, Search, best_trials, load_session, parse_space, run
 from jaxreward.search.objective import intervals, scores
 from jaxreward.search.outcome import seen
-from jaxreward.train import NonFiniteWarning
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 

@@ -16,16 +16,16 @@ import pytest
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
 
-from jaxreward.job import Setup
+from jaxreward.run.job import Setup
+from jaxreward.run.store import RunError
 from jaxreward.search import study as module
 from jaxreward.search.generation import Scored
 from jaxreward.search.objective import Objective
 from jaxreward.search.outcome import best_trials, chosen, dominated_volume, train_command
 from jaxreward.search.spec import Search, differences, read_search
 from jaxreward.search.study import load_session, run
-from jaxreward.search.text import parse_space
-from jaxreward.settings import read_toml
-from jaxreward.store import RunError
+from jaxreward.settings.text import parse_space
+from jaxreward.settings.values import read_toml
 
 SPACE = parse_space(
     [
@@ -241,7 +241,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-import test_study as t
+import tests.jaxreward.search.test_study as t
 t.module.evaluate = t.Training()
 t.Search.check = lambda self: None
 tells, tell = [], t.module._tell
@@ -256,7 +256,7 @@ t.run(t.SEARCH, Path({folder!r}))
 
 def test_sigkill_between_two_tells(tmp_path, training, unchecked):
     whole = told(run(SEARCH, tmp_path / "whole"))
-    code = KILLED.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "parts"))
+    code = KILLED.format(tests=str(Path(__file__).parents[3]), folder=str(tmp_path / "parts"))
     process = subprocess.run([sys.executable, "-c", code], timeout=100, env={**os.environ, "JAX_PLATFORMS": "cpu"})
     assert process.returncode == -signal.SIGKILL
     left = load_session(tmp_path / "parts")

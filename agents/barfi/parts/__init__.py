@@ -1,0 +1,1 @@
+"""What several agents of behaviour alignment are made of."""

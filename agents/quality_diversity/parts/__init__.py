@@ -1,0 +1,1 @@
+"""What the agents of quality-diversity are made of."""

@@ -1,0 +1,185 @@
+"""All emitters of a run, and what they have in common: how they are tried, scored and booked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+from jaxreward.agents.quality_diversity.parts.emitters import (
+    Emitter,
+    Kind,
+    Strategy,
+    advance,
+    new_emitter,
+    strategy_of,
+    window_of,
+)
+from jaxreward.agents.quality_diversity.parts.exploration import Explorer, Search, SearchConfig
+from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, join, take
+from jaxreward.agents.quality_diversity.parts.rewards import no_rewards
+from jaxreward.agents.quality_diversity.parts.selection import Reference
+from jaxreward.agents.quality_diversity.parts.statistics import Tally, count
+from jaxreward.names import check_name
+from jaxreward.quality_diversity import Archive, novelty
+
+
+@dataclass(frozen=True)
+class EmitterConfig(SearchConfig):
+    """What shapes the program of a search with emitters.
+
+    Attributes:
+        emitter: How emitters climb, see `jaxreward.agents.quality_diversity.parts.emitters.strategy_of`.
+        members: The population of each.
+        emitter_children: How many children each member has in a step.
+        parallel_emitters: How many climb at once. The authors' one after the other is 1; more are faster, as they are
+            evaluated together, and differ in that none of them knows what the others find in the same step.
+        emitter_capacity: How many can be active; 0 for one to every 150 evaluations of the budget, which is more than
+            a chunk of each in turn can try out with the other defaults.
+        reward_capacity: How many that earned can be stored; 0 for one to every 16 evaluations of the budget.
+        drop_nearest: Whether novelty of members leaves out the nearest neighbour, as in the authors' code.
+    """
+
+    emitter: Kind = "fitness"
+    members: int = 6
+    emitter_children: int = 2
+    parallel_emitters: int = 1
+    emitter_capacity: int = 0
+    reward_capacity: int = 0
+    drop_nearest: bool = False
+
+    @property
+    def archive_capacity(self) -> int:
+        """Room for what generations store, and for what emitters hand over: no window is shorter than 120 steps."""
+        return super().archive_capacity + self.archived * (self.budget // (120 * self.members))
+
+
+class Emitters(NamedTuple):
+    """The emitters of a run.
+
+    Attributes:
+        rewards: The archive of what earned, `Rewarded`.
+        pool: Room for `E` emitters.
+        active: Which of them there are.
+        refused: How many improved when the pool was full.
+        spent: Evaluations spent on each reward area; the last for ancestors that ended in none.
+    """
+
+    rewards: Archive
+    pool: Emitter
+    active: Bool[Array, " E"]
+    refused: Int[Array, ""]
+    spent: Int[Array, " areas+1"]
+
+
+class World(NamedTuple):
+    """What genomes are tried in.
+
+    Attributes:
+        space: Params of the space of behaviours.
+        env_params: Params of the environment.
+        start: The key of every evaluation.
+    """
+
+    space: PyTree
+    env_params: PyTree
+    start: Key[Array, ""]
+
+
+@dataclass(frozen=True)
+class Staff:
+    """What trying out and climbing have in common."""
+
+    explorer: Explorer
+    config: EmitterConfig
+    strategy: Strategy
+
+    def init(self, search: Search) -> Emitters:
+        """No emitters yet."""
+        config = self.config
+        rewards = no_rewards(search.population, config.reward_capacity or max(config.budget // 16, 64))
+        places = config.emitter_capacity or max(config.budget // 150, 16)
+        memory, _ = self.strategy.start(search.start, search.population.genome[0], jnp.ones(()))
+        nobody = take(search.population, jnp.zeros(config.members, jnp.int32))
+        emitter = self.founded(nobody, memory, jnp.zeros((), jnp.int32), jnp.zeros(()))
+        pool = jax.tree.map(lambda leaf: jnp.zeros((places, *leaf.shape), leaf.dtype), emitter)
+        spent = jnp.zeros(self.explorer.trial.env.num_areas + 1, jnp.int32)
+        return Emitters(rewards, pool, jnp.zeros(places, bool), jnp.zeros((), jnp.int32), spent)
+
+    def founded(
+        self, members: Individuals, memory: PyTree, ancestor: Int[Array, ""], spread: Float[Array, ""]
+    ) -> Emitter:
+        """An emitter whose first members were tried."""
+        window = window_of(self.explorer.trial.controller.size, self.config.members)
+        return new_emitter(members, memory, ancestor, spread, window, self.config.archived)
+
+    def step(
+        self,
+        tally: Tally,
+        emitters: Emitter,
+        live: Bool[Array, " F"],
+        key: Key[Array, ""],
+        world: World,
+        known: Reference,
+    ) -> tuple[Tally, Emitter]:
+        """A step of several emitters; of those that are not live neither evaluations nor results mean anything."""
+        strategy = self.strategy
+        keys, genomes = jax.random.split(key, live.size), emitters.members.genome
+        memory, genomes = jax.vmap(strategy.propose)(keys, emitters.memory, genomes, emitters.spread)
+        tally, brood = self.tried(tally, genomes, live, world)
+        everybody = jax.vmap(join)(emitters.members, brood)
+        score = self.novelty(everybody, known) if strategy.by_novelty else everybody.outcome.reward
+        return tally, jax.vmap(partial(advance, strategy))(emitters, memory, brood, score)
+
+    def tried(
+        self, tally: Tally, genomes: Float[Array, "F n D"], live: Bool[Array, " F"], world: World
+    ) -> tuple[Tally, Individuals]:
+        """What comes of genomes of several emitters, leaves `[F, n, ...]`."""
+        flat = self.explorer.try_out(genomes.reshape(-1, genomes.shape[-1]), *world)
+        counts = jnp.repeat(live, genomes.shape[1])
+        tally = count(tally, self.explorer.trial.env, flat.outcome, visits=False, counts=counts)
+        return tally, jax.tree.map(lambda leaf: leaf.reshape(*genomes.shape[:2], *leaf.shape[1:]), flat)
+
+    def novelty(self, individuals: Individuals, known: Reference) -> Float[Array, "F n"]:
+        """The novelty of individuals of several emitters, who are not among those known."""
+        behaviour, config = individuals.behaviour, self.config
+        flat = behaviour.reshape(-1, behaviour.shape[-1])
+        found = novelty(flat, known.behaviour, config.neighbours, mask=known.exists, drop_nearest=config.drop_nearest)
+        return found.reshape(behaviour.shape[:-1])
+
+
+def booked(emitters: Emitters, rows: Int[Array, " F"], live: Bool[Array, " F"], cost: int) -> Emitters:
+    """Books evaluations to the areas of ancestors; those of no area, -1, to the last."""
+    areas = emitters.rewards.items.individual.outcome.area[rows]
+    return emitters._replace(spent=emitters.spent.at[areas].add(live * cost))
+
+
+def flat(individuals: Individuals, axes: int) -> Individuals:
+    """The leading axes as one."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:]), individuals)
+
+
+def check_emitters(config: EmitterConfig) -> None:
+    """Refuses sizes that can't be.
+
+    Raises:
+        ValueError: If one is wrong; says which, and what would be right.
+    """
+    check_name("emitter", config.emitter, get_args(Kind))
+    for name in ("members", "emitter_children", "parallel_emitters"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}")
+    for name in ("emitter_capacity", "reward_capacity"):
+        if getattr(config, name) < 0:
+            raise ValueError(f"{name} must be positive, or 0 to follow the budget; got {getattr(config, name)}")
+
+
+def make_staff(explorer: Explorer, config: EmitterConfig) -> Staff:
+    """The emitters of a search."""
+    check_emitters(config)
+    genes = explorer.trial.controller.size
+    return Staff(explorer, config, strategy_of(config.emitter, config.members, config.emitter_children, genes, config))

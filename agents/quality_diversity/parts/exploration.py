@@ -1,0 +1,238 @@
+"""Novelty search: the half of every algorithm of this family that looks for new behaviours (Lehman & Stanley 2011).
+
+As in the authors' code of SERENE and STAX (arXiv:2102.03140, 2111.01919): each of a population has some mutated
+children; a few of these, drawn at random, are stored for good; the best of parents and children go on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Key, PyTree
+
+from jaxreward.agents.quality_diversity.parts.evaluation import Outcome, Trial, TrialConfig
+from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, join, mutate, random_genomes, take, try_out
+from jaxreward.agents.quality_diversity.parts.selection import Reference, Selection, merits, order
+from jaxreward.agents.quality_diversity.parts.space import Space
+from jaxreward.agents.quality_diversity.parts.statistics import Tally, count
+from jaxreward.learning.lazy import when
+from jaxreward.names import check_name
+from jaxreward.quality_diversity import Archive, append, empty_archive, is_stored
+
+
+@dataclass(frozen=True)
+class SearchConfig(TrialConfig):
+    """What shapes the program of a search.
+
+    Attributes:
+        budget: Evaluations after which the search ends; it overshoots by less than a generation.
+        population_size: How many have children in each generation.
+        children: How many each has.
+        archived: How many children of a generation are stored.
+        neighbours: How many of the nearest novelty is measured to.
+        selection: Who goes on, see `jaxreward.agents.quality_diversity.parts.selection.order`.
+    """
+
+    budget: int = 500_000
+    population_size: int = 100
+    children: int = 2
+    archived: int = 5
+    neighbours: int = 15
+    selection: Selection = "novelty"
+
+    @property
+    def brood(self) -> int:
+        """Evaluations of a generation."""
+        return self.population_size * self.children
+
+    @property
+    def archive_capacity(self) -> int:
+        """Room for what all generations of the budget store."""
+        return self.archived * (-(-self.budget // self.brood) + 1)
+
+
+@struct.dataclass
+class Hyperparams:
+    """Traced numbers: each may be vmapped over or searched.
+
+    Attributes:
+        mutation: The standard deviation of a gene's mutation in exploration, and of an emitter's where its ancestor has
+            a twin.
+        env_params: Params of the environment and its reward; None for those the agent was made with.
+    """
+
+    mutation: Float[Array, ""] | float = 0.05
+    env_params: PyTree = None
+
+
+class Search(NamedTuple):
+    """An exploration under way.
+
+    Attributes:
+        population: Those that have children.
+        offspring: The children of the last generation.
+        archive: What was stored, as `Individuals`.
+        tally: What was found.
+        space: Params of the space of behaviours.
+        start: The key of every evaluation.
+    """
+
+    population: Individuals
+    offspring: Individuals
+    archive: Archive
+    tally: Tally
+    space: PyTree
+    start: Key[Array, ""]
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """The steps of a generation."""
+
+    trial: Trial
+    space: Space
+    config: SearchConfig
+
+    def init(self, key: Key[Array, ""], env_params: PyTree, tally: Tally) -> Search:
+        """Tries random genomes."""
+        config = self.config
+        key_start, key_space, key_genomes = jax.random.split(key, 3)
+        space = self.space.init(key_space)
+        genomes = random_genomes(key_genomes, config.population_size, self.trial.controller.size, config)
+        population = self.try_out(genomes, space, env_params, key_start)
+        offspring = join(*[population] * config.children)
+        archive = empty_archive(take(population, jnp.asarray(0)), config.archive_capacity)
+        tally = count(tally, self.trial.env, population.outcome, visits=True)
+        return Search(population, offspring, archive, tally, space, key_start)
+
+    def try_out(
+        self, genomes: Float[Array, "n D"], space: PyTree, env_params: PyTree, key: Key[Array, ""]
+    ) -> Individuals:
+        """Genomes with what comes of them."""
+        return try_out(self.trial, self.space, genomes, space, env_params, key)
+
+    def goes_on(self, search: Search) -> Bool[Array, ""]:
+        """Whether there is budget left."""
+        return search.tally.evaluations < self.config.budget
+
+    # What follows leaves the search as it is where it is not to go on. The archive is written to by a mask for that:
+    # to choose between two of them would copy both.
+
+    def breed(
+        self,
+        search: Search,
+        key: Key[Array, ""],
+        deviation: Float[Array, ""] | float | None,
+        env_params: PyTree,
+        goes_on: Bool[Array, ""],
+    ) -> Search:
+        """Tries children of the whole population; random genomes in their place where there is no deviation."""
+        config = self.config
+        parents = jnp.repeat(search.population.genome, config.children, axis=0)
+
+        def tried(begun: tuple[Individuals, Tally], parents: Array, search_space: PyTree) -> tuple[Individuals, Tally]:
+            if deviation is None:
+                genomes = random_genomes(key, parents.shape[0], parents.shape[1], config)
+            else:
+                genomes = mutate(key, parents, deviation, config)
+            offspring = self.try_out(genomes, search_space, env_params, search.start)
+            return offspring, count(begun[1], self.trial.env, offspring.outcome, visits=True)
+
+        offspring, tally = when(goes_on, tried, (search.offspring, search.tally), parents, search.space)
+        return search._replace(offspring=offspring, tally=tally)
+
+    def survive(
+        self, search: Search, key: Key[Array, ""], goes_on: Bool[Array, ""], further: Reference | None = None
+    ) -> Search:
+        """Replaces the population by the best of it and its offspring.
+
+        Args:
+            search: The search after `breed`, before `store`: who is stored would count twice.
+            key: For the selection.
+            goes_on: Whether to.
+            further: What else novelty is measured against.
+        """
+        everybody = join(search.population, search.offspring)
+        reference = self.reference(search) if further is None else join(self.reference(search), further)
+
+        def best(_: Individuals, everybody: Individuals, reference: Reference) -> Individuals:
+            known = merits(everybody, reference, self.config.neighbours)
+            rows = order(self.config.selection, key, everybody, known)[: self.config.population_size]
+            return take(everybody, rows)
+
+        return search._replace(population=when(goes_on, best, search.population, everybody, reference))
+
+    def store(self, search: Search, key: Key[Array, ""], goes_on: Bool[Array, ""]) -> Search:
+        """Keeps some of the offspring, drawn at random."""
+        rows = jax.random.choice(key, len(search.offspring.surprise), (self.config.archived,), replace=False)
+        keep = jnp.broadcast_to(goes_on, rows.shape)
+        return search._replace(archive=append(search.archive, take(search.offspring, rows), keep))
+
+    def reference(self, search: Search) -> Reference:
+        """Population, offspring and archive, in this order."""
+        stored = search.archive.items
+        parts = [_all(search.population), _all(search.offspring)]
+        return join(*parts, Reference(stored.behaviour, stored.outcome.reward, is_stored(search.archive)))
+
+    def learn(self, search: Search, key: Key[Array, ""], env_params: PyTree, further: Archive | None = None) -> Search:
+        """Learns the space of behaviours from everybody, and puts everybody in their place in it.
+
+        Args:
+            search: The search.
+            key: For the learning.
+            env_params: Params of the environment.
+            further: What else is learned from.
+        """
+        outcomes, exists = self.known(search, further)
+        assert self.space.learn is not None
+        search = search._replace(space=self.space.learn(search.space, key, outcomes, exists, env_params))
+        placed = [self.placed(part, search.space, env_params) for part in (search.population, search.offspring)]
+        archive = search.archive._replace(items=self.placed(search.archive.items, search.space, env_params))
+        return search._replace(population=placed[0], offspring=placed[1], archive=archive)
+
+    def known(self, search: Search, further: Archive | None = None) -> tuple[Outcome, Bool[Array, " n"]]:
+        """All outcomes at hand, and which of them exist."""
+        archives = [search.archive, *([] if further is None else [further])]
+        present = [search.population, search.offspring]
+        exists = [jnp.ones(part.surprise.shape, bool) for part in present] + [is_stored(part) for part in archives]
+        outcomes = [part.outcome for part in (*present, *(archive.items for archive in archives))]
+        return join(*outcomes), jnp.concatenate(exists)
+
+    def placed(self, individuals: Individuals, space: PyTree, env_params: PyTree) -> Individuals:
+        """The same at their places in a space of behaviours that has changed."""
+        behaviour, surprise = self.space.place(space, individuals.outcome, env_params)
+        return individuals._replace(behaviour=behaviour, surprise=surprise)
+
+
+def _all(individuals: Individuals) -> Reference:
+    exists = jnp.ones(individuals.surprise.shape, bool)
+    return Reference(individuals.behaviour, individuals.outcome.reward, exists)
+
+
+def check_search(config: SearchConfig, learned: bool) -> None:
+    """Refuses sizes and selections that can't be.
+
+    Args:
+        config: What was given.
+        learned: Whether the space of behaviours is learned, without which nothing surprises.
+
+    Raises:
+        ValueError: If one is wrong; says which, and what would be right.
+    """
+    check_name("selection", config.selection, get_args(Selection))
+    for name in ("budget", "chunk_size", "population_size", "children", "archived", "neighbours"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}")
+    if config.archived > config.brood:
+        raise ValueError(
+            f"archived={config.archived} of {config.brood} children can't be stored; give at most {config.brood}"
+        )
+    if "surprise" in config.selection and not learned:
+        raise ValueError(
+            f"selection={config.selection!r} needs a learned space of behaviours, as `stax` and `taxons` have; in a "
+            "given one nothing surprises: try 'novelty', 'nsga2' or 'nslc'"
+        )

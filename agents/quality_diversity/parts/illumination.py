@@ -1,0 +1,147 @@
+"""Filling a grid with elites: what MAP-Elites and CMA-ME have in common (Mouret & Clune 2015).
+
+A cell is found in closed form or, in a centroidal Voronoi tessellation, as that of the nearest centroid
+(CVT-MAP-Elites, Vassiliades, Chatzilygeroudis & Mouret 2018).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+from gymnax.environments.environment import Environment
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from jaxreward.agent import strong
+from jaxreward.agents.quality_diversity.parts.evaluation import Outcome, Trial, TrialConfig, make_trial
+from jaxreward.agents.quality_diversity.parts.statistics import Tally, count, empty_tally, metrics
+from jaxreward.environment import world
+from jaxreward.names import check_name
+from jaxreward.quality_diversity import Grid, cell_index, centroid_index, cvt_centroids, empty_grid, insert
+
+Cells = Literal["grid", "cvt"]
+
+
+@dataclass(frozen=True)
+class CellsConfig(TrialConfig):
+    """Into what the space of descriptors is divided, and who holds a part of it.
+
+    Attributes:
+        cells: "grid", a regular one whose cells cost nothing to find, or "cvt", those of centroids.
+        bins: Cells in each dimension of a grid.
+        num_cells: How many centroids, drawn for each seed.
+        ties_replace: Whether a newcomer as good as what its cell holds replaces it, as in the authors' code of SERENE
+            and STAX (arXiv:2102.03140, 2111.01919); in Mouret & Clune it does not.
+        worst_reward: What an elite's reward is counted from in `qd_score`.
+    """
+
+    cells: Cells = "grid"
+    bins: int = 50
+    num_cells: int = 1024
+    ties_replace: bool = True
+    worst_reward: float = 0.0
+
+
+class Elites(NamedTuple):
+    """A grid that is being filled.
+
+    Attributes:
+        grid: Of genomes.
+        centroids: Of its cells; `()` for a regular grid.
+        tally: What was found.
+        start: The key of every evaluation.
+    """
+
+    grid: Grid
+    centroids: PyTree
+    tally: Tally
+    start: Key[Array, ""]
+
+
+class Tried(NamedTuple):
+    """What came of some genomes, and the cell of each, -1 for none."""
+
+    outcome: Outcome
+    cell: Int[Array, " B"]
+
+
+@dataclass(frozen=True)
+class Illumination:
+    """The steps of filling a grid. `env` is the environment beneath all rewards."""
+
+    trial: Trial
+    env: Environment
+    config: CellsConfig
+
+    def init(self, key: Key[Array, ""]) -> Elites:
+        """An empty grid."""
+        config = self.config
+        key_start, key_centroids = jax.random.split(key)
+        low, high = self.bounds()
+        is_cvt = config.cells == "cvt"
+        centroids = cvt_centroids(key_centroids, config.num_cells, low, high) if is_cvt else ()
+        grid = empty_grid(jnp.zeros(self.trial.controller.size), len(centroids) or config.bins**low.size)
+        return strong(Elites(grid, centroids, empty_tally(self.env), key_start))
+
+    def try_out(self, elites: Elites, genomes: Float[Array, "B D"], env_params: PyTree) -> tuple[Elites, Tried]:
+        """Tries genomes, which the tally then knows and the grid not yet. What is not a number has no cell."""
+        outcome = self.trial.evaluate(genomes, env_params, elites.start)
+        tally = count(elites.tally, self.env, outcome, visits=True)
+        is_broken = ~jnp.isfinite(genomes).all(1) | jnp.isnan(outcome.descriptor).any(1)
+        cell = jnp.where(is_broken, -1, self.cells_of(outcome.descriptor, elites.centroids))
+        return elites._replace(tally=tally), Tried(outcome, cell)
+
+    def enter(self, elites: Elites, genomes: Float[Array, "B D"], tried: Tried) -> Elites:
+        """Puts each in its cell if it is better than what this holds."""
+        reward, ties_replace = tried.outcome.reward, self.config.ties_replace
+        return elites._replace(grid=insert(elites.grid, genomes, reward, tried.cell, ties_replace=ties_replace))
+
+    def cells_of(self, descriptors: Float[Array, "B d"], centroids: PyTree) -> Int[Array, " B"]:
+        """The cell of each descriptor."""
+        if self.config.cells == "cvt":
+            return centroid_index(descriptors, centroids)
+        low, high = self.bounds()
+        return jax.vmap(lambda descriptor: cell_index(descriptor, low, high, (self.config.bins,) * low.size))(
+            descriptors
+        )
+
+    def bounds(self) -> tuple[Float[Array, " d"], Float[Array, " d"]]:
+        """The corners between which descriptors lie."""
+        low, high = (jnp.asarray(corner, float) for corner in self.env.descriptor_bounds)
+        return low, high
+
+    def metrics(self, elites: Elites) -> dict[str, Array]:
+        """Those of the tally, how many elites there are, and the sum of their rewards."""
+        grid = elites.grid
+        above = jnp.where(jnp.isneginf(grid.fitness), 0.0, grid.fitness - self.config.worst_reward)
+        held = {"archive/size": grid.occupied.size.astype(float), "qd_score": above.sum()}
+        return metrics(elites.tally) | held
+
+
+def make_illumination(env: Environment, env_params: PyTree, config: CellsConfig) -> Illumination:
+    """The steps of filling a grid with the best in an environment.
+
+    Raises:
+        ValueError: If an option is unknown or does not fit the environment, or there is not to be a cell.
+    """
+    check_name("cells", config.cells, get_args(Cells))
+    check_positive(config, "bins", "num_cells")
+    return Illumination(make_trial(env, env_params, config), world(env, env_params)[0], config)
+
+
+def best_elite(grid: Grid) -> Float[Array, " D"]:
+    """The genome that earned most."""
+    return grid.items[jnp.argmax(grid.fitness)]
+
+
+def check_positive(config: TrialConfig, *names: str) -> None:
+    """Refuses sizes below 1.
+
+    Raises:
+        ValueError: If one is; says which.
+    """
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}")

@@ -1,0 +1,1 @@
+"""Environments of other libraries behind gymnax's protocol: brax and MuJoCo Playground."""

@@ -1,0 +1,1 @@
+"""Physics and drawing that several tasks share."""

@@ -1,0 +1,1 @@
+"""XLA's switches, and the cache of compiled programs."""

@@ -1,0 +1,1 @@
+"""What is read off runs: tables, SQL, statistics, comparisons, curves, evaluation."""

@@ -1,0 +1,173 @@
+"""Learning curves: a panel for each combination of all settings but the last, a line for each value of that one."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from jaxreward.results.summary import ENV_RETURN, NAMES, show
+from jaxreward.run.store import write_atomically
+
+COLUMNS = 4
+LARGEST_PANELS = 16
+LARGEST_LEGEND = 10
+
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "xtick.color": "#555555",
+    "ytick.color": "#555555",
+    "svg.hashsalt": "jaxreward",
+}
+"""Matplotlib settings that all figures are drawn with."""
+
+
+class Curve(NamedTuple):
+    """A mean over seeds with its interval, `[T]` each; NaN where no seed had a value."""
+
+    steps: Float[np.ndarray, " T"]
+    mean: Float[np.ndarray, " T"]
+    low: Float[np.ndarray, " T"]
+    high: Float[np.ndarray, " T"]
+
+
+def curve(frame: pd.DataFrame, metric: str, resamples: int = 500) -> Curve:
+    """The mean over seeds of one configuration's metric at each logged step, and its 95% percentile bootstrap interval.
+
+    Whole seeds are drawn, so a seed counts at all steps or at none.
+
+    Args:
+        frame: The metrics of one member.
+        metric: One of its columns.
+        resamples: Of the bootstrap.
+    """
+    by_seed = frame.pivot_table(index="env_steps", columns="seed", values=metric, aggfunc="mean", dropna=False)
+    by_seed = by_seed[by_seed.notna().any(axis=1)]
+    values = by_seed.to_numpy(float).T
+    seeds = len(values)
+    if not values.size:
+        empty = np.zeros(0)
+        return Curve(empty, empty, empty, empty)
+    draws = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
+    low, high = np.nanquantile(_weighted_means(draws, values), [0.025, 0.975], axis=0)
+    mean = _weighted_means(np.ones((1, seeds)), values)[0]
+    return Curve(by_seed.index.to_numpy(float), mean, low, high)
+
+
+def learning_curves(frame: pd.DataFrame, metric: str, by: Sequence[str], title: str = "") -> Figure:
+    """A figure of a metric over environment steps, with 95% bootstrap intervals over seeds.
+
+    Args:
+        frame: The metrics of one run.
+        metric: One of its columns.
+        by: The columns in which its configurations differ; lines are the values of the last one.
+        title: Above the figure.
+    """
+    *outer, inner = by or ["member"]
+    panels = list(itertools.islice(_groups(frame, outer), LARGEST_PANELS))
+    lines = sorted(frame[inner].dropna().unique().tolist(), key=_order)
+    colors = dict(zip(lines, _colors(len(lines)), strict=True))
+    columns = min(COLUMNS, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    legend_width = 0.08 * max(len(show(name)) for name in [*lines, inner])
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(max(3.0 * columns, 5.0) + legend_width, 2.4 * rows + 0.6), layout="constrained")
+        axes = figure.subplots(rows, columns, sharex=True, sharey=_comparable(metric, outer), squeeze=False).ravel()
+        for axis, (label, part) in zip(axes, panels, strict=False):
+            axis.set_title(label, fontsize=9)
+            _draw(axis, part, metric, inner, colors)
+        for axis in axes[len(panels) :]:
+            axis.set_visible(False)
+        figure.supxlabel("environment steps", fontsize=9)
+        figure.supylabel(NAMES.get(metric, metric.removeprefix("episode/")), fontsize=9)
+        omitted = frame.groupby(outer).ngroups - len(panels) if outer else 0
+        figure.suptitle(title + (f" (the first {len(panels)} panels; {omitted} more)" if omitted else ""))
+        _legend(figure, axes[0], inner if by else "", len(lines))
+    return figure
+
+
+def save_png(figure: Figure, path: Path) -> Path:
+    """Writes a figure as a picture."""
+    pixels = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(pixels, format="png", dpi=130)
+    write_atomically(path, pixels.getvalue())
+    return path
+
+
+def to_svg(figure: Figure) -> str:
+    """A figure as an SVG element to be put into a page."""
+    text = io.StringIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def _comparable(metric: str, outer: Sequence[str]) -> bool:
+    """Whether panels have one scale: returns of different rewards or environments are no measure of one another."""
+    return "env" not in outer and (metric == ENV_RETURN or not any(name.startswith("reward") for name in outer))
+
+
+def _weighted_means(weights: Float[np.ndarray, "R S"], values: Float[np.ndarray, "S T"]) -> Float[np.ndarray, "R T"]:
+    """Means over the seeds that have a value; NaN where those drawn have none."""
+    present = np.isfinite(values)
+    count = weights @ present
+    total = weights @ np.where(present, values, 0.0)
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+def _groups(frame: pd.DataFrame, outer: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:
+    if not outer:
+        return [("", frame)]
+    groups = frame.groupby(list(outer), sort=True)
+    label = lambda key: ", ".join(f"{name} = {show(value)}" for name, value in zip(outer, key, strict=True))  # noqa: E731
+    return [(label(key), part) for key, part in groups]
+
+
+def _draw(axis: Axes, frame: pd.DataFrame, metric: str, inner: str, colors: dict) -> None:
+    for value, color in colors.items():
+        drawn = curve(frame[frame[inner] == value], metric)
+        axis.plot(drawn.steps, drawn.mean, color=color, linewidth=1.4, label=show(value))
+        axis.fill_between(drawn.steps, drawn.low, drawn.high, color=color, alpha=0.18, linewidth=0)
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.xaxis.set_major_locator(MaxNLocator(4))
+
+
+def _legend(figure: Figure, axis: Axes, title: str, lines: int) -> None:
+    """Names the lines, evenly chosen ones where they are many; a single line needs no name."""
+    if lines < 2:
+        return
+    handles, labels = axis.get_legend_handles_labels()
+    shown = np.unique(np.linspace(0, lines - 1, min(lines, LARGEST_LEGEND)).round().astype(int))
+    figure.legend(
+        [handles[i] for i in shown], [labels[i] for i in shown], title=title, loc="outside right upper", frameon=False
+    )
+
+
+def _colors(count: int) -> list[tuple[float, ...]]:
+    """From dark to light in the order of the values; the lightest of the map can't be seen on white."""
+    return [tuple(color) for color in mpl.colormaps["viridis"](np.linspace(0.0, 0.85, count))]
+
+
+def _order(value: object) -> tuple[bool, object]:
+    return (isinstance(value, str), value)

@@ -1,0 +1,1 @@
+"""The host loop: jobs, plans, training in chunks, checkpoints, run folders, launchers."""

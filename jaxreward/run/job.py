@@ -1,0 +1,223 @@
+"""Named agents, environments and rewards, trained in one compiled program: what every command is made of.
+
+A `Job` is plain data. It says what is trained and where it is kept, and can be sent to another process. Choices that
+need programs of their own are told apart by `split`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from jax.sharding import Mesh
+
+from jaxreward.rewards.registry import ENVIRONMENT
+from jaxreward.run.spec import Experiment, resolve, reward_source, static_names
+from jaxreward.run.store import RunFolder
+from jaxreward.run.train import Result, Start, train
+from jaxreward.settings.values import Value
+
+NAMED = ("agent", "env", "reward")
+"""Choices that are fields of a `Setup`; all others are settings."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is the same for all runs of a program.
+
+    Attributes:
+        agent: See `jaxreward.agents.registry.get_agent`.
+        env: See `jaxreward.envs.make`.
+        reward: See `jaxreward.rewards.registry.get_reward`.
+        settings: By name a single value: sizes, and hyperparameters that are not the defaults.
+    """
+
+    agent: str = "ppo"
+    env: str = "CartPole-v1"
+    reward: str = ENVIRONMENT
+    settings: dict[str, Value] = field(default_factory=dict)
+
+    def replace(self, choices: dict[str, Any]) -> Setup:
+        """This setup with other names or settings."""
+        named = {name: choices.get(name, getattr(self, name)) for name in NAMED}
+        return Setup(**named, settings={**self.settings, **{n: v for n, v in choices.items() if n not in NAMED}})
+
+
+class Group(NamedTuple):
+    """Choices that can share a program.
+
+    Attributes:
+        setup: With the choices that shape the program in it.
+        members: The others, of each: traced numbers.
+        indices: Where each was among all choices.
+    """
+
+    setup: Setup
+    members: list[dict[str, Value]]
+    indices: list[int]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Runs that train together: members that differ in traced numbers, each with all seeds.
+
+    Attributes:
+        setup: What is the same for all of them.
+        folder: The run folder.
+        steps: Environment steps of each run, rounded up to whole iterations.
+        members: The settings of each; all have the setup's otherwise.
+        seeds: Which.
+        log_every: Iterations to a row of the metrics; a hundredth of all by default.
+        start: The run whose members it goes on from, if it doesn't begin at nothing.
+    """
+
+    setup: Setup
+    folder: Path
+    steps: int
+    members: tuple[dict[str, Value], ...] = ({},)
+    seeds: tuple[int, ...] = (0,)
+    log_every: int | None = None
+    start: Start | None = None
+
+    def experiment(self) -> Experiment:
+        """What its names stand for.
+
+        Raises:
+            ValueError: See `jaxreward.run.spec.resolve`.
+        """
+        setup = self.setup
+        return resolve(setup.agent, setup.env, setup.reward, setup.settings, self.members)
+
+    def finished(self) -> bool:
+        """Whether its folder holds the whole of it."""
+        run = RunFolder(self.folder)
+        return run.finished() and run.read_config()["iterations"] >= self.experiment().iterations(self.steps)
+
+    def train(
+        self,
+        experiment: Experiment | None = None,
+        *,
+        wandb: str | None = None,
+        progress: bool = True,
+        checkpoint_every: int | None = None,
+        mesh: Mesh | Literal["widest"] | None = "widest",
+    ) -> Result:
+        """Trains what of it is not done yet.
+
+        Args:
+            experiment: What `experiment` gives, where it is at hand.
+            wandb: A Weights & Biases project.
+            progress: Whether to show progress.
+            checkpoint_every: See `jaxreward.run.train.train`.
+            mesh: The devices; all local ones by default.
+
+        Raises:
+            RunError: See `jaxreward.run.train.train`.
+            ValueError: See `jaxreward.run.spec.resolve`.
+        """
+        experiment = experiment or self.experiment()
+        run = RunFolder(self.folder)
+        if not run.exists():
+            _keep_source(self.setup.reward, run)
+        return train(
+            experiment.agent,
+            experiment.hyperparams,
+            iterations=experiment.iterations(self.steps),
+            folder=run.path,
+            seeds=list(self.seeds),
+            population=experiment.population,
+            config=experiment.config,
+            log_every=self.log_every,
+            checkpoint_every=checkpoint_every,
+            resume=True,
+            wandb=wandb,
+            progress=progress,
+            mesh=mesh,
+            start=self.start,
+        )
+
+
+def split(setup: Setup, choices: Sequence[dict[str, Value]]) -> list[Group]:
+    """Sorts choices by the program they need: those that differ in traced numbers alone share one.
+
+    Args:
+        setup: What is not chosen.
+        choices: By name, `agent`, `env`, `reward` or a setting; they need not have the same names.
+
+    Raises:
+        ValueError: A name does not exist.
+    """
+    groups: dict[str, Group] = {}
+    for index, choice in enumerate(choices):
+        named = {name: value for name, value in choice.items() if name in NAMED}
+        changed = setup.replace(named)
+        static = static_names(changed.agent, changed.env, [name for name in choice if name not in NAMED])
+        shaping = {name: value for name, value in choice.items() if name in static}
+        group = Group(changed.replace(shaping), [], [])
+        group = groups.setdefault(repr((named, shaping)), group)
+        group.members.append({n: v for n, v in choice.items() if n not in named and n not in static})
+        group.indices.append(index)
+    return list(groups.values())
+
+
+def job_of(folder: str | os.PathLike[str], steps: int | None = None, seeds: Sequence[int] | None = None) -> Job:
+    """The job whose run is in a folder.
+
+    Args:
+        folder: The run folder.
+        steps: To train further; as long as it was meant to by default.
+        seeds: To check that they are its seeds.
+
+    Raises:
+        RunError: The folder holds no run.
+        ValueError: It was not made from names, or they no longer exist.
+    """
+    described = RunFolder(folder).read_config()
+    config = described["config"]
+    missing = [key for key in (*NAMED, "settings") if key not in config]
+    if missing:
+        raise ValueError(f"the run in {folder} was not made by name: its config has no {', '.join(missing)}")
+    setup = Setup(config["agent"], config["env"], config["reward"], _values(config["settings"]))
+    start = described.get("start")
+    job = Job(
+        setup=setup,
+        folder=Path(folder),
+        steps=steps or 0,
+        members=tuple(_values(member) for member in described["population"]),
+        seeds=tuple(described["seeds"] if seeds is None else seeds),
+        log_every=described["log_every"],
+        start=Start(Path(start["folder"]), tuple(start["members"])) if start else None,
+    )
+    if steps is not None:
+        return job
+    steps = described["iterations"] * job.experiment().steps_per_iteration
+    return replace(job, steps=steps)
+
+
+def default_folder(setup: Setup) -> Path:
+    """A folder of this name that is not there yet: `runs/<environment>-<agent>-<time>`."""
+    name = re.sub(r"[^\w.-]+", "-", f"{setup.env.partition('?')[0]}-{setup.agent}")
+    first = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    others = (first.with_name(f"{first.name}-{number}") for number in range(2, 1000))
+    return next(path for path in (first, *others) if not path.exists())
+
+
+def _values(stored: dict[str, Any]) -> dict[str, Value]:
+    """Settings as JSON has kept them: tuples as lists, infinities as words."""
+    infinities = {"inf": float("inf"), "-inf": float("-inf")}
+    as_number = lambda value: infinities.get(value, value) if isinstance(value, str) else value  # noqa: E731
+    return {name: tuple(v) if isinstance(v, list) else as_number(v) for name, v in stored.items()}
+
+
+def _keep_source(reward: str, run: RunFolder) -> None:
+    """Puts a copy of the user's reward beside the results: what a reward was is part of what came out."""
+    source = reward_source(reward)
+    if source is None:
+        return
+    run.create()
+    (run.path / "reward.py").write_text(source)

@@ -1,0 +1,136 @@
+"""What the host keeps of a chunk: exact counts, a table of metrics, and which runs are no longer finite."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Int, Shaped
+
+from jaxreward.run.chunk import Chunk
+from jaxreward.run.loggers import member_label
+from jaxreward.run.store import to_json
+
+COLUMNS = ("iteration", "env_steps", "wall_seconds", "member", "seed", "failed")
+"""The columns of the metrics table before the members' overrides and the agent's metrics."""
+
+Metrics = dict[str, Shaped[np.ndarray, "population seed"]]
+
+
+@dataclass
+class Counters:
+    """What the host counts, in integers that don't overflow.
+
+    Attributes:
+        iteration: Iterations done.
+        wall_seconds: Time spent on them, over all resumes, without compilation.
+        env_steps: Environment steps, `[population, seed]`.
+        failed: Which runs have had numbers that aren't finite, `[population, seed]`.
+    """
+
+    iteration: int
+    wall_seconds: float
+    env_steps: Int[np.ndarray, "population seed"]
+    failed: Bool[np.ndarray, "population seed"]
+
+    @staticmethod
+    def zero(members: int, seeds: int) -> Counters:
+        """Nothing done yet."""
+        return Counters(0, 0.0, np.zeros((members, seeds), np.int64), np.zeros((members, seeds), bool))
+
+    def to_json(self) -> dict[str, Any]:
+        """As a checkpoint keeps them."""
+        return to_json(vars(self))
+
+    @staticmethod
+    def from_json(stored: dict[str, Any]) -> Counters:
+        """The inverse of `to_json`."""
+        env_steps, failed = np.array(stored["env_steps"], np.int64), np.array(stored["failed"], bool)
+        return Counters(stored["iteration"], stored["wall_seconds"], env_steps, failed)
+
+
+def host_metrics(chunk: Chunk) -> Metrics:
+    """A chunk's metrics with `episode/count` summed; environment steps are counted apart."""
+    metrics = {name: np.asarray(values) for name, values in chunk.metrics.items()}
+    if "episode/count" in chunk.summed:
+        metrics["episode/count"] = total(chunk, "episode/count")
+    return metrics
+
+
+def total(chunk: Chunk, name: str) -> Int[np.ndarray, "population seed"]:
+    """The exact sum of a count over a chunk."""
+    return np.asarray(chunk.summed[name]).sum(axis=0, dtype=np.int64)
+
+
+def non_finite(metrics: Metrics, learned_is_finite: np.ndarray) -> dict[str, Bool[np.ndarray, "population seed"]]:
+    """Where each quantity isn't a finite number; nothing is expected of `episode/*` where no episode ended."""
+    no_episodes = metrics.get("episode/count", np.ones_like(learned_is_finite)) == 0
+    broken = {"the learned parameters": ~np.asarray(learned_is_finite)}
+    for name, values in metrics.items():
+        excused = no_episodes if name.startswith("episode/") else np.zeros_like(no_episodes)
+        broken[name] = ~np.isfinite(values) & ~excused
+    return broken
+
+
+def describe_failures(
+    broken: dict[str, Bool[np.ndarray, "population seed"]],
+    population: Sequence[dict[str, Any]],
+    seeds: Sequence[int],
+    iteration: int,
+) -> str | None:
+    """Names the runs that aren't finite by hyperparameters and seed, with their quantities; None if all are."""
+    runs = np.argwhere(np.logical_or.reduce(list(broken.values())))
+    if not len(runs):
+        return None
+    lines = []
+    for member, seed in runs[:10]:
+        quantities = ", ".join(name for name, where in broken.items() if where[member, seed])
+        label = member_label(population[member])
+        lines.append(f"  member {member}{f' ({label})' if label else ''}, seed {seeds[seed]}: {quantities}")
+    more = [f"  and {len(runs) - 10} more"] if len(runs) > 10 else []
+    head = f"{len(runs)} of {len(population) * len(seeds)} runs are no longer finite at iteration {iteration}:"
+    return "\n".join([head, *lines, *more])
+
+
+def table(counters: Counters, metrics: Metrics, population: Sequence[dict[str, Any]], seeds: Sequence[int]) -> pa.Table:
+    """One row for each member and seed: `COLUMNS`, the members' overrides, the metrics.
+
+    A metric named like an override (an annealed learning rate beside the searched one) becomes `metric/<name>`.
+    `episode/*` is null where no episode ended.
+    """
+    member, seed = np.divmod(np.arange(counters.env_steps.size), len(seeds))
+    searched = dict.fromkeys(key for overrides in population for key in overrides)
+    columns: dict[str, Any] = {
+        "iteration": np.full(member.size, counters.iteration),
+        "env_steps": counters.env_steps.ravel(),
+        "wall_seconds": np.full(member.size, counters.wall_seconds),
+        "member": member,
+        "seed": np.array(seeds)[seed],
+        "failed": counters.failed.ravel(),
+        **{key: _override_column([overrides.get(key) for overrides in population]).take(member) for key in searched},
+    }
+    no_episodes = metrics.get("episode/count", np.ones(member.size)).ravel() == 0
+    for name, values in metrics.items():
+        null = no_episodes if name.startswith("episode/") and name != "episode/count" else None
+        columns[f"metric/{name}" if name in columns else name] = pa.array(values.ravel(), mask=null)
+    return pa.table(columns)
+
+
+def mean_return(metrics: Metrics) -> float:
+    """The mean episode return of the runs that have one; NaN if none has."""
+    returns = metrics.get("episode/return", np.array(np.nan))
+    finite = returns[np.isfinite(returns)]
+    return float(finite.mean()) if finite.size else float("nan")
+
+
+def _override_column(values: list[Any]) -> pa.Array:
+    stored = [value if isinstance(value, float) else to_json(value) for value in values]
+    texts = [json.dumps(value) if isinstance(value, (list, dict)) else value for value in stored]
+    try:
+        return pa.array(texts)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # of several types
+        return pa.array([None if value is None else str(value) for value in texts])

@@ -1,0 +1,297 @@
+"""From names to something that trains: agent, environment and reward by name, and settings or grids of them by name.
+
+A setting's name is that of a hyperparameter (`learning_rate`), of a number within the reward (`reward.goal`) or the
+environment's params (`env.gravity`), or of a field of the agent's `Config` (`num_envs`). All but the last are traced
+numbers, so a grid over them is one compiled program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import inspect
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from gymnax.environments.environment import Environment
+from jaxtyping import PyTree
+
+from jaxreward.agent import Agent
+from jaxreward.agents.registry import AgentSpec, get_agent
+from jaxreward.environment import WithRewardParams, with_reward
+from jaxreward.envs.registry import make
+from jaxreward.lookup import describe_failure, is_reference, load_reference
+from jaxreward.names import path_name
+from jaxreward.reward import AgentDiscount, bind_discount
+from jaxreward.rewards.registry import ENVIRONMENT, get_reward
+from jaxreward.settings.values import Settings, Value, convert, product
+
+Choices = list[dict[str, Value]]
+
+
+class Experiment(NamedTuple):
+    """What a command or a user asked to train, resolved and checked.
+
+    Attributes:
+        agent: The single agent, its config and unswept settings in it.
+        env: The environment, with the reward that was asked for.
+        env_params: Its params; a member's own may be in its hyperparams, see `member_env_params`.
+        hyperparams: Of all members, leaves `[population, ...]`.
+        population: What each member was given of the grid, by name; `[{}]` without a grid.
+        steps_per_iteration: Environment steps that one iteration of one run takes.
+        config: What was asked for, to be kept with the run; `resolve` makes the same of it and the population again.
+    """
+
+    agent: Agent
+    env: Environment
+    env_params: PyTree
+    hyperparams: PyTree
+    population: Choices
+    steps_per_iteration: int
+    config: dict[str, Any]
+
+    def iterations(self, steps: int) -> int:
+        """The iterations that take at least `steps` environment steps.
+
+        Raises:
+            ValueError: If `steps` is not positive.
+        """
+        if steps < 1:
+            raise ValueError(f"steps must be positive, not {steps}")
+        return math.ceil(steps / self.steps_per_iteration)
+
+    def member(self, index: int) -> PyTree:
+        """The hyperparams of one member."""
+        return jax.tree.map(lambda leaf: leaf[index], self.hyperparams)
+
+    def member_env_params(self, index: int) -> PyTree:
+        """The environment's params as one member has them, its discount bound where its reward follows it."""
+        hyperparams = self.member(index)
+        params = getattr(hyperparams, "env_params", None)
+        params = self.env_params if params is None else params
+        discount = getattr(hyperparams, "discount", None)
+        return params if discount is None else bind_discount(params, discount)
+
+
+def resolve(
+    agent: str = "ppo",
+    env: str = "CartPole-v1",
+    reward: str = ENVIRONMENT,
+    settings: Settings | None = None,
+    members: Sequence[Mapping[str, Value]] | None = None,
+) -> Experiment:
+    """Makes what is to be trained of names and settings, and refuses what does not fit before anything compiles.
+
+    Args:
+        agent: See `jaxreward.agents.registry.get_agent`.
+        env: See `jaxreward.envs.make`.
+        reward: See `jaxreward.rewards.registry.get_reward`.
+        settings: By name a value, or a list of values: a grid, the product of all lists in the order given.
+        members: In place of a grid, what each member has that the others needn't: traced numbers by name.
+
+    Raises:
+        ValueError: If a name does not exist (says which is nearest), a value is of the wrong type, or things do not
+            fit together.
+    """
+    spec = get_agent(agent)
+    single, choices = _choices(dict(settings or {}), members)
+    varied = list(dict.fromkeys(name for choice in choices for name in choice))
+    config, traced = _split_config(spec, single)
+    _refuse_shapes(spec, choices)
+    environment, env_params = _environment(env, reward, traced, varied)
+    config = config.for_env(environment, env_params) if hasattr(config, "for_env") else config
+    hyperparams = _hyperparams(spec, environment, env_params, [*traced, *varied])
+    population = [_converted(choice, hyperparams) for choice in choices]
+    hyperparams = _with_values(hyperparams, _converted(traced, hyperparams))
+    env_params = getattr(hyperparams, "env_params", env_params)
+    if not any(name.partition(".")[0] in ("reward", "env") for name in varied):
+        hyperparams = _without_env_params(hyperparams)
+    return Experiment(
+        agent=_make_agent(spec, environment, env_params, config),
+        env=environment,
+        env_params=env_params,
+        hyperparams=_batched(hyperparams, population),
+        population=population,
+        steps_per_iteration=spec.steps_per_iteration(config),
+        config=_description(agent, env, reward, single, config),
+    )
+
+
+def static_names(agent: str, env: str, names: Iterable[str]) -> set[str]:
+    """Those of the names that shape a program: fields of the agent's config, and options of the environment's factory.
+
+    Raises:
+        ValueError: The agent or the environment does not exist.
+    """
+    names = set(names)
+    shaping = names & set(get_agent(agent).config_defaults())
+    of_env = {name for name in names if name.startswith("env.")}
+    return shaping | (of_env - _env_numbers(make(env)[1]) if of_env else set())
+
+
+def setting_names(hyperparams: PyTree) -> dict[str, Any]:
+    """All traced numbers that can be set and swept, by name, with the leaf each stands for.
+
+    Discounts that follow the agent's are none of them.
+    """
+    pairs = jax.tree_util.tree_leaves_with_path(hyperparams, is_leaf=_is_discount)
+    return {_public_name(path, hyperparams): leaf for path, leaf in pairs if not _is_discount(leaf)}
+
+
+def _choices(settings: dict[str, Any], members: Sequence[Mapping[str, Value]] | None) -> tuple[dict[str, Any], Choices]:
+    """Settings of one value, and what each member was given."""
+    grid = {name: value for name, value in settings.items() if isinstance(value, list)}
+    single = {name: value for name, value in settings.items() if name not in grid}
+    if members is None:
+        return single, product(grid)
+    if grid or not members:
+        raise ValueError("give either lists of values in the settings or members, at least one, not both")
+    return single, [dict(member) for member in members]
+
+
+def _split_config(spec: AgentSpec, settings: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The agent's config, and the settings that are not part of it."""
+    defaults = spec.config_defaults()
+    values = {name: convert(name, value, defaults[name]) for name, value in settings.items() if name in defaults}
+    return spec.Config(**values), {name: value for name, value in settings.items() if name not in values}
+
+
+def _refuse_shapes(spec: AgentSpec, choices: Choices) -> None:
+    """One program has one shape; `jaxreward.run.job.split` makes several."""
+    shaping = sorted({name for choice in choices for name in choice} & set(spec.config_defaults()))
+    if shaping:
+        raise ValueError(
+            f"{shaping[0]} shapes the program, so each of its values is a program of its own: `jaxreward sweep` makes "
+            "them, `jaxreward train` and `resolve` make one"
+        )
+
+
+def _environment(name: str, reward: str, settings: dict[str, Any], varied: Sequence[str]) -> tuple[Environment, PyTree]:
+    """The environment with its reward, and its params; takes from `settings` what only the factory understands."""
+    env, params = make(name)
+    numbers = _env_numbers(params)
+    unknown = [n for n in varied if n.startswith("env.") and n not in numbers]
+    if unknown:
+        raise ValueError(_unknown(unknown[0], sorted(numbers)))
+    options = [n for n in settings if n.startswith("env.") and n not in numbers]
+    if options:
+        env, params = make(name, **{option.removeprefix("env."): settings.pop(option) for option in options})
+    if reward in (ENVIRONMENT, "env"):
+        return env, params
+    return _rewarded(env, params, reward)
+
+
+def _env_numbers(params: PyTree) -> set[str]:
+    return {f"env.{path_name(path)}" for path, _ in jax.tree_util.tree_leaves_with_path(params)}
+
+
+def _rewarded(env: Environment, params: PyTree, name: str) -> tuple[Environment, PyTree]:
+    reward = get_reward(name)
+    try:
+        return with_reward(env, reward), WithRewardParams(params, reward.init(jax.random.key(0)))
+    except ValueError as error:
+        raise ValueError(f"reward {name}: {error}") from error
+    except jax.errors.ConcretizationTypeError as error:
+        raise ValueError(
+            f"reward {name} branches on a number that is known only when the program runs "
+            f"({describe_failure(error)}); use jnp.where(condition, a, b) instead of if"
+        ) from error
+    except Exception as error:  # whatever a user's function may raise
+        raise ValueError(f"reward {name} failed: {describe_failure(error)}") from error
+
+
+def _hyperparams(spec: AgentSpec, env: Environment, env_params: PyTree, settings: Iterable[str]) -> PyTree:
+    """The agent's default hyperparams with all environment params in them; refuses settings that are not there."""
+    hyperparams = spec.Hyperparams()
+    if hasattr(hyperparams, "env_params"):
+        hyperparams = dataclasses.replace(hyperparams, env_params=env_params)
+    names = setting_names(hyperparams)
+    for name in settings:
+        if name not in names:
+            raise ValueError(_unknown(name, [*names, *spec.config_defaults()]))
+        if jnp.ndim(names[name]):
+            raise ValueError(f"{name} is an array of shape {jnp.shape(names[name])}; only single numbers can be set")
+    return hyperparams
+
+
+def _converted(settings: Mapping[str, Any], hyperparams: PyTree) -> dict[str, Any]:
+    leaves = setting_names(hyperparams)
+    return {name: convert(name, value, leaves[name]) for name, value in settings.items()}
+
+
+def _with_values(hyperparams: PyTree, values: Mapping[str, Any]) -> PyTree:
+    def replace(path: tuple, leaf: Any) -> Any:
+        name = _public_name(path, hyperparams)
+        return jnp.asarray(values[name], jnp.result_type(leaf)) if name in values else leaf
+
+    return jax.tree_util.tree_map_with_path(replace, hyperparams)
+
+
+def _batched(hyperparams: PyTree, population: Choices) -> PyTree:
+    """All leaves with a leading axis of members: what they were given, or the same for all."""
+
+    def batch(path: tuple, leaf: Any) -> Any:
+        name, kind = _public_name(path, hyperparams), jnp.result_type(leaf)
+        if any(name in member for member in population):
+            return jnp.asarray([member.get(name, leaf) for member in population], kind)
+        return jnp.broadcast_to(jnp.asarray(leaf, kind), (len(population), *jnp.shape(leaf)))
+
+    return jax.tree_util.tree_map_with_path(batch, hyperparams)
+
+
+def _without_env_params(hyperparams: PyTree) -> PyTree:
+    """Params that no member changes are constants of the program, which XLA can fold."""
+    return dataclasses.replace(hyperparams, env_params=None) if hasattr(hyperparams, "env_params") else hyperparams
+
+
+def _make_agent(spec: AgentSpec, env: Environment, env_params: PyTree, config: Any) -> Agent:
+    try:
+        return spec.make(env, env_params, config)
+    except TypeError as error:
+        raise ValueError(f"{spec.name} can't train on this environment: {error}") from error
+
+
+def _public_name(path: tuple, hyperparams: PyTree) -> str:
+    """What a user calls a leaf: `reward.*` and `env.*` for what is in `env_params`, its own path otherwise."""
+    name = path_name(path)
+    inside = name.removeprefix("env_params.")
+    if inside == name:
+        return name
+    wrapped = isinstance(getattr(hyperparams, "env_params", None), WithRewardParams)
+    return inside if wrapped else f"env.{inside}"
+
+
+def _is_discount(node: Any) -> bool:
+    return isinstance(node, AgentDiscount)
+
+
+def _unknown(name: str, choices: list[str]) -> str:
+    near = difflib.get_close_matches(name, choices, 1, 0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    rewards = any(choice.startswith("reward") for choice in choices)
+    note = "" if rewards or not name.startswith("reward") else " This reward has no params."
+    return f"no setting {name!r}{hint}{note} There are: {', '.join(choices) or 'none'}."
+
+
+def _description(agent: str, env: str, reward: str, settings: Settings, config: Any) -> dict[str, Any]:
+    """What `config.json` keeps of an experiment, beside its population."""
+    named = {"agent": agent, "env": env, "reward": reward, "settings": settings}
+    source = reward_source(reward)
+    digest = {} if source is None else {"reward_digest": hashlib.sha256(source.encode()).hexdigest()[:12]}
+    return {**named, **digest, "agent_config": vars(config)}
+
+
+def reward_source(name: str) -> str | None:
+    """The text of the file that a user's own reward is in; None for a built-in one."""
+    if not is_reference(name):
+        return None
+    place = name.rpartition(":")[0]
+    if place.endswith(".py"):
+        return Path(place).expanduser().read_text()
+    module = inspect.getmodule(load_reference(name, "reward"))
+    return None if module is None else inspect.getsource(module)

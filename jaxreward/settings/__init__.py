@@ -1,0 +1,1 @@
+"""Settings as a user types them: values, grids, and spaces to search."""

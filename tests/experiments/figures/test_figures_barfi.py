@@ -1,0 +1,263 @@
+"""The figures of behaviour alignment: how settings are chosen, what is trained, and claims on tables made by hand."""
+
+import math
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxreward.envs.barfi.tasks import FEATURES
+from jaxreward.experiments.figures.barfi import _common as shared
+from jaxreward.experiments.figures.barfi import cartpole as barfi_cartpole
+from jaxreward.experiments.figures.barfi import gridworld as barfi_gridworld
+from jaxreward.experiments.figures.barfi import half_cheetah as barfi_half_cheetah
+from jaxreward.experiments.figures.barfi import mountain_car as barfi_mountain_car
+from jaxreward.experiments.figures.barfi import rewards as barfi_rewards
+from jaxreward.experiments.figures.barfi._common import METHODS, RETURN, best, draws, run_name, stages
+from jaxreward.reproduce.claims import check
+from jaxreward.reproduce.figure import draw
+from jaxreward.run.spec import setting_names
+from jaxreward.settings.space import Choice, Uniform
+
+NAMES = {
+    barfi_gridworld: tuple(barfi_gridworld.TASKS),
+    barfi_mountain_car: tuple(barfi_mountain_car.TASKS),
+    barfi_cartpole: tuple(barfi_cartpole.TITLES),
+    barfi_half_cheetah: tuple(barfi_half_cheetah.WEIGHTS),
+}
+TUNED = tuple(NAMES)
+ITERATIONS = 10
+
+
+def table(returns, run="good-BARFI", discount=0.9):
+    """Metrics of a run: returns `[members, seeds]` in the last tenth, `throughout` before."""
+    rows = []
+    for (member, seed), value in np.ndenumerate(np.asarray(returns, float)):
+        row = {"run": run, "member": member, "seed": seed, "failed": False, "episode/count": 3}
+        rows += [
+            {
+                **row,
+                "iteration": t,
+                "env_steps": 100 * t,
+                RETURN: value if t == ITERATIONS else 0.0,
+                "outer/discount": discount,
+            }
+            for t in range(1, ITERATIONS + 1)
+        ]
+    return pd.DataFrame(rows)
+
+
+def verdicts(figure, frame):
+    return {claim.text: check(claim, frame, "paper").verdict for claim in figure.claims}
+
+
+def first_jobs(module, scale):
+    return next(module.data(scale))
+
+
+def final_jobs(going, tuning=()):
+    """The last stage's, where of those that are tuned the last configuration was best."""
+    returns = lambda job: np.tile(np.arange(len(job.members))[:, None], (1, len(job.seeds)))  # noqa: E731
+    tuned = pd.concat([table(returns(job), run=job.folder.name) for job in tuning]) if tuning else None
+    with pytest.raises(StopIteration) as ended:
+        going.send(tuned)
+    return ended.value.value
+
+
+def test_draws_are_in_range_and_spaces_that_share_a_name_share_its_values():
+    space = {"learning_rate": Uniform(1e-3, 1e-1, log=True), "penalty": Choice((0.0, 0.5))}
+    drawn = draws(space, 40)
+    assert draws(space, 40) == drawn
+    assert [each["learning_rate"] for each in draws({"learning_rate": space["learning_rate"]}, 40)] == [
+        each["learning_rate"] for each in drawn
+    ]
+    rates = np.array([each["learning_rate"] for each in drawn])
+    assert 1e-3 <= rates.min() < rates.max() <= 1e-1
+    assert len(set(rates)) == 40
+    # Of 40 draws uniform in the logarithm the mean is within four standard errors of the middle.
+    assert abs(np.log10(rates).mean() + 2) < 4 * (2 / math.sqrt(12)) / math.sqrt(40)
+    assert {each["penalty"] for each in drawn} == {0.0, 0.5}
+
+
+def test_the_best_is_so_on_average_over_seeds_in_the_end():
+    job = replace(first_jobs(barfi_gridworld, "smoke")[0], members=({"learning_rate": 1.0}, {"learning_rate": 2.0}, {}))
+    runs = {"run": job.folder.name}
+    assert best(table([[9, 1], [6, 6], [5, 5]], **runs), job) == {"learning_rate": 2.0}
+    assert best(table([[20, 1], [6, 6], [5, 5]], **runs), job) == {"learning_rate": 1.0}
+    # One that failed with a seed is not the best, and others' runs count for nothing.
+    assert best(table([[20, math.nan], [6, 6], [5, 5]], **runs), job) == {"learning_rate": 2.0}
+    other = table([[0, 0], [0, 0], [50, 50]], run="another")
+    assert best(pd.concat([table([[1, 1], [6, 6], [5, 5]], **runs), other]), job) == {"learning_rate": 2.0}
+    assert best(table([[math.nan] * 2] * 3, **runs), job) == {"learning_rate": 1.0}
+
+
+@pytest.mark.parametrize("module", TUNED)
+@pytest.mark.parametrize("scale", ["small", "paper"])
+def test_methods_have_equal_budgets_and_final_seeds_are_new(module, scale):
+    size, going = module.SIZES[scale], module.data(scale)
+    jobs = next(going)
+    assert len({job.folder for job in jobs}) == len(jobs) == sum(map(len, size.methods.values()))
+    assert {len(job.members) for job in jobs} == {size.configurations}
+    assert {job.seeds for job in jobs} == {tuple(range(size.tuning_seeds))}
+    for before, after in zip(jobs, final_jobs(going, jobs), strict=True):
+        assert (after.setup, after.steps, after.folder.name) == (before.setup, before.steps, before.folder.name)
+        assert after.folder != before.folder
+        assert len(after.seeds) == size.seeds
+        assert not set(after.seeds) & set(before.seeds)
+        assert all(before.members[-1].items() <= member.items() for member in after.members)
+
+
+def test_a_single_configuration_is_not_tuned():
+    jobs = final_jobs(barfi_mountain_car.data("smoke"))
+    assert [job.folder.as_posix() for job in jobs] == ["final/bang-BARFI", "final/bang-naive-sum"]
+    assert [len(job.members) for job in jobs] == [1, 1]
+
+
+@pytest.mark.parametrize("module", [barfi_gridworld, barfi_mountain_car, barfi_cartpole])
+def test_everything_that_is_asked_for_exists(module):
+    jobs = first_jobs(module, "paper")
+    for job in jobs[: len(METHODS)]:
+        experiment = job.experiment()
+        length = job.setup.settings["num_steps"]
+        assert job.steps // length in module.SIZES["paper"].episodes.values()
+        assert experiment.steps_per_iteration == 3 * length
+
+
+def test_the_size_of_the_auxiliary_reward_is_found_under_every_reward():
+    jobs = {job.folder.name: job for job in first_jobs(barfi_cartpole, "paper")}
+    for name in shared.MAIN:
+        members = barfi_cartpole.scaled(name)
+        experiment = replace(jobs[run_name("bad", name)], members=tuple(members)).experiment()
+        (place,) = members[0]
+        np.testing.assert_allclose(setting_names(experiment.hyperparams)[place], barfi_cartpole.FACTORS)
+
+
+def test_only_the_member_that_was_tuned_is_drawn_and_measured():
+    frame = table([[1.0, 3.0], [100.0, 100.0]])
+    np.testing.assert_array_equal(shared.final(frame, "good", "BARFI"), [1.0, 3.0])
+    np.testing.assert_allclose(shared.throughout(frame, "good", "BARFI"), [0.1, 0.3])
+    estimate = shared.final_level("good", "BARFI", frame)
+    assert (estimate.value, estimate.low, estimate.high) == (2.0, 1.0, 3.0)
+
+
+def test_who_has_no_runs_decides_nothing():
+    frame = table([[1.0, 3.0]])
+    assert math.isnan(shared.final_level("bad", "BARFI", frame).value)
+    assert math.isnan(shared.final_lead("good", "BARFI", "naive sum", frame).value)
+    assert math.isnan(shared.lead_throughout("good", "BARFI", "naive sum", frame).value)
+    assert math.isnan(shared.final_discount("bad", frame).value)
+
+
+def gridworld(barfi_bad=98.0, naive_bad=-4.0, barfi_good=98.0, naive_good=99.0, potential=97.0, discount=0.96):
+    spread = np.array([[-0.1, 0.0, 0.1]])
+    levels = {("bad", "BARFI"): barfi_bad, ("bad", "naive sum"): naive_bad, ("good", "BARFI"): barfi_good}
+    levels |= {("good", "naive sum"): naive_good}
+    levels |= {(task, name): 97.0 for task in ("good", "bad") for name in ("primary only", "potential")}
+    levels |= {(task, "potential"): potential for task in ("good", "bad")}
+    tables = [table(level + spread, run_name(*place), discount) for place, level in levels.items()]
+    return pd.concat(tables, ignore_index=True)
+
+
+def test_claims_of_the_grid_world():
+    figure = barfi_gridworld.figure
+    assert set(verdicts(figure, gridworld()).values()) == {"met"}
+    wrong = {
+        "recovers": {"barfi_bad": 90.0},
+        "naive sum does not": {"naive_bad": 20.0},
+        "not worse": {"barfi_good": 96.0},
+        "does not help": {"potential": 130.0},
+        "falls": {"discount": 0.995},
+    }
+    for text, changed in wrong.items():
+        decided = verdicts(figure, gridworld(**changed))
+        not_met = [claim for claim, verdict in decided.items() if verdict == "not met"]
+        assert not_met
+        assert all(text in claim for claim in not_met)
+
+
+def test_pole_and_car_and_cheetah_are_compared_the_right_way_round():
+    better, worse = np.array([[0.50, 0.51, 0.52]]), np.array([[0.40, 0.41, 0.42]])
+    for module, scale in ((barfi_mountain_car, 1.0), (barfi_cartpole, 500.0), (barfi_half_cheetah, 1000.0)):
+        for first, second, expected in ((better, worse, "met"), (worse, better, "not met")):
+            frame = pd.concat(
+                [
+                    table(scale * returns, run_name(task, name))
+                    for task in NAMES[module]
+                    for name, returns in (("BARFI", first), ("naive sum", second))
+                ]
+            )
+            decided = verdicts(module.figure, frame)
+            about = {text: verdict for text, verdict in decided.items() if "naive sum" in text}
+            assert len(about) >= 2
+            assert set(about.values()) == {expected}
+
+
+@pytest.mark.parametrize("module", TUNED)
+def test_all_methods_are_drawn_over_episodes(module):
+    factors = len(barfi_cartpole.FACTORS)
+    returns = np.arange(2 * factors).reshape(factors, 2)
+    tables = [table(returns, run_name(task, name)) for task in NAMES[module] for name in METHODS]
+    drawn = draw(module.figure, pd.concat(tables))
+    columns = len(NAMES[module])
+    for axis in drawn.axes[: 2 * columns]:
+        assert axis.lines[0].get_xdata()[-1] == 3 * ITERATIONS
+    upper, lower = drawn.axes[0], drawn.axes[columns]
+    assert {line.get_label() for line in [*upper.lines, *lower.lines]} == set(METHODS)
+    assert upper.lines[0].get_ydata()[-1] == 0.5
+
+
+def test_the_pole_is_drawn_against_the_size_of_the_auxiliary_reward():
+    returns = np.tile(np.array(barfi_cartpole.FACTORS)[:, None], (1, 2))
+    drawn = draw(barfi_cartpole.figure, table(returns, run_name("bad", "BARFI")))
+    (line,) = drawn.axes[7].lines
+    np.testing.assert_allclose(line.get_xdata(), [0.1, 0.3, 1, 3, 10])
+    np.testing.assert_allclose(line.get_ydata(), [0.1, 0.3, 1, 3, 10])
+
+
+def test_maps_are_the_linear_reward_at_each_place():
+    size = 16
+    weights = jnp.zeros((2, 2, size)).at[0, 0, 5].set(2.0).at[1, 1, 3].set(1.0)
+    bias = jnp.array([[0.5, -1.0], [0.0, 0.25]])
+    maps = barfi_rewards.learned({"weights": weights, "bias": bias})
+    assert maps.shape == (2, 2, 33**2)
+    np.testing.assert_allclose(maps[0, 1], -1.0)
+    places = np.asarray(barfi_rewards.places())
+    np.testing.assert_allclose(places[:3], [[0, 0], [1 / 32, 0], [2 / 32, 0]])
+    features = np.asarray(jax.vmap(FEATURES["gridworld"])(jnp.asarray(places)))
+    np.testing.assert_allclose(maps[0, 0], 0.5 + 2 * features[:, 5], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(maps[1, 1], 0.25 + features[:, 3], rtol=1e-5, atol=1e-6)
+
+
+def test_a_snapshot_is_the_mean_over_seeds_and_the_box_of_each():
+    bias = jnp.array([[0.5, -1.0], [0.1, 3.0]])
+    frame = barfi_rewards.snapshot({"weights": jnp.zeros((2, 2, 16)), "bias": bias}, 60)
+    by_quantity = {name: part["value"] for name, part in frame.groupby("quantity")}
+    np.testing.assert_allclose(by_quantity["added"], 0.3)
+    np.testing.assert_allclose(by_quantity["auxiliary"], 1.0)
+    np.testing.assert_allclose(by_quantity[barfi_rewards.IN_BOX], [-1.0, 3.0])
+    assert set(frame["episodes"]) == {60}
+
+
+def test_rewards_claims_are_of_the_end_and_since_the_start():
+    box = lambda episodes, values: barfi_rewards.by_seed(  # noqa: E731
+        barfi_rewards.IN_BOX, np.array([episodes]), np.array([values])
+    )
+    falling = [barfi_rewards.by_seed("discount", np.array([3, 6]), np.array([[0.99, 0.99], [0.95, 0.96]]))]
+    bad = pd.concat([*falling, box(0, [0.1, 0.3]), box(6, [-0.1, 0.2])]).assign(task="bad")
+    decided = [check(claim, bad, "small") for claim in barfi_rewards.figure.claims]
+    assert [claim.verdict for claim in decided] == ["met", "not decidable", "met"]
+    assert decided[0].estimate.value == pytest.approx(0.955)
+    assert decided[2].estimate.value == pytest.approx(-0.15)
+
+
+def test_stages_try_others_beside_the_best_in_one_program():
+    others = {"bad-BARFI": [{"discount_penalty": 0.0}, {"discount_penalty": 1.0}]}
+    size = barfi_gridworld.SIZES["smoke"]._replace(methods={"bad": ("BARFI", "naive sum")})
+    going = stages(barfi_gridworld.TASKS, size, others)
+    jobs = next(going)
+    with_others, alone = final_jobs(going, jobs)
+    assert with_others.members == tuple({**jobs[0].members[1], **other} for other in others["bad-BARFI"])
+    assert alone.members == (jobs[1].members[1],)

@@ -1,0 +1,209 @@
+"""The command line from end to end, and what it says to those who get it wrong."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from jaxreward.cli import main
+from jaxreward.cli.shell import whole_number
+from jaxreward.results.tables import load
+
+pytestmark = pytest.mark.usefixtures("compilation_cache")
+
+SMALL = ["--set", "num_envs=4", "num_steps=16", "num_minibatches=1", "num_epochs=1", "layers=(8,)"]
+REWARD = """
+def tilted(params, transition):
+    return params["weight"] * transition.reward
+
+tilted.params = {"weight": 1.0}
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a reward's file and a run with it."""
+    home = tmp_path_factory.mktemp("trained")
+    (home / "my_reward.py").write_text(REWARD)
+    what = ["--env", "CartPole-v1", "--reward", f"{home}/my_reward.py:tilted", "--folder", str(home / "run")]
+    how = ["--steps", "320", "--seeds", "2", "--set", "reward.weight=2", "--set", "discount=0.9", "--quiet"]
+    code = main(["train", *what, *how, *SMALL])
+    assert code == 0
+    return home
+
+
+def failed(capsys, *arguments):
+    """The message and exit code of a command that should fail."""
+    try:
+        code = main(list(arguments))
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    assert captured.err.count("\n") <= 25
+    return captured.err, code
+
+
+def test_train_leaves_a_run_folder(trained):
+    names = {path.name for path in (trained / "run").iterdir()}
+    assert names >= {"config.json", "metrics.parquet", "checkpoints", "curves.png", "report.html", "reward.py"}
+    assert (trained / "run" / "reward.py").read_text() == REWARD
+    frame = load(trained / "run")
+    assert frame.groupby(["member", "seed"]).ngroups == 2
+    assert frame["env_steps"].max() == 320
+    ended = frame[frame["episode/count"] > 0]
+    np.testing.assert_allclose(ended["episode/return"], 2 * ended["episode/env_return"], rtol=1e-6)
+
+
+def test_evaluate_reads_the_newest_checkpoint(trained, capsys):
+    assert main(["evaluate", str(trained / "run"), "--seed", "1", "--episodes", "6", "--render"]) == 0
+    text = capsys.readouterr().out
+    assert "6 episodes of member 0, seed 1" in text
+    means = {name: float(x) for name, x in re.findall(r"^  (return|length|environment's return) +(\S+)", text, re.M)}
+    assert means["environment's return"] == means["length"]  # as it is in CartPole
+    assert means["return"] == pytest.approx(2 * means["length"], rel=1e-3)  # printed in 4 digits
+    assert (trained / "run" / "episode.gif").read_bytes()[:3] == b"GIF"
+    assert main(["evaluate", str(trained / "run"), "--episodes", "2", "--stochastic"]) == 0
+
+
+def test_report_is_written_where_asked(trained, capsys):
+    assert main(["report", str(trained / "run"), str(trained / "run"), "--out", str(trained / "page.html")]) == 0
+    assert "run (2)" in (trained / "page.html").read_text()
+    assert capsys.readouterr().out.strip() == str(trained / "page.html")
+
+
+def test_resume_needs_only_the_folder_and_may_grow(trained, capsys):
+    assert main(["train", "--resume", "--folder", str(trained / "run"), "--steps", "384"]) == 0
+    captured = capsys.readouterr()
+    assert "environment's return" in captured.out
+    assert load(trained / "run")["env_steps"].max() == 384
+
+
+def test_existing_runs_and_other_configurations_are_refused(trained, capsys):
+    folder = str(trained / "run")
+    message, code = failed(capsys, "train", "--env", "CartPole-v1", "--steps", "100", "--folder", folder)
+    assert code == 2
+    assert "already holds a run" in message
+    arguments = ["--env", "CartPole-v1", "--steps", "320", "--folder", folder, "--resume", *SMALL]
+    message, code = failed(capsys, "train", *arguments)
+    assert code == 2
+    assert "another configuration" in message
+
+
+def test_a_run_without_a_finite_number_fails(tmp_path, capsys):
+    arguments = [
+        "--env",
+        "CartPole-v1",
+        "--steps",
+        "64",
+        *SMALL,
+        "learning_rate=inf",
+        "--folder",
+        str(tmp_path / "run"),
+    ]
+    with pytest.warns(Warning, match="no longer finite"):
+        message, code = failed(capsys, "train", *arguments)
+    assert code == 1
+    assert "no run's numbers stayed finite" in message
+    assert "not finite" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("train --steps 10", "which environment"),
+        ("train --env CartPole-v1", "how many environment steps"),
+        ("train --env CartPol-v1 --steps 10", "did you mean 'CartPole-v1'"),
+        ("train --env CartPole-v1 --steps 10 --agent pp0", "did you mean 'ppo'"),
+        ("train --env CartPole-v1 --steps 10 --reward sprase", "did you mean 'sparse'"),
+        ("train --env CartPole-v1 --steps 10 --reward nowhere.py:f", "no reward file 'nowhere.py'"),
+        ("train --env CartPole-v1 --steps 10 --set learning_rat=1", "did you mean 'learning_rate'"),
+        ("train --env CartPole-v1 --steps 10 --set discount=0.9 --set discount=0.8", "given twice"),
+        ("train --env CartPole-v1 --steps 10 --set num_minibatches=7", "does not divide"),
+        ("train --env CartPole-v1 --steps 10 --set num_envs=4,8", "sweep --grid"),
+        ("train --env CartPole-v1 --steps 0", "steps must be positive"),
+        ("train --env CartPole-v1 --steps ten", "'ten' is no whole number"),
+        ("train --env CartPole-v1 --steps 10 --seeds -1", "seeds"),
+        ("train --resume", "--resume needs --folder"),
+        ("train --resume --folder nowhere", "not a run folder"),
+        ("train --env CartPole-v1 --steps 10 --folder /dev/null/run", "can't write"),
+        ("report nowhere", "not a run folder"),
+        ("report", "which run folders"),
+        ("evaluate nowhere", "not a run folder"),
+        ("train --stepz 10", "--steps"),
+        ("trian", "train"),
+    ],
+)
+def test_mistakes_are_one_message(arguments, expected, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    message, code = failed(capsys, *arguments.split())
+    assert code == 2
+    assert expected in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_place_of_an_error_is_shown_when_asked(capsys):
+    assert main(["evaluate", "nowhere", "--traceback"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_errors_of_our_own_are_one_message_too(capsys, monkeypatch):
+    def broken(*_, **__):
+        raise IndexError("list index out of range")
+
+    monkeypatch.setattr("jaxreward.report.report", broken)
+    message, code = failed(capsys, "report", "runs")
+    assert code == 1
+    assert message == "jaxreward: failed: IndexError: list index out of range (--traceback shows where)\n"
+
+
+def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxreward.run.job.train", interrupted)
+    folder = str(tmp_path / "my run")
+    message, code = failed(capsys, "train", "--env", "CartPole-v1", "--steps", "10", "--folder", folder, "--quiet")
+    assert code == 130
+    assert f"jaxreward train --resume --folder '{folder}'" in message
+
+
+def test_list_names_what_there_is(capsys):
+    assert main(["list"]) == 0
+    text = capsys.readouterr().out
+    for name in ("ppo", "learning_rate = 0.0003", "num_envs = 64", "CartPole-v1", "brax/ant", "sparse"):
+        assert name in text
+
+
+def test_help_and_list_do_not_import_a_simulator():
+    program = (
+        "import sys, contextlib\n"
+        "from jaxreward.cli import main\n"
+        "main(['list'])\n"
+        "with contextlib.suppress(SystemExit): main(['--help'])\n"
+        "sys.exit(any(name in sys.modules for name in ('brax', 'mujoco', 'mujoco_playground')))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_steps_are_rounded_aloud(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxreward.run.job.train", stop)
+    main(["train", "--env", "CartPole-v1", "--steps", "5000", "--seeds", "3"])
+    message = capsys.readouterr().err
+    assert "3 runs of 8,192 environment steps (5,000 rounded up" in message
+    assert re.search(r"-> runs/CartPole-v1-ppo-\d{8}-\d{6}\n", message)
+
+
+def test_whole_numbers_are_read_as_people_write_them():
+    assert [whole_number(text) for text in ("2e5", "200_000", "-1", "1.0")] == [200_000, 200_000, -1, 1]
+    for text in ("1.5", "inf", "nan", ""):
+        with pytest.raises(ValueError, match="is no whole number"):
+            whole_number(text)

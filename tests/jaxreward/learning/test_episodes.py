@@ -1,0 +1,161 @@
+"""Episodes that are rewarded afterwards, against the same episodes stepped one by one."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnax.environments import environment, spaces
+
+from jaxreward import markov, with_reward
+from jaxreward.environment import earn, memories, world
+from jaxreward.learning.episodes import play, start_memories
+from jaxreward.reward import Transition
+from jaxreward.rewards import constant, count_bonus, delay, environment_reward, normalise, weighted
+from jaxreward.rewards.sets.coverage import coverage
+from jaxreward.rewards.sets.function import marginal_gains
+
+T, N = 6, 5
+
+
+class Countdown(environment.Environment):
+    """Counts down from a random start; terminates at zero, is cut at minus one step before for action 1, then rots."""
+
+    name, num_actions = "Countdown", 2
+
+    @property
+    def default_params(self):
+        return jnp.asarray(0.5)
+
+    def reset_env(self, key, params):
+        left = jax.random.randint(key, (), 2, 5).astype(float)
+        return left[None], left
+
+    def step_env(self, key, state, action, params):
+        left = jnp.where(state > 0, state - 1, jnp.nan)  # what follows the end is no number
+        noise = jax.random.uniform(key) * params
+        return left[None], left, state + noise, left == 0, {"noise": noise}
+
+    def is_truncated(self, state, params):
+        return state == -5
+
+    def action_space(self, params=None):
+        return spaces.Discrete(2)
+
+
+def act(carry, observation, noise):
+    return carry + 1, (observation[:, 0] > 2).astype(jnp.int32), noise
+
+
+def cell(state):
+    return jnp.nan_to_num(state).astype(jnp.int32)
+
+
+COVER = marginal_gains(coverage(jnp.array([[0, 1], [1, 2], [2, 3], [3, 4], [4, 0]]), jnp.arange(1.0, 6.0)), cell)
+REWARDS = {
+    "environment": environment_reward(),
+    "markov with params": markov(lambda p, t: p * t.reward + t.info["noise"], 2.0),
+    "set function": COVER,
+    "sum with names": weighted(cover=COVER, own=(environment_reward(), 0.5)),
+    "delayed": delay(environment_reward(), 2),
+}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def run(env, params, key, ended=None):
+    ended = start_memories(env, params, N) if ended is None else ended
+    return play(env, params, act, jnp.zeros(N), jax.random.normal(key, (T, N)), ended, N, key)
+
+
+def one_by_one(env, params, ended, episodes, key):
+    """The rewards and infos of the same actions through `step_env`, up to each episode's end."""
+    keys = jax.random.split(jax.random.split(key)[1], (T, N))
+    found, step = [], jax.jit(env.step_env)
+    for n in range(N):
+        base_state = jax.tree.map(lambda x, n=n: x[0, n], episodes.steps.state.env.env)
+        state = wrap(env, params, base_state, jax.tree.map(lambda x, n=n: x[n], ended))
+        rewards = []
+        for t in range(T):
+            if episodes.valid[t, n]:
+                _, state, reward, _, info = step(keys[t, n], state, episodes.steps.action[t, n], params)
+                rewards.append((reward, info))
+        found.append(rewards)
+    return found
+
+
+def wrap(env, params, base_state, ended):
+    """The state a wrapped environment starts an episode with, after one that left `ended`."""
+    if not hasattr(env, "reward"):
+        return base_state
+    _, fresh = env.reset_env(jax.random.key(0), params)
+    inner = wrap(env.env, params.env, base_state, ended[:-1])
+    return fresh.replace(env=inner, observation=base_state[None], memory=memories(env, params, ended)[-1])
+
+
+@pytest.mark.parametrize("name", REWARDS)
+def test_rewards_afterwards_are_those_of_stepping(name):
+    outer = markov(lambda t: t.reward * 10 + t.observation[0] + t.state.env * t.next_state.observation[0])
+    env = with_reward(with_reward(Countdown(), REWARDS[name]), outer)
+    params, key = env.default_params, jax.random.key(3)
+    fresh = start_memories(env, params, N)
+    _, episodes, metrics = run(env, params, key)
+    assert len({int(episodes.valid[:, n].sum()) for n in range(N)}) > 1  # of different lengths
+    returns = []
+    for n, rewards in enumerate(one_by_one(env, params, fresh, episodes, key)):
+        assert len(rewards) == episodes.valid[:, n].sum() == episodes.steps.observation[0, n, 0]
+        for t, (reward, info) in enumerate(rewards):
+            np.testing.assert_allclose(episodes.steps.reward[t, n], reward, rtol=1e-5, atol=1e-6)
+            for part, value in info.items():
+                np.testing.assert_allclose(episodes.steps.info[part][t, n], value, rtol=1e-5, atol=1e-6)
+        assert (episodes.steps.reward[len(rewards) :, n] == 0).all()
+        returns.append(sum(float(reward) for reward, _ in rewards))
+    np.testing.assert_allclose(metrics["episode/return"], np.mean(returns), rtol=1e-5)
+    np.testing.assert_allclose(metrics["episode/length"], episodes.valid.sum() / N)
+    assert metrics["episode/count"] == N
+    assert all(jnp.isfinite(value) for value in metrics.values())
+
+
+def test_the_return_of_a_set_function_is_its_value_of_everything_visited():
+    env = with_reward(Countdown(), COVER)
+    _, episodes, metrics = run(env, env.default_params, jax.random.key(0))
+    for n in range(N):
+        start = int(episodes.steps.observation[0, n, 0])
+        cells = {c for s in range(start + 1) for c in ((s, s + 1) if s < 4 else (4, 0))}
+        assert episodes.steps.reward[:, n].sum() == sum(c + 1 for c in cells)
+    assert metrics["episode/modular"] > metrics["episode/return"]
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [normalise(environment_reward()), count_bonus(lambda t: cell(t.state), 6)],
+    ids=["normalise", "lifetime count"],
+)
+def test_what_outlives_an_episode_does(reward):
+    env = with_reward(Countdown(), reward)
+    params = env.default_params
+    first, episodes, _ = run(env, params, jax.random.key(0))
+    _, later, _ = run(env, params, jax.random.key(0), first)
+    _, again, _ = run(env, params, jax.random.key(0))
+    np.testing.assert_array_equal(episodes.steps.reward, again.steps.reward)
+    assert not np.allclose(episodes.steps.reward, later.steps.reward)
+
+
+def test_lifetime_counts_are_shared_by_all_episodes():
+    env = with_reward(Countdown(), count_bonus(lambda t: jnp.zeros((), jnp.int32), 1))
+    ended, episodes, _ = run(env, env.default_params, jax.random.key(0))
+    np.testing.assert_allclose(episodes.steps.reward[0], 1 / np.sqrt(N))  # all of them at once
+    assert ended[-1].shape == (N, 1)
+
+
+def test_the_world_is_what_lies_beneath_all_rewards():
+    base = Countdown()
+    env = with_reward(with_reward(base, constant(1.0)), constant(2.0))
+    found, params = world(env, env.default_params)
+    assert found is base
+    assert params == 0.5
+
+
+def test_without_rewards_nothing_is_earned():
+    episode = Transition(*(jnp.zeros(3) for _ in range(6)))
+    assert earn(Countdown(), jnp.asarray(0.5), (), episode, jnp.ones(3, bool)) == ((), episode)

@@ -1,0 +1,81 @@
+"""Comparisons of final scores: what is drawn where."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from jaxreward.results.charts import intervals, profiles, sensitivity
+
+
+def frame(values, score=lambda value, seed: value + seed):
+    rows = [
+        {"member": m, "seed": s, "iteration": 1, "failed": False, "x": value, "loss": score(m, s)}
+        for m, value in enumerate(values)
+        for s in range(3)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_intervals_have_a_panel_for_each_quantity_and_a_bar_for_each_method():
+    figure = intervals(
+        {"IQM": {"a": (1.0, 0.5, 2.0), "b": (3.0, 2.5, 3.5)}, "mean": {"b": (0, -1, 1), "a": (0, -2, 2)}}
+    )
+    left, right = figure.axes
+    assert [axis.get_title() for axis in figure.axes] == ["IQM", "mean"]
+    assert [label.get_text() for label in left.get_yticklabels()] == ["a", "b"]
+    assert [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in left.patches] == [(0.5, 2.0), (2.5, 3.5)]
+    assert [tuple(line.get_xdata()) for line in left.lines] == [(1.0, 1.0), (3.0, 3.0)]
+    # The second panel's methods are in the order of the first's.
+    assert [bar.get_width() for bar in right.patches] == [4, 2]
+    assert left.get_ylim()[0] > left.get_ylim()[1]  # the first method is at the top
+
+
+def test_profiles_are_lines_with_their_intervals():
+    scores = np.linspace(0, 1, 5)
+    figure = profiles(scores, {"a": (1 - scores, 0.9 - scores, 1.1 - scores), "b": (scores, scores, scores)}, "return")
+    (axis,) = figure.axes
+    np.testing.assert_array_equal(axis.lines[0].get_ydata(), 1 - scores)
+    assert len(axis.collections) == 2
+    assert axis.get_xlabel() == "return"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("values", "places", "scale"),
+    [
+        ([1e-4, 1e-3, 1e-2], [1e-4, 1e-3, 1e-2], "log"),
+        ([0.1, 0.2, 0.3], [0.1, 0.2, 0.3], "linear"),
+        ([0.0, 0.1, 1.0], [0.0, 0.1, 1.0], "linear"),
+        ([0.1, 0.2, 0.3, math.inf], [0.1, 0.2, 0.3, 0.4], "linear"),
+        ([1e-3, 1e-2, 1e-1, math.inf], [1e-3, 1e-2, 1e-1, 1.0], "log"),
+        (["tanh", "relu", "swish"], [1, 2, 0], "linear"),
+        ([0.1, math.inf], [0, 1], "linear"),
+    ],
+)
+def test_sensitivity_is_drawn_over_the_values(values, places, scale):
+    figure = sensitivity(frame(values, lambda member, seed: 10.0 * member), "x", "loss")
+    (axis,) = figure.axes
+    (line,) = axis.lines
+    drawn = dict(zip(line.get_xdata(), line.get_ydata(), strict=True))
+    np.testing.assert_allclose(sorted(drawn), sorted(float(place) for place in places))
+    if not isinstance(values[0], str):
+        assert [drawn[x] for x in sorted(drawn)] == [10.0 * member for member in range(len(values))]
+    assert axis.get_xscale() == scale
+    assert len(axis.get_xticklabels()) == len(values)
+
+
+def test_sensitivity_draws_an_interquartile_mean_within_its_interval():
+    figure = sensitivity(frame([1, 2, 3], lambda member, seed: float(seed)), "x", "loss")
+    (axis,) = figure.axes
+    np.testing.assert_array_equal(axis.lines[0].get_ydata(), [1.0, 1.0, 1.0])
+    edges = axis.collections[0].get_paths()[0].vertices[:, 1]
+    assert edges.min() < 1 < edges.max()
+
+
+def test_sensitivity_has_a_line_for_each_value_of_another_column():
+    data = pd.concat([frame([1, 2, 3]).assign(env=env, run=env) for env in "ab"], ignore_index=True)
+    figure = sensitivity(data, "x", "loss", by="env")
+    assert len(figure.axes[0].lines) == 2
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]

@@ -1,0 +1,180 @@
+"""Questions across runs, and the folders they are asked of."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from jaxreward.cli import main
+from jaxreward.results.tables import final_values, find_runs, load, query
+from jaxreward.run.store import RunError, RunFolder
+
+
+def make_run(path, settings=None, seed=0, iterations=40, rates=(0.1, 0.2), extra=None):
+    """A run as `train` leaves it, with episodes missing now and then, in parts of 2 iterations."""
+    draw, run = np.random.default_rng(seed), RunFolder(path)
+    run.create()
+    population, seeds = [{"learning_rate": rate} for rate in rates], [0, 5]
+    described = {"config": {"env": "CartPole-v1", "settings": settings or {}}, "population": population}
+    run.write_config({**described, "seeds": seeds, "iterations": iterations, "log_every": 2, "finished": iterations})
+    rows = len(rates) * len(seeds)
+    for iteration in range(2, iterations + 1, 2):
+        count = draw.integers(0, 3, rows)
+        columns = {
+            "iteration": np.full(rows, iteration),
+            "env_steps": np.full(rows, 64 * iteration),
+            "wall_seconds": np.full(rows, 0.5 * iteration),
+            "member": np.repeat(np.arange(len(rates)), len(seeds)),
+            "seed": np.tile(seeds, len(rates)),
+            "failed": np.zeros(rows, bool),
+            "learning_rate": pa.array(np.repeat(rates, len(seeds)).tolist()),
+            "episode/count": count,
+            "episode/return": pa.array(draw.normal(size=rows).astype(np.float32), mask=count == 0),
+            "loss/value": draw.normal(size=rows).astype(np.float32),
+            **({extra: draw.normal(size=rows)} if extra else {}),
+        }
+        run.write_part(iteration, pa.table(columns))
+    return run
+
+
+@pytest.fixture
+def store(tmp_path):
+    make_run(tmp_path / "a", {"num_envs": 4}, 0)
+    make_run(
+        tmp_path / "deep" / "er" / "b", {"num_envs": 8, "layers": [8, 8]}, 1, iterations=60, extra="episode/shaping"
+    )
+    return tmp_path
+
+
+def test_runs_are_found_however_deep(store):
+    assert [path.name for path in find_runs(store)] == ["a", "b"]
+    assert find_runs(store / "a") == [store / "a"]
+    (store / "empty").mkdir()
+    with pytest.raises(RunError, match="empty is not a run folder, and there is none in it"):
+        find_runs([store / "a", store / "empty"])
+
+
+def test_load_is_all_runs_one_below_the_other(store):
+    frame = load(store)
+    for name, folder in (("a", store / "a"), ("b", store / "deep/er/b")):
+        expected = RunFolder(folder).metrics()
+        mine = frame[frame["run"] == name][expected.columns].reset_index(drop=True)
+        pd.testing.assert_frame_equal(mine, expected, check_dtype=False)
+    assert list(frame.columns[:4]) == ["run", "env", "settings.num_envs", "settings.layers"]
+    assert frame.loc[frame["run"] == "a", "episode/shaping"].isna().all()
+    assert set(frame["settings.layers"].dropna()) == {"[8, 8]"}
+
+
+@pytest.mark.parametrize("metric", ["episode/return", "episode/count", "loss/value", "episode/shaping"])
+def test_final_is_what_final_values_gives(store, metric):
+    expected = final_values(load(store), metric)["value"].to_numpy()
+    final = query(f'SELECT run, member, seed, "{metric}" AS value FROM final ORDER BY run, member, seed', store)
+    np.testing.assert_allclose(final["value"].to_numpy(float), expected, rtol=1e-12)
+
+
+def test_final_has_one_row_for_each_run_member_and_seed(store):
+    final = query("SELECT run, member, seed, learning_rate, env_steps FROM final", store)
+    assert len(final) == 2 * 2 * 2 == len(final.drop_duplicates(["run", "member", "seed"]))
+    assert set(final.loc[final["member"] == 1, "learning_rate"]) == {0.2}
+    assert final.groupby("run")["env_steps"].unique().map(list).to_dict() == {"a": [2560], "b": [3840]}
+
+
+def test_a_question_joins_runs_with_their_numbers(store):
+    sql = """
+        SELECT "settings.num_envs" AS envs, count(*) AS rows, max(iterations) AS iterations
+        FROM metrics JOIN (SELECT run, iterations FROM runs WHERE finished) USING (run) GROUP BY envs ORDER BY envs
+    """
+    expected = pd.DataFrame({"envs": [4, 8], "rows": [80, 120], "iterations": [40, 60]})
+    pd.testing.assert_frame_equal(query(sql, store), expected, check_dtype=False)
+
+
+def test_settings_of_several_types_are_text(store):
+    make_run(store / "c", {"num_envs": "many"}, 2, rates=("slow", "fast"))
+    frame = load(store)
+    assert set(frame["settings.num_envs"]) == {"4", "8", "many"}
+    assert set(frame["learning_rate"]) == {"0.1", "0.2", "slow", "fast"}
+
+
+def test_equal_names_are_told_apart_by_their_paths(store):
+    make_run(store / "other" / "a")
+    assert set(load([store / "a", store / "other"])["run"]) == {str(store / "a"), str(store / "other" / "a")}
+
+
+def test_a_run_without_metrics_yet_is_no_obstacle(store):
+    RunFolder(store / "new").create()
+    described = {"config": {"env": "Acrobot-v1"}, "population": [{}], "seeds": [0], "iterations": 5}
+    RunFolder(store / "new").write_config(described)
+    assert len(load(store)) == 80 + 120
+    assert load(store / "new").empty
+    assert query("SELECT finished FROM runs WHERE run = 'new'", store)["finished"].tolist() == [False]
+
+
+def test_mistakes_are_explained(store):
+    with pytest.raises(ValueError, match=r"episode/return(.|\n)*the tables are metrics, final and runs"):
+        query('SELECT "episode/retrun" FROM final', store)
+    with pytest.raises(ValueError, match="syntax error"):
+        query("SELEC 1", store)
+    part = max((store / "a" / "metrics.parquet").iterdir())
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(RunError, match=part.name):
+        load(store)
+
+
+def test_compaction_changes_no_row(store):
+    run = RunFolder(store / "a")
+    before = run.metrics()
+    run.compact()
+    assert [path.name for path in run.metrics_folder.iterdir()] == ["all-000000000040.parquet"]
+    pd.testing.assert_frame_equal(run.metrics(), before)
+    pd.testing.assert_frame_equal(load(run.path)[before.columns], before, check_dtype=False)
+
+
+def test_a_compacted_run_goes_on_and_back(store):
+    run, rest = RunFolder(store / "a"), pa.table({"iteration": [42, 42]})
+    whole = run.metrics()
+    run.compact()
+    run.write_part(42, rest)
+    assert run.metrics()["iteration"].max() == 42
+    run.drop_parts_after(30)
+    pd.testing.assert_frame_equal(run.metrics()[whole.columns], whole[whole["iteration"] <= 30])
+    run.write_part(32, rest.set_column(0, "iteration", pa.array([32, 32])))
+    run.compact()
+    assert run.metrics()["iteration"].tolist() == [i for i in range(2, 31, 2) for _ in range(4)] + [32, 32]
+    run.drop_parts_after(0)
+    assert run.metrics().empty
+
+
+@pytest.mark.parametrize("survivors", [1, 7])
+def test_a_compaction_that_was_killed_shows_each_row_once(store, survivors):
+    run = RunFolder(store / "a")
+    before, old = run.metrics(), {path: path.read_bytes() for path in run.metrics_folder.iterdir()}
+    run.compact()
+    for path in sorted(old)[-survivors:]:
+        path.write_bytes(old[path])
+    pd.testing.assert_frame_equal(run.metrics(), before)
+
+
+def test_the_command_prints_and_writes_answers(store, capsys, tmp_path):
+    sql = "SELECT run, count(*) AS rows FROM metrics GROUP BY run ORDER BY run"
+    assert main(["results", sql, "--in", str(store), "--format", "csv"]) == 0
+    assert capsys.readouterr().out == "run,rows\na,80\nb,120\n"
+    assert main(["results", sql, "--in", str(store), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"run": "a", "rows": 80}, {"run": "b", "rows": 120}]
+    assert main(["results", sql, "--in", str(store), "--format", "markdown"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "| b | 120 |"
+    assert main(["results", sql, "--in", str(store)]) == 0
+    assert "120" in capsys.readouterr().out
+    assert main(["results", sql, "--in", str(store), "--out", str(tmp_path / "a.parquet")]) == 0
+    assert pd.read_parquet(tmp_path / "a.parquet")["rows"].tolist() == [80, 120]
+    assert main(["results", sql, "--in", str(store), "--out", "a.xls"]) == 2
+    assert "--out must end in .csv, .parquet, .json" in capsys.readouterr().err
+
+
+def test_the_command_says_what_can_be_asked(store, capsys):
+    assert main(["results", "--in", str(store)]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("runs\n", "final\n", "metrics\n", "episode/return", "settings.num_envs"))
+    assert main(["results", "--in", str(store / "nowhere")]) == 2
+    assert "nowhere is not a run folder" in capsys.readouterr().err
