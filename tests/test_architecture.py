@@ -99,7 +99,7 @@ def test_a_wrong_import_is_named(pair):
 
 
 def test_late_imports_and_those_for_types_are_seen():
-    text = "from __future__ import annotations\nif True:\n    from jaxreward.run import job\ndef f():\n    import jaxreward.agent\n"
+    text = "if True:\n    from jaxreward.run import job\ndef f():\n    import jaxreward.agent\n"
     assert imports(text) == {"jaxreward.run", "jaxreward.run.job", "jaxreward.agent"}
 
 
