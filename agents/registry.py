@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 from jaxtyping import PyTree
 
 from jaxreward.agent import Agent
+from jaxreward.learning.hyperparams import check_space
 from jaxreward.learning.population import Config as PopulationConfig
-from jaxreward.learning.population import Range, check_space, pbt
+from jaxreward.learning.population import pbt
+from jaxreward.learning.ranges import Range
 from jaxreward.lookup import is_reference, load_reference
 from jaxreward.names import check_name
 

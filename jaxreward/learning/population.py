@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,29 +18,13 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 from jaxreward.agent import SUMMED, Agent, Policy, strong, vmap
 from jaxreward.environment import select
+from jaxreward.learning.hyperparams import CARRIED, check_carries, check_space, named_leaves, place, with_values
 from jaxreward.learning.lazy import when
+from jaxreward.learning.ranges import Range, check_range, draw, perturb
 from jaxreward.names import check_name, path_name
 
 Metrics = dict[str, Shaped[Array, "..."]]
 Values = dict[str, Shaped[Array, " N"]]
-CARRIED = "hyperparams."
-"""Where an agent's state has its hyperparams."""
-
-
-class Range(NamedTuple):
-    """What a hyperparameter is searched in.
-
-    Attributes:
-        low: Its least value.
-        high: Its largest.
-        log: Whether its logarithm is what is drawn and moved evenly.
-        integer: Whether it is a whole number.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    integer: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,7 +113,7 @@ def pbt(agent: Agent, space: Mapping[str, Range], config: Config = Config()) -> 
     """
     _check_config(config)
     for name, within in space.items():
-        _check_range(name, within)
+        check_range(name, within)
     algorithm = PBT(agent, dict(space), config)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
@@ -150,8 +134,8 @@ class PBT:
         same = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (number, *leaf.shape)), hyperparams)
         drawn = {name: draw(self.space[name], k, number) for name, k in self._keys(key_draw).items()}
         keys = jax.random.split(key_members, number)
-        members = vmap(self.agent, population=True).init(keys, _with_values(same, drawn))
-        _check_carries(self.space, members)
+        members = vmap(self.agent, population=True).init(keys, with_values(same, drawn))
+        check_carries(self.space, members)
         window = Window(jnp.zeros((), jnp.int32), jnp.zeros(number), jnp.zeros(number))
         return strong(State(members, window, jnp.full(number, jnp.nan), key))
 
@@ -189,7 +173,7 @@ class PBT:
             name: select(replaced, explore(self.space[name], k, values[name], self.config), values[name])
             for name, k in self._keys(key_explore).items()
         }
-        members = _with_values(members, explored, CARRIED)
+        members = with_values(members, explored, CARRIED)
         known = jnp.where(jnp.isnan(scores), state.scores, scores)
         window = jax.tree.map(jnp.zeros_like, state.window)
         return State(members, window, jnp.where(replaced | broken, jnp.nan, known), key), replaced.sum()
@@ -218,8 +202,8 @@ class PBT:
 
     def _values(self, members: PyTree) -> Values:
         """The searched hyperparams of all members."""
-        leaves = _named_leaves(members)
-        return {name: leaves[_place(name, leaves, CARRIED)] for name in self.space}
+        leaves = named_leaves(members)
+        return {name: leaves[place(name, leaves, CARRIED)] for name in self.space}
 
     def _keys(self, key: Key[Array, ""]) -> dict[str, Key[Array, ""]]:
         """One for each searched hyperparameter."""
@@ -263,17 +247,6 @@ def truncation(
     return jnp.where((loses | broken) & (count > 0), source, itself)
 
 
-def draw(within: Range, key: Key[Array, ""], number: int) -> Float[Array, " N"]:
-    """Draws values from a range, an integer's ends as likely as the others."""
-    half = 0.5 if within.integer else 0.0
-    low, high = within.low - half, within.high + half
-    if within.log:
-        values = jnp.exp(jax.random.uniform(key, (number,), minval=math.log(low), maxval=math.log(high)))
-    else:
-        values = jax.random.uniform(key, (number,), minval=low, maxval=high)
-    return _within(within, values)
-
-
 def explore(within: Range, key: Key[Array, ""], values: Shaped[Array, " N"], config: Config) -> Shaped[Array, " N"]:
     """Moves values up or down by equal chances, or draws them anew."""
     key_direction, key_anew, key_draw = jax.random.split(key, 3)
@@ -281,36 +254,6 @@ def explore(within: Range, key: Key[Array, ""], values: Shaped[Array, " N"], con
     moved = perturb(within, values, jax.random.rademacher(key_direction, (number,), float), config.perturb)
     anew = jax.random.bernoulli(key_anew, config.resample, (number,))
     return jnp.where(anew, draw(within, key_draw, number), moved).astype(values.dtype)
-
-
-def perturb(
-    within: Range, values: Shaped[Array, " N"], direction: Float[Array, " N"], factor: float
-) -> Float[Array, " N"]:
-    """Moves values up (1) or down (-1), see `Config.perturb`; integers by one at least, and none out of range."""
-    if within.log:
-        moved = values * factor**direction
-    else:
-        moved = values + direction * (factor - 1) * (within.high - within.low) / 2
-    if within.integer:
-        moved = values + direction * jnp.maximum(jnp.abs(jnp.round(moved) - values), 1)
-    return _within(within, moved)
-
-
-def check_space(space: Mapping[str, Range], hyperparams: PyTree) -> None:
-    """Refuses a space that does not fit an agent's hyperparams.
-
-    Raises:
-        ValueError: A name is none of them (says which is nearest), or is an array, or an integer on a range of others.
-    """
-    leaves = _named_leaves(hyperparams)
-    for name, within in space.items():
-        if not _is_in(name, leaves):
-            check_name("hyperparameter to search", name, (known.removeprefix("env_params.") for known in leaves))
-        leaf = leaves[_place(name, leaves)]
-        if jnp.ndim(leaf):
-            raise ValueError(f"{name} is an array of shape {jnp.shape(leaf)}; only single numbers can be searched")
-        if jnp.issubdtype(jnp.result_type(leaf), jnp.integer) and not within.integer:
-            raise ValueError(f"{name} is an integer, so its range must be of integers: integer(LOW,HIGH)")
 
 
 def is_broken(state: State) -> Bool[Array, " N"]:
@@ -356,43 +299,6 @@ def _is_key(path: tuple, leaf: Array) -> bool:
     return leaf.dtype == jnp.uint32 and leaf.shape[-1:] == (2,) and ("key" in name or "rng" in name)
 
 
-def _with_values(tree: PyTree, values: Values, prefix: str = "") -> PyTree:
-    """A tree with other values of some leaves, named as in the space."""
-    leaves = _named_leaves(tree)
-    new = {_place(name, leaves, prefix): value for name, value in values.items()}
-
-    def replace(path: tuple, leaf: Array) -> Array:
-        name = path_name(path)
-        return new[name].astype(leaf.dtype) if name in new else leaf
-
-    return jax.tree_util.tree_map_with_path(replace, tree)
-
-
-def _named_leaves(tree: PyTree) -> dict[str, Any]:
-    return {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def _place(name: str, leaves: Mapping[str, Any], prefix: str = "") -> str:
-    """Where a hyperparameter is: `reward.goal` and `env.gravity` may be within `env_params`."""
-    places = [prefix + name, f"{prefix}env_params.{name}", f"{prefix}env_params.{name.removeprefix('env.')}"]
-    return next((place for place in places if place in leaves), places[0])
-
-
-def _is_in(name: str, leaves: Mapping[str, Any], prefix: str = "") -> bool:
-    return _place(name, leaves, prefix) in leaves
-
-
-def _check_carries(space: Mapping[str, Range], members: PyTree) -> None:
-    leaves = _named_leaves(members)
-    missing = [name for name in space if not _is_in(name, leaves, CARRIED)]
-    if missing:
-        raise ValueError(f"the agent's state must carry its hyperparams; it has no {CARRIED}{missing[0]}")
-
-
-def _within(within: Range, values: Float[Array, " N"]) -> Float[Array, " N"]:
-    return jnp.clip(jnp.round(values) if within.integer else values, within.low, within.high)
-
-
 def _check_config(config: Config) -> None:
     limits = {
         "population": (1, math.inf),
@@ -406,12 +312,3 @@ def _check_config(config: Config) -> None:
         if not low <= value <= high:
             most = "" if high == math.inf else f" and at most {high}"
             raise ValueError(f"{name} must be at least {low}{most}, not {value}")
-
-
-def _check_range(name: str, within: Range) -> None:
-    if not (math.isfinite(within.low) and math.isfinite(within.high) and within.low < within.high):
-        raise ValueError(
-            f"{name}: a range goes from a lower to a higher number, not from {within.low} to {within.high}"
-        )
-    if within.log and within.low <= 0:
-        raise ValueError(f"{name}: a logarithmic range must be positive, not from {within.low}")

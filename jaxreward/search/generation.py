@@ -23,21 +23,15 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 
-from jaxreward.run.job import Group, Job, Setup, split
+from jaxreward.run.job import Setup, split
 from jaxreward.run.launcher import Launcher
-from jaxreward.run.plan import POINTS, Start
-from jaxreward.run.record import COLUMNS
-from jaxreward.run.spec import setting_names
-from jaxreward.run.store import RunError, RunFolder, read_json, to_json, write_atomically
+from jaxreward.run.store import RunError, read_json, to_json, write_atomically
 from jaxreward.search.objective import Objective, scores
-from jaxreward.search.schedule import Rung, Schedule, check
+from jaxreward.search.rung_runs import Run, enter, of_choices, program_of, rows_of
+from jaxreward.search.schedule import Schedule, check
 from jaxreward.settings.values import Value
-
-ROWS = 10
-"""The fewest rows of metrics that a run has at the end of the first rung, if it has as many iterations."""
 
 
 class FailedRunWarning(UserWarning):
@@ -56,40 +50,6 @@ class Scored(NamedTuple):
     values: tuple[float, ...]
     rung: int
     reports: tuple[tuple[int, float], ...]
-
-
-class _Program(NamedTuple):
-    """Configurations that share a program.
-
-    Attributes:
-        name: Of its run folders.
-        setup: What is the same for all.
-        members: By configuration what it has of its own; all have the same names.
-        steps_per_iteration: Environment steps.
-        log_every: Iterations to a row of the metrics, the same in all rungs: curves go on as if never interrupted.
-    """
-
-    name: str
-    setup: Setup
-    members: dict[int, dict[str, Value]]
-    steps_per_iteration: int
-    log_every: int | None
-
-
-class _Run(NamedTuple):
-    """A run folder with some configurations of a program for some of the seeds.
-
-    Attributes:
-        program: Of which its members are.
-        members: Which configuration each of them is.
-        job: What trains it.
-        parent: The run it goes on from.
-    """
-
-    program: _Program
-    members: tuple[int, ...]
-    job: Job
-    parent: _Run | None = None
 
 
 class _Decision(NamedTuple):
@@ -112,7 +72,6 @@ class _Decision(NamedTuple):
 class _Generation(NamedTuple):
     """What `evaluate` was asked for."""
 
-    programs: list[_Program]
     schedule: Schedule
     objectives: tuple[Objective, ...]
     folder: Path
@@ -153,16 +112,16 @@ def evaluate(
         RunError: The folder holds another generation or can't be written to, or nothing of a rung could be trained.
     """
     _check(choices, check(schedule), objectives)
-    programs = [_program(index, group, schedule, log_every) for index, group in enumerate(split(setup, choices))]
+    programs = [program_of(index, group, schedule, log_every) for index, group in enumerate(split(setup, choices))]
     folder = Path(folder).expanduser().absolute()
     _claim(folder, _describe(setup, choices, schedule, objectives, log_every))
-    generation = _Generation(programs, schedule, tuple(objectives), folder, launch)
+    generation = _Generation(schedule, tuple(objectives), folder, launch)
     entering: Collection[int] = range(len(choices))
-    runs: list[_Run] = []
+    runs: list[Run] = []
     decisions: list[_Decision] = []
     while entering:
         index = len(decisions)
-        runs = _enter(generation, runs, entering, index)
+        runs = enter(programs, runs, entering, schedule[: index + 1], folder / f"rung-{index}")
         decisions.append(_decide(generation, runs, entering, index))
         entering = decisions[-1].survivors
     return [_scored(choice, schedule, decisions) for choice in range(len(choices))]
@@ -189,7 +148,7 @@ def metrics(folder: str | os.PathLike[str]) -> pd.DataFrame:
         members |= rung["runs"]
     if not members:
         raise RunError(f"{place} holds no generation that was trained: nothing of it can be measured")
-    return pd.concat([_of_choices(place / name, each) for name, each in members.items()], ignore_index=True)
+    return pd.concat([of_choices(place / name, each) for name, each in members.items()], ignore_index=True)
 
 
 def _check(choices: Sequence[dict[str, Value]], schedule: Schedule, objectives: Sequence[Objective]) -> None:
@@ -230,79 +189,7 @@ def _claim(folder: Path, described: dict[str, Any]) -> None:
         raise RunError(f"{folder} holds another generation: its {', '.join(changed)} differ; choose another folder")
 
 
-def _program(index: int, group: Group, schedule: Schedule, log_every: int | None) -> _Program:
-    name, members = f"program-{index:02d}", dict(zip(group.indices, group.members, strict=True))
-    try:
-        experiment = Job(group.setup, Path(), 1, tuple(group.members)).experiment()
-    except ValueError:  # values that don't fit together: whoever trains it will say so
-        return _Program(name, group.setup, members, 1, None)
-    filled = dict(zip(group.indices, _filled(group.members, experiment.hyperparams), strict=True))
-    iterations = [experiment.iterations(rung.steps) for rung in schedule]
-    return _Program(
-        name, group.setup, filled, experiment.steps_per_iteration, log_every or _iterations_per_row(iterations)
-    )
-
-
-def _filled(members: list[dict[str, Value]], hyperparams: Any) -> list[dict[str, Value]]:
-    """The members with all names that any of them has: survivors need the program's structure with any others gone."""
-    names = dict.fromkeys(name for member in members for name in member)
-    leaves = {name: np.asarray(leaf) for name, leaf in setting_names(hyperparams).items() if name in names}
-    return [
-        {name: member[name] if name in member else _number(leaves[name][index]) for name in names}
-        for index, member in enumerate(members)
-    ]
-
-
-def _number(value: np.generic) -> Value:
-    """Of a float32 the shortest number that is nearest to it."""
-    return float(str(value)) if value.dtype.kind == "f" else value.item()
-
-
-def _iterations_per_row(iterations: Sequence[int]) -> int:
-    """So few that the first rung has `ROWS` rows and the last `POINTS`; if possible all rungs are multiples of it."""
-    most = max(1, min(iterations[0] // ROWS, iterations[-1] // POINTS))
-    common = math.gcd(*iterations)
-    return next((length for length in range(most, most // 2, -1) if common % length == 0), most)
-
-
-def _enter(generation: _Generation, runs: list[_Run], entering: Collection[int], index: int) -> list[_Run]:
-    """The runs of a rung: those of the rung before go on with the survivors, and those of added seeds begin."""
-    schedule, place = generation.schedule, generation.folder / f"rung-{index}"
-    rung, seeds_before = schedule[index], schedule[index - 1].seeds if index else 0
-    onward = [_onward(run, entering, rung, place) for run in runs if not set(run.members).isdisjoint(entering)]
-    if rung.seeds == seeds_before:
-        return onward
-    begun = [program for program in generation.programs if not program.members.keys().isdisjoint(entering)]
-    seeds = tuple(range(seeds_before, rung.seeds))
-    return [*onward, *(_begin(program, entering, seeds, rung, place) for program in begun)]
-
-
-def _begin(program: _Program, entering: Collection[int], seeds: tuple[int, ...], rung: Rung, place: Path) -> _Run:
-    members = tuple(choice for choice in program.members if choice in entering)
-    folder = place / (program.name if seeds[0] == 0 else f"{program.name}-from-seed-{seeds[0]}")
-    own = tuple(program.members[choice] for choice in members)
-    return _Run(program, members, Job(program.setup, folder, rung.steps, own, seeds, program.log_every))
-
-
-def _onward(run: _Run, entering: Collection[int], rung: Rung, place: Path) -> _Run:
-    """The run with the survivors alone; itself where the rung has not an iteration more."""
-    size = run.program.steps_per_iteration
-    if math.ceil(rung.steps / size) == math.ceil(run.job.steps / size):
-        return run
-    kept = tuple(position for position, choice in enumerate(run.members) if choice in entering)
-    job = Job(
-        setup=run.job.setup,
-        folder=place / run.job.folder.name,
-        steps=rung.steps,
-        members=tuple(run.job.members[position] for position in kept),
-        seeds=run.job.seeds,
-        log_every=run.job.log_every,
-        start=Start(run.job.folder, kept),
-    )
-    return _Run(run.program, tuple(run.members[position] for position in kept), job, run)
-
-
-def _decide(generation: _Generation, runs: list[_Run], entering: Collection[int], index: int) -> _Decision:
+def _decide(generation: _Generation, runs: list[Run], entering: Collection[int], index: int) -> _Decision:
     """What a rung showed, trained if it isn't yet."""
     path, schedule = generation.folder / f"rung-{index}.json", generation.schedule
     stored = _read(path)
@@ -320,7 +207,7 @@ def _decide(generation: _Generation, runs: list[_Run], entering: Collection[int]
     return decision
 
 
-def _train(runs: list[_Run], launch: Launcher) -> dict[str, str]:
+def _train(runs: list[Run], launch: Launcher) -> dict[str, str]:
     """Trains a rung; by run, why those failed that did."""
     outcomes = launch([run.job for run in runs])
     errors = {outcome.job.folder.name: outcome.error for outcome in outcomes if outcome.error is not None}
@@ -332,32 +219,18 @@ def _train(runs: list[_Run], launch: Launcher) -> dict[str, str]:
 
 
 def _values(
-    runs: list[_Run], entering: Collection[int], errors: Collection[str], objectives: Sequence[Objective]
+    runs: list[Run], entering: Collection[int], errors: Collection[str], objectives: Sequence[Objective]
 ) -> dict[int, tuple[float, ...]]:
     """By configuration, of each objective."""
     failed = {choice for run in runs if run.job.folder.name in errors for choice in run.members}
     valid = set(entering) - failed
     found: list[dict[Any, float]] = [{} for _ in objectives]
     if valid:
-        rows = [_rows(run, objectives) for run in runs if not valid.isdisjoint(run.members)]
+        rows = [rows_of(run, objectives) for run in runs if not valid.isdisjoint(run.members)]
         frame = pd.concat(rows, ignore_index=True)
         frame = frame[frame["choice"].isin(valid)]
         found = [scores(frame, objective).to_dict() for objective in objectives]
     return {choice: tuple(_finite(values.get(choice, math.nan)) for values in found) for choice in sorted(entering)}
-
-
-def _rows(run: _Run, objectives: Sequence[Objective]) -> pd.DataFrame:
-    """The metrics of a run and of all that it goes on from, with the column `choice`."""
-    before = [] if run.parent is None else [_rows(run.parent, objectives)]
-    frame = _of_choices(run.job.folder, run.members)
-    wanted = {*COLUMNS, "choice", "episode/count", *(objective.metric for objective in objectives)}
-    return pd.concat([*before, frame[[name for name in frame if name in wanted]]])
-
-
-def _of_choices(folder: Path, members: Sequence[int]) -> pd.DataFrame:
-    """The metrics of a run with the column `choice`: which configuration each member is."""
-    frame = RunFolder(folder).metrics()
-    return frame.assign(choice=np.array(members)[frame["member"]])
 
 
 def _finite(value: float) -> float:

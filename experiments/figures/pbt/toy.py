@@ -27,7 +27,8 @@ from jaxtyping import Array, Float, Int, Key
 from matplotlib.figure import Figure
 
 from jaxreward.agent import Agent, Policy
-from jaxreward.learning.population import PBT, Config, Range, State, explore
+from jaxreward.learning.population import PBT, Config, State, explore
+from jaxreward.learning.ranges import Range
 from jaxreward.reproduce.claims import Claim, Scale, above, below, within
 from jaxreward.reproduce.figure import PaperFigure
 from jaxreward.results.charts import COLORS, line

@@ -12,7 +12,8 @@ import pytest
 from flax import struct
 
 from jaxreward.agent import Agent, Policy, vmap
-from jaxreward.learning.population import PBT, Config, Range, Window, draw, explore, pbt, perturb, truncation
+from jaxreward.learning.population import PBT, Config, Window, explore, pbt, truncation
+from jaxreward.learning.ranges import Range, draw, perturb
 
 RATE = 0.02
 NOISE = 1e-3
