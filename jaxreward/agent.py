@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import jaxpr_as_fun
 from jax.sharding import AxisType, Mesh, PartitionSpec
 from jaxtyping import Array, Float, Key, PyTree
 
@@ -90,11 +93,75 @@ def shard(agent: Agent, mesh: Mesh, *, population: bool = False) -> Agent:
     def spread(fn: Callable, *specs: PartitionSpec) -> Callable:
         def call(*args: PyTree) -> PyTree:
             _check_divides(args[0], mesh, axes)
-            return jax.shard_map(fn, mesh=mesh, in_specs=specs, out_specs=runs, check_vma=False)(*args)
+            return over_devices(fn, mesh, specs, runs)(*args)
 
         return call
 
     return Agent(spread(agent.init, runs, members), spread(agent.step, runs), agent.policy)
+
+
+def over_devices(fn: Callable, mesh: Mesh, in_specs: tuple[PartitionSpec, ...], out_specs: PartitionSpec) -> Callable:
+    """`jax.shard_map` of a function, of which arrays without elements stay outside.
+
+    XLA (jaxlib 0.11.2) ends with a segmentation fault when it compiles one that crosses to several devices or back. In
+    its place goes an array over its batch axes, from which the other side makes it again; what the function closes over
+    crosses too, and is made there.
+
+    Args:
+        fn: From pytrees of arrays to one.
+        mesh: Its devices.
+        in_specs: How the leading axes of each argument are spread.
+        out_specs: The same of the result.
+    """
+
+    def on_device(*outlined: PyTree) -> PyTree:
+        return _outlined(_with_own_constants(fn, *map(_filled, outlined)), out_specs)
+
+    crossing = jax.shard_map(on_device, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+    return lambda *args: _filled(crossing(*map(_outlined, args, in_specs)))
+
+
+@partial(jax.tree_util.register_dataclass, data_fields=["batch"], meta_fields=["rest", "dtype"])
+@dataclass(frozen=True)
+class _Outline:
+    """An array without elements, by its batch axes.
+
+    Attributes:
+        batch: An array of those.
+        rest: The other axes, with a 0 among them.
+        dtype: What its elements would be.
+    """
+
+    batch: Array
+    rest: tuple[int, ...]
+    dtype: jnp.dtype
+
+
+def _outlined(tree: PyTree, spec: PartitionSpec) -> PyTree:
+    """A tree whose arrays without elements are outlines."""
+
+    def outline(leaf: Array) -> Array | _Outline:
+        batch, rest = jnp.shape(leaf)[: len(spec)], jnp.shape(leaf)[len(spec) :]
+        return leaf if math.prod(rest) else _Outline(jnp.zeros(batch, bool), rest, leaf.dtype)
+
+    return jax.tree.map(outline, tree)
+
+
+def _filled(tree: PyTree) -> PyTree:
+    """A tree whose outlines are arrays without elements again."""
+
+    def fill(leaf: Array | _Outline) -> Array:
+        return jnp.zeros((*leaf.batch.shape, *leaf.rest), leaf.dtype) if isinstance(leaf, _Outline) else leaf
+
+    return jax.tree.map(fill, tree, is_leaf=lambda leaf: isinstance(leaf, _Outline))
+
+
+def _with_own_constants(fn: Callable, *args: PyTree) -> PyTree:
+    """What a function returns, its constants without elements made in the program and not closed over."""
+    traced, shape = jax.make_jaxpr(fn, return_shape=True)(*args)
+    constants = [leaf if leaf.size else jnp.zeros(leaf.shape, leaf.dtype) for leaf in traced.consts]
+    leaves = jaxpr_as_fun(traced.replace(consts=constants))(*jax.tree.leaves(args))
+    return jax.tree.unflatten(jax.tree.structure(shape), leaves)
 
 
 def _axes(mesh: Mesh, population: bool) -> tuple[tuple[str, ...], ...]:

@@ -162,6 +162,41 @@ def test_a_sharded_step_is_compiled_once(caplog):
     assert sum("Finished XLA compilation" in message for message in caplog.messages) == 1
 
 
+def with_empty_leaves(agent):
+    """The agent with arrays without elements in its state, one of them of keys, its metrics and its constants."""
+    table, nothing = jnp.zeros((0, 3)), {"numbers": jnp.zeros((0, 2), jnp.int8), "keys": jax.random.split(KEYS[0], 0)}
+
+    def init(key, hyperparams):
+        size, unused = hyperparams
+        return agent.init(key, size), nothing, unused
+
+    def step(state):
+        walk, metrics = agent.step(state[0])
+        walk, _ = jax.lax.scan(lambda walk, row: (walk._replace(place=walk.place + row.sum()), None), walk, table)
+        return (walk, *state[1:]), metrics | {"nothing": state[1]["numbers"]}
+
+    return Agent(init, step, lambda state: agent.policy(state[0]))
+
+
+def crossing(fn, *args):
+    """The shapes of what a function hands to several devices and gets back."""
+    [equation] = [e for e in jax.make_jaxpr(fn)(*args).eqns if e.primitive.name == "shard_map"]
+    return [variable.aval.shape for variable in (*equation.invars, *equation.outvars)]
+
+
+@pytest.mark.parametrize("population", [False, True])
+def test_arrays_without_elements_never_cross_to_several_devices(population):
+    """XLA of jaxlib 0.11.2 would end with a segmentation fault: the shapes are looked at before it compiles them."""
+    batched = vmap(with_empty_leaves(WALKER), population=population)
+    hyperparams = (SIZES, jnp.zeros((8, 0))) if population else (3.0, jnp.zeros(0))
+    agent = shard(batched, mesh(2), population=population)
+    state = jax.eval_shape(batched.init, KEYS, hyperparams)
+    shapes = crossing(agent.init, KEYS, hyperparams) + crossing(agent.step, state)
+    assert (8,) in shapes
+    assert all(0 not in shape for shape in shapes)
+    equal(run(agent, KEYS, hyperparams), run(batched, KEYS, hyperparams))
+
+
 @pytest.mark.parametrize(("size", "near"), [(6, 8), (12, 8), (20, 16)])
 def test_a_batch_that_does_not_divide_is_refused_with_one_that_does(size, near):
     with pytest.raises(ValueError, match=f"batch of {size} .* 8 devices; try {near}"):

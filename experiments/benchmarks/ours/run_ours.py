@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from jaxreward.agent import over_devices
 from jaxreward.agents.baselines import ppo
 from jaxreward.compilation.cache import compiler_options as compiler_options
 from jaxreward.envs import registry
@@ -47,7 +48,7 @@ def batch(train: Callable) -> Callable:
     """Runs of several seeds, spread over the devices there are."""
     seeds = Mesh(np.array(jax.devices()), ("seed",))
     over_seeds = PartitionSpec("seed")
-    return jax.shard_map(jax.vmap(train), mesh=seeds, in_specs=over_seeds, out_specs=over_seeds, check_vma=False)
+    return over_devices(jax.vmap(train), seeds, (over_seeds,), over_seeds)
 
 
 def batch_numbered(train: Callable) -> Callable:

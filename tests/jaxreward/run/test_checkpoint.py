@@ -271,6 +271,15 @@ def test_another_number_of_devices_is_told(copy):
         run(copy, 6, resume=True, mesh=mesh)
 
 
+def test_a_run_over_two_devices_resumes_to_the_same_bits_with_its_empty_leaf(tmp_path, cache):
+    mesh = jax.make_mesh((2,), ("seed",))
+    run(tmp_path / "twice", 2, mesh=mesh)
+    resumed = run(tmp_path / "twice", 4, resume=True, mesh=mesh)
+    assert_same_run(resumed, run(tmp_path / "once", 4, mesh=mesh))
+    assert resumed.state.empty.shape == (1, 2, 0, 2)
+    assert len(resumed.state.params["x"].devices()) == 2
+
+
 def test_load_state_without_run_or_checkpoint(copy, tmp_path):
     with pytest.raises(RunError, match="not a run folder"):
         load_state(tmp_path, agent, Hyperparams())
