@@ -18,6 +18,7 @@ import math
 import socket
 import uuid
 import warnings
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,10 +28,12 @@ from typing import NamedTuple
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RDBStorage
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy.orm import scoped_session
 
 from jaxreward.run.launcher import Launcher, local
 from jaxreward.run.store import RunError, to_json
@@ -189,7 +192,8 @@ def _open(url: str, name: str, objectives: tuple[Objective, ...]) -> Study:
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        study = optuna.create_study(storage=url, study_name=name, directions=directions, load_if_exists=True)
+        storage = _storage(url)
+        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
     except ArgumentError as error:
         raise ValueError(f"{url!r} is no storage; expected a URL such as sqlite:///study.db: {error}") from error
     except SQLAlchemyError as error:
@@ -197,6 +201,18 @@ def _open(url: str, name: str, objectives: tuple[Objective, ...]) -> Study:
     finally:
         optuna.logging.set_verbosity(verbosity)
     return study
+
+
+def _storage(url: str) -> RDBStorage:
+    """A storage whose connections are closed when it, and so its study, is no longer used: Optuna closes none."""
+    storage = RDBStorage(url)
+    weakref.finalize(storage, _close, storage.scoped_session, storage.engine)
+    return storage
+
+
+def _close(session: scoped_session, engine: Engine) -> None:
+    session.remove()  # Optuna may have read on after a transaction's end, which began another
+    engine.dispose()
 
 
 def _agreed(search: Search, study: Study) -> Search:

@@ -1,5 +1,6 @@
 """Studies whose training is a formula: what is asked and told, killed at every point and taken up again."""
 
+import gc
 import itertools
 import json
 import math
@@ -15,6 +16,8 @@ import optuna
 import pytest
 from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from jaxreward.run.job import Setup
 from jaxreward.run.store import RunError
@@ -97,7 +100,8 @@ def told(session):
 def test_a_study_is_an_ordinary_one_of_optuna(tmp_path, training):
     lines = []
     session = run(SEARCH, tmp_path / "s", say=lines.append)
-    study = optuna.load_study(study_name="ppo-CartPole-v1", storage=f"sqlite:///{tmp_path}/s/study.db")
+    storage = module._storage(f"sqlite:///{tmp_path}/s/study.db")
+    study = optuna.load_study(study_name="ppo-CartPole-v1", storage=storage)
     assert len(study.trials) == 10
     first = study.trials[0]  # the defaults
     assert first.params == {"learning_rate": 3e-4, "clip": 0.2, "num_steps": 64, "layers": "(64,64)"}
@@ -317,6 +321,32 @@ def test_workers_at_once_try_as_many_as_were_asked_for(tmp_path, training, unche
     assert [trial.number for trial in trials] == list(range(len(trials)))
     assert len({json.dumps(trial.params) for trial in trials}) == len(trials)
     assert sum(map(len, training.generations.values())) == len(trials)
+
+
+@pytest.fixture
+def connections():
+    """The connections to databases that are open now."""
+    there = set()
+    opened, closed = (lambda connection, *_: there.add(connection)), (lambda connection, *_: there.discard(connection))
+    event.listen(Pool, "connect", opened)
+    event.listen(Pool, "close", closed)
+    yield there
+    event.remove(Pool, "connect", opened)
+    event.remove(Pool, "close", closed)
+
+
+def test_a_study_that_is_no_longer_used_leaves_no_connection_open(tmp_path, training, unchecked, connections):
+    session = run(replace(SEARCH, trials=2), tmp_path / "s")
+    assert len(session.study.trials) == 2
+    assert connections
+    del session
+    gc.collect()
+    assert not connections
+    training.dies = True
+    with pytest.raises(Killed):
+        run(SEARCH, tmp_path / "s", resume=True)
+    gc.collect()
+    assert not connections
 
 
 def test_what_does_not_fit_a_folder_is_refused(tmp_path, training, unchecked):
