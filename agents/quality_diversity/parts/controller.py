@@ -96,6 +96,6 @@ class _Network(nn.Module):
 
 def _mlp(sizes: tuple[int, ...]) -> Controller:
     network = _Network(sizes[1:])
-    like = jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((sizes[0],), float))
+    like = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(sizes[0]))
     flat, unravel = ravel_pytree(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), like))
     return Controller(flat.size, lambda genome, observation: jnp.asarray(network.apply(unravel(genome), observation)))

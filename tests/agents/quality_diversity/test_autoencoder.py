@@ -70,7 +70,7 @@ def test_the_autoencoder_is_its_layers_one_after_the_other(weights):
 def test_the_default_is_the_authors_network_with_pytorchs_first_weights():
     """3-32-64-32-16 channels, 10 numbers, and back, with a bias each; the sum is made by hand."""
     network = Autoencoder()
-    weights = jax.eval_shape(network.init, KEY, jax.ShapeDtypeStruct((1, 64, 64, 3), float))
+    weights = jax.eval_shape(network.init, KEY, jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32))
     assert sum(leaf.size for leaf in jax.tree.leaves(weights)) == 156_189
     drawn = jax.jit(Halve(64).init)(KEY, jnp.zeros((1, 8, 8, 32)))["params"]
     bound = 1 / np.sqrt(16 * 32)
