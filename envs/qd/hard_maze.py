@@ -138,7 +138,7 @@ def _along_ray(origin: Float[Array, "2"], direction: Float[Array, "2"]) -> Float
     axis = along / length[:, None]
     normal = np.stack([-axis[:, 1], axis[:, 0]], -1)
     relative = origin[None] - WALLS[:, :2]
-    (x, y), (dx, dy) = (((axis * v).sum(-1), (normal * v).sum(-1)) for v in (relative, direction[None]))
+    (x, y), (dx, dy) = (((v * axis).sum(-1), (v * normal).sum(-1)) for v in (relative, direction[None]))
     sides = [_to_side(x, y, dx, dy, length, side * half) for side in (-1, 1)]
     ends = [_to_disc(x - end, y, dx, dy, half) for end in (0 * length, length)]
     return jnp.stack(sides + ends).min()

@@ -25,7 +25,7 @@ def enable_compilation_cache() -> None:
     """
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxreward"
     folder = os.environ.get("JAXREWARD_CACHE", str(default))
-    if not folder or jax.config.jax_compilation_cache_dir:  # type: ignore[attr-defined]
+    if not folder or jax.config.values["jax_compilation_cache_dir"]:
         return
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

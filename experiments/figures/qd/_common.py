@@ -195,7 +195,9 @@ def after(task: str, method: str, metric: str, evaluations: float, frame: pd.Dat
 def best(task: str, method: str, of: str, frame: pd.DataFrame) -> Float[np.ndarray, " R"]:
     """Of each run's areas in the end: the reward of the "worst" one, or their "mean"."""
     each = [after(task, method, metric, END, frame) for metric in areas(rows(frame, task, method))]
-    return (np.min if of == "worst" else np.mean)(each, axis=0) if each else np.zeros(0)
+    if not each:
+        return np.zeros(0)
+    return np.min(each, axis=0) if of == "worst" else np.mean(each, axis=0)
 
 
 def level_after(task: str, method: str, metric: str, evaluations: float, frame: pd.DataFrame) -> Estimate:
