@@ -1,11 +1,9 @@
-# `make demo` and `make test` need Python 3.11 to 3.13 and git, nothing else.
+# `make demo` and `make test` need Python 3.11 to 3.14 and git, nothing else. The newest is taken that is found, or
+# the one that is named: `make demo PYTHON=/path/to/python`. A .venv that is there stays what it is.
 
-PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
-	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null \
-	&& echo $$python && break; done)
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test
+.PHONY: demo test check-oldest
 
 # 16 configurations x 8 seeds in one compiled program; a new run folder each time.
 demo: .venv/installed
@@ -20,9 +18,13 @@ test: .venv/installed-dev
 	cd build && MYPYPATH=typed ../.venv/bin/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p jaxreward
 	.venv/bin/pytest
 
-.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
+# All tests run on one Python; that the oldest works too is checked briefly.
+check-oldest: .venv-oldest/installed
+	.venv-oldest/bin/python .ci/check_install.py
+
+%/installed: pyproject.toml constraints.txt | %/bin/python
 	@echo "installing what constraints.txt says ..."
-	$(PIP) install --quiet -c constraints.txt -e .
+	$*/bin/python -m pip --disable-pip-version-check install --quiet -c constraints.txt -e .
 	@touch $@
 
 .venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/python
@@ -31,5 +33,7 @@ test: .venv/installed-dev
 	@touch $@ .venv/installed
 
 .venv/bin/python:
-	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; name one: make PYTHON=/path/to/python" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	python=$$(.ci/find-python newest '$(PYTHON)') && "$$python" -m venv .venv
+
+.venv-oldest/bin/python:
+	python=$$(.ci/find-python oldest) && "$$python" -m venv .venv-oldest
