@@ -215,7 +215,8 @@ def _read_columns(path: Path) -> list[np.ndarray]:
 
 def _read_table(path: Path) -> Mapping[str, np.ndarray]:
     if path.suffix == ".npz":
-        return np.load(path)
+        with np.load(path) as arrays:
+            return dict(arrays)
     if path.suffix == ".csv":
         rows = np.genfromtxt(path, delimiter=",", names=True)
         return {name: rows[name] for name in rows.dtype.names or ()}

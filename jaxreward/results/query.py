@@ -7,7 +7,8 @@ the last tenth of its iterations; `runs` has a row for each run folder. All of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import duckdb
@@ -20,8 +21,9 @@ FINAL_FRACTION = 0.1
 """The part of a run's iterations, its last, over which its final value is a mean."""
 
 
-def connect(folders: Sequence[RunFolder]) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with the three tables; metrics are read when they are asked for.
+@contextlib.contextmanager
+def connect(folders: Sequence[RunFolder]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB connection with the three tables, open within the block; metrics are read when they are asked for.
 
     Args:
         folders: The runs; they are called by their folder's name, by its path where names are not unique.
@@ -38,14 +40,15 @@ def connect(folders: Sequence[RunFolder]) -> duckdb.DuckDBPyConnection:
         for name, folder, config in zip(names, folders, described, strict=True)
     )
     parts = [(str(path), name) for name, folder in zip(names, folders, strict=True) for path in folder.parts().values()]
-    connection = duckdb.connect()
-    connection.register("configs", configs)
-    connection.register("runs", pd.concat([facts, configs[configs.columns.difference(facts.columns, False)]], axis=1))
-    connection.register("parts", pd.DataFrame(parts, columns=["file", "run"]).assign(part=range(len(parts))))
+    runs = pd.concat([facts, configs[configs.columns.difference(facts.columns, False)]], axis=1)
     searched = {name for config in described for member in config.get("population", ()) for name in member}
-    _create_metrics(connection, list(configs.columns))
-    _create_final(connection, {*configs.columns, *COLUMNS, *searched})
-    return connection
+    with duckdb.connect() as connection:
+        connection.register("configs", configs)
+        connection.register("runs", runs)
+        connection.register("parts", pd.DataFrame(parts, columns=["file", "run"]).assign(part=range(len(parts))))
+        _create_metrics(connection, list(configs.columns))
+        _create_final(connection, {*configs.columns, *COLUMNS, *searched})
+        yield connection
 
 
 def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import json
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -178,3 +179,17 @@ def test_the_command_says_what_can_be_asked(store, capsys):
     assert all(name in text for name in ("runs\n", "final\n", "metrics\n", "episode/return", "settings.num_envs"))
     assert main(["results", "--in", str(store / "nowhere")]) == 2
     assert "nowhere is not a run folder" in capsys.readouterr().err
+
+
+def test_its_connection_is_closed_also_when_a_file_is_damaged(tmp_path, monkeypatch):
+    opened, open_one = [], duckdb.connect
+    monkeypatch.setattr(duckdb, "connect", lambda: opened.append(open_one()) or opened[-1])
+    run = make_run(tmp_path / "run", iterations=2)
+    query("SELECT count(*) FROM runs", run.path)
+    next(iter(run.parts().values())).write_bytes(b"no parquet")
+    with pytest.raises(RunError, match="a metrics file is damaged"):
+        query("SELECT count(*) FROM runs", run.path)
+    assert len(opened) == 2
+    for connection in opened:
+        with pytest.raises(duckdb.ConnectionException, match="closed"):
+            connection.execute("SELECT 1")
