@@ -31,7 +31,7 @@ def check_name(kind: str, given: str, choices: Iterable[str], how_to_list: str =
 
 
 def path_name(path: tuple[Any, ...]) -> str:
-    """A pytree path with dots, e.g. `params.dense.kernel`."""
+    """A pytree path with dots, e.g. `params.dense.kernel`; steps without a name are left out."""
     from jax.tree_util import keystr  # `jaxreward --help` should not wait for JAX
 
-    return keystr(path, simple=True, separator=".")
+    return keystr(tuple(key for key in path if str(key)), simple=True, separator=".")

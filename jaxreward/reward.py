@@ -8,8 +8,9 @@ knows that it was.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +36,7 @@ class Transition(NamedTuple):
         state: The environment's state before the step, for privileged rewards.
         next_state: The environment's state after it, before any auto-reset.
         info: The environment's info.
+        valid: Whether the step belongs to an episode; `()` where all do. One behind an episode's end means nothing.
     """
 
     observation: PyTree
@@ -46,6 +48,7 @@ class Transition(NamedTuple):
     state: PyTree = ()
     next_state: PyTree = ()
     info: PyTree = ()
+    valid: Bool[Array, ""] | tuple[()] = ()
 
 
 def _forget(ended: Memory, fresh: Memory) -> Memory:
@@ -122,12 +125,18 @@ def episode_rewards(
 
     def step(memory: Memory, x: tuple) -> tuple[Memory, tuple[Array, dict[str, Array]]]:
         transition, valid = x
-        now, value = reward.step(params, memory, transition)
-        now = jax.tree.map(lambda new, old: jnp.where(valid, new, old), now, memory)
+        now, value = reward.step(params, memory, transition._replace(valid=valid))
+        now = _advanced(valid, now, memory)
         return now, (value, components(now))
 
     memory, (rewards, parts) = jax.lax.scan(step, memory, (transitions, valid))
     return memory, rewards, parts
+
+
+def _advanced(valid: Bool[Array, ""], now: Memory, before: Memory) -> Memory:
+    """What a memory becomes by a step: nothing else if the episode had ended, but that what is shared goes on."""
+    keep = lambda new, old: new if is_shared(new) else jnp.where(valid, new, old)  # noqa: E731
+    return jax.tree.map(keep, now, before, is_leaf=is_shared)
 
 
 def _number(fn: Callable, value: Any) -> Float[Array, "..."]:
@@ -201,9 +210,52 @@ def _parts(node: Components) -> dict[str, Float[Array, ""]]:
     return node.values | {f"{name}/{part}": value for name, parts in inner.items() for part, value in parts.items()}
 
 
-def mean_over_environments(x: PyTree) -> PyTree:
-    """The mean of `x` over the environments an agent steps together, or `x` itself for a single environment."""
+class _Nameless:
+    """A step of a pytree's path that `path_name` leaves out."""
+
+    def __str__(self) -> str:
+        return ""
+
+
+@jax.tree_util.register_pytree_with_keys_class
+@dataclass(frozen=True)
+class Shared:
+    """What of a memory is the same in all environments that an agent steps together, such as counts of all visits.
+
+    It changes with each step of any of them, also where the own episode has ended. A reward makes its new value of
+    `of_all_environments`, by which all of them come to the same.
+    """
+
+    value: PyTree
+
+    def tree_flatten_with_keys(self) -> tuple[tuple[tuple[_Nameless, PyTree]], None]:
+        """For jax. What is shared has the path of what is not, so that checkpoints from before there was this fit."""
+        return ((_Nameless(), self.value),), None
+
+    @classmethod
+    def tree_unflatten(cls, _: None, children: Iterable[PyTree]) -> Self:
+        """For jax."""
+        return cls(*children)
+
+
+def is_shared(node: Any) -> bool:
+    """Whether something within a memory is `Shared`."""
+    return isinstance(node, Shared)
+
+
+def of_all_environments(x: PyTree, transition: Transition) -> tuple[PyTree, Bool[Array, " N"]]:
+    """What all environments that an agent steps together bring to what they share.
+
+    Args:
+        x: What this one brings, leaves `[...]`.
+        transition: This one's step.
+
+    Returns:
+        What each brings, leaves `[N, ...]`, and whose step belongs to an episode: what the others bring means nothing,
+        and may be NaN. `N` is 1 for an environment that is stepped alone.
+    """
+    brought = x, jnp.asarray(True if isinstance(transition.valid, tuple) else transition.valid)
     try:
-        return jax.lax.pmean(x, ENVIRONMENTS)
+        return jax.lax.all_gather(brought, ENVIRONMENTS)
     except NameError:  # the axis is not bound: one environment, stepped alone
-        return x
+        return jax.tree.map(lambda leaf: leaf[None], brought)

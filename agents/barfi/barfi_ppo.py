@@ -39,7 +39,14 @@ from jaxreward.agent import Agent, strong
 from jaxreward.agents.barfi import barfi
 from jaxreward.agents.barfi.barfi import Aligned, Barfi, Learning, Params, RewardKind, Solver, alignment_for, beneath
 from jaxreward.agents.baselines import ppo
-from jaxreward.agents.baselines.parts.learner import Metrics, Optimiser, Scalar, make_learner, returns_to_go
+from jaxreward.agents.baselines.parts.learner import (
+    Metrics,
+    Optimiser,
+    Scalar,
+    make_learner,
+    returns_to_go,
+    without_rest,
+)
 from jaxreward.agents.subpo.parts.estimators import others_mean
 from jaxreward.environment import WithRewardParams, check_scalar_reward, with_reward, world
 from jaxreward.learning.bilevel import Gradient, implicit_gradient
@@ -268,7 +275,8 @@ class BarfiPPO:
 
         env_params = self.outer.played_params(hyperparams)
         memory = self.inner.network.initial_carry(size)
-        return play(self.outer.learner.env, env_params, act, memory, noise, ended, size, key_envs)
+        ended, episodes, metrics = play(self.outer.learner.env, env_params, act, memory, noise, ended, size, key_envs)
+        return ended, without_rest(episodes), metrics
 
     def implicit(self, inner: ppo.State, aligned: Aligned, episodes: Episodes, hyperparams: Hyperparams) -> Gradient:
         """The gradient of the primary return in `phi`, at the fixed point that PPO is taken to be at."""

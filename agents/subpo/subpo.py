@@ -26,7 +26,7 @@ from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.subpo.parts.estimators import ESTIMATORS, others_mean
 from jaxreward.agents.subpo.parts.network import HistoryActorCritic
 from jaxreward.agents.subpo.parts.table import scores, visits
-from jaxreward.environment import check_scalar_reward, world
+from jaxreward.environment import check_scalar_reward, select, world
 from jaxreward.learning.episodes import Episodes, play, start_memories
 from jaxreward.learning.estimators import gae
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, Head, flatten, head_for, unroll
@@ -241,7 +241,7 @@ class SubPO:
         action = episodes.extras if self.config.log_prob_of == "chosen" else self.executed(steps)
         features, place = self.read(steps.observation)
         if self.config.estimator == "gae":
-            advantage, target = self.generalised_advantages(state, steps)
+            advantage, target = self.generalised_advantages(state, steps, valid)
         else:
             target = ESTIMATORS[self.config.estimator](steps.reward, state.hyperparams.discount)
             advantage = target - self.baseline(state, features, place, target, valid)
@@ -269,10 +269,14 @@ class SubPO:
         return self.unroll(state.params, features, place)[1] if self.config.baseline == "value" else 0.0
 
     def generalised_advantages(
-        self, state: State, steps: Transition
+        self, state: State, steps: Transition, valid: Bool[Array, "T N"]
     ) -> tuple[Float[Array, "T N"], Float[Array, "T N"]]:
-        """Advantages and the values' targets; behind the last of `T` steps is what the critic thinks is there."""
-        longer = jax.tree.map(lambda x, y: jnp.concatenate([x, y[-1:]]), steps.observation, steps.next_observation)
+        """Advantages and the values' targets; behind the last of `T` steps is what the critic thinks is there.
+
+        Episodes that ended before go on to show what they ended with; what is said to follow that may be anything.
+        """
+        last = select(valid[-1], *jax.tree.map(lambda x: x[-1], (steps.next_observation, steps.observation)))
+        longer = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), steps.observation, last)
         value = self.unroll(state.params, *self.read(longer))[1]
         hyperparams, ends = state.hyperparams, (steps.terminated, steps.truncated)
         advantage = gae(steps.reward, value[:-1], value[1:], *ends, hyperparams.discount, hyperparams.gae_lambda)

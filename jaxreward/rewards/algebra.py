@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key
 
-from jaxreward.reward import Components, Memory, Params, Reward, Transition, as_init
+from jaxreward.reward import Components, Memory, Params, Reward, Shared, Transition, as_init, is_shared
 from jaxreward.rewards.arguments import RewardLike, as_reward
 
 
@@ -206,19 +206,25 @@ def ensemble(reward: RewardLike, size: int, reduce: Callable[..., Array] = jnp.m
 
 
 def _unnamed(reward: Reward) -> Reward:
-    """The reward with its memory as a plain list of arrays, in which no named parts are found."""
+    """The reward with its memory as a plain list of arrays, shared or not, in which no named parts are found."""
 
-    def named(leaves: list[Array]) -> Memory:
+    def named(unnamed: list[Memory]) -> Memory:
         memory = jax.eval_shape(lambda key: reward.reset(reward.init(key)), jax.random.key(0))
-        return jax.tree.unflatten(jax.tree.structure(memory), leaves)
+        return jax.tree.unflatten(jax.tree.structure(memory), jax.tree.leaves(unnamed))
 
-    def step(params: Params, memory: list[Array], transition: Transition) -> tuple[Memory, Array]:
+    def step(params: Params, memory: list[Memory], transition: Transition) -> tuple[Memory, Array]:
         after, value = reward.step(params, named(memory), transition)
-        return jax.tree.leaves(after), value
+        return _leaves(after), value
 
     return Reward(
         reward.init,
-        lambda params: jax.tree.leaves(reward.reset(params)),
+        lambda params: _leaves(reward.reset(params)),
         step,
-        lambda ended, fresh: jax.tree.leaves(reward.persist(named(ended), named(fresh))),
+        lambda ended, fresh: _leaves(reward.persist(named(ended), named(fresh))),
     )
+
+
+def _leaves(memory: Memory) -> list[Memory]:
+    """All arrays of a memory, each `Shared` that is within something shared."""
+    apart = lambda node: jax.tree.map(Shared, node.value) if is_shared(node) else node  # noqa: E731
+    return jax.tree.leaves(jax.tree.map(apart, memory, is_leaf=is_shared), is_leaf=is_shared)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from jaxreward.names import check_name
-from jaxreward.reward import ENVIRONMENTS, Params, Reward, Transition
+from jaxreward.reward import Params, Reward, Shared, Transition, of_all_environments
 
 Counts = Float[Array, " size"]
 """Visits; floats, which stop at 2**24 where integers would overflow."""
@@ -40,26 +39,25 @@ def count_bonus(
     if size < 1:
         raise ValueError(f"count_bonus counts visits to at least one thing; got size={size}")
     check_name("scope of counts", scope, ("lifetime", "episode"))
-    lifetime = scope == "lifetime"
 
     def init(key: Key[Array, ""]) -> Params:
         return {"bonus": jnp.asarray(bonus, float)}
 
-    def step(params: Params, counts: Counts, transition: Transition) -> tuple[Counts, Float[Array, ""]]:
+    def paid(params: Params, counts: Counts, visited: Int[Array, ""]) -> Float[Array, ""]:
+        return params["bonus"] / jnp.sqrt(jnp.maximum(counts[visited], 1.0))  # behind an episode's end it may be 0
+
+    def step_of_all(params: Params, memory: Shared, transition: Transition) -> tuple[Shared, Float[Array, ""]]:
         visited = jnp.clip(index(transition), 0, size - 1)
-        visits = _of_all_environments(visited) if lifetime else visited[None]
-        counts = counts + jnp.zeros(size, float).at[visits].add(1.0)
-        return counts, params["bonus"] / jnp.sqrt(counts[visited])
+        visits, valid = of_all_environments(visited, transition)
+        counts = memory.value + jnp.zeros(size, float).at[visits].add(valid.astype(float))
+        return Shared(counts), paid(params, counts, visited)
 
-    def persist(ended: Counts, fresh: Counts) -> Counts:
-        return ended if lifetime else fresh
+    def step_of_one(params: Params, counts: Counts, transition: Transition) -> tuple[Counts, Float[Array, ""]]:
+        visited = jnp.clip(index(transition), 0, size - 1)
+        counts = counts.at[visited].add(1.0)
+        return counts, paid(params, counts, visited)
 
-    return Reward(init, lambda _: jnp.zeros(size, float), step, persist)
-
-
-def _of_all_environments(x: Array) -> Array:
-    """`x` of each environment the agent steps together, `[N, ...]`; `[1, ...]` for a single environment."""
-    try:
-        return jax.lax.all_gather(x, ENVIRONMENTS)
-    except NameError:  # the axis is not bound: one environment, stepped alone
-        return x[None]
+    none = lambda: jnp.zeros(size, float)  # noqa: E731
+    if scope == "episode":
+        return Reward(init, lambda _: none(), step_of_one)
+    return Reward(init, lambda _: Shared(none()), step_of_all, lambda ended, _: ended)

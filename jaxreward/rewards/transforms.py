@@ -7,12 +7,15 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
-from jaxreward.reward import Memory, Params, Reward, Transition, mean_over_environments
+from jaxreward.reward import Memory, Params, Reward, Shared, Transition, of_all_environments
 from jaxreward.rewards.arguments import RewardLike, as_reward, discount_param, discount_value
 
 
 class Statistics(NamedTuple):
-    """Mean and population variance of all returns so far, of `steps` steps of every environment."""
+    """Mean and population variance of all returns so far.
+
+    They are of `steps` steps of all environments, of which one that some did not take counts in proportion.
+    """
 
     steps: Float[Array, ""]
     mean: Float[Array, "..."]
@@ -22,7 +25,7 @@ class Statistics(NamedTuple):
 class NormaliseMemory(NamedTuple):
     """The statistics, which outlive the episode, its discounted return so far, and the normalised reward's memory."""
 
-    statistics: Statistics
+    statistics: Shared
     running: Float[Array, "..."]
     reward: Memory
 
@@ -55,15 +58,16 @@ def normalise(
 
     def reset(params: Params) -> NormaliseMemory:
         zero = jnp.zeros(shape, float)
-        return NormaliseMemory(Statistics(jnp.zeros((), float), zero, zero), zero, reward.reset(params["reward"]))
+        nothing = Shared(Statistics(jnp.zeros((), float), zero, zero))
+        return NormaliseMemory(nothing, zero, reward.reset(params["reward"]))
 
     def step(params: Params, memory: NormaliseMemory, transition: Transition) -> tuple[NormaliseMemory, Array]:
         inner, value = reward.step(params["reward"], memory.reward, transition)
         running = discount_value(params["discount"]) * memory.running + value
-        statistics = _observe(memory.statistics, running)
+        statistics = _observe(memory.statistics.value, *of_all_environments(running, transition))
         varies = statistics.variance > epsilon**2
         deviation = jnp.sqrt(jnp.where(varies, statistics.variance, 1.0))
-        return NormaliseMemory(statistics, running, inner), value / deviation
+        return NormaliseMemory(Shared(statistics), running, inner), value / deviation
 
     def persist(ended: NormaliseMemory, fresh: NormaliseMemory) -> NormaliseMemory:
         return NormaliseMemory(ended.statistics, fresh.running, reward.persist(ended.reward, fresh.reward))
@@ -71,17 +75,18 @@ def normalise(
     return Reward(init, reset, step, persist)
 
 
-def _observe(old: Statistics, x: Float[Array, "..."]) -> Statistics:
-    """Merges the moments of this step's `x` over the environments (Chan, Golub & LeVeque 1983).
-
-    Each step brings as many values as any other, so steps are counted, not values.
-    """
-    mean = mean_over_environments(x)
-    variance = mean_over_environments((x - mean) ** 2)
-    share = 1 / (old.steps + 1)
+def _observe(old: Statistics, x: Float[Array, "N ..."], valid: Bool[Array, " N"]) -> Statistics:
+    """Merges the moments of this step's `x`, where it is valid (Chan, Golub & LeVeque 1983)."""
+    taken = valid.reshape(-1, *[1] * (x.ndim - 1))
+    mean_of = lambda x: jnp.where(taken, x, 0.0).sum(0) / jnp.maximum(valid.sum(), 1)  # noqa: E731
+    mean = mean_of(x)
+    variance = mean_of((x - mean[None]) ** 2)
+    weight = valid.mean()
+    steps = old.steps + weight
+    share = weight / jnp.where(valid.any(), steps, 1.0)
     delta = mean - old.mean
     spread = old.variance + share * (variance - old.variance) + share * (1 - share) * delta**2
-    return Statistics(old.steps + 1, old.mean + share * delta, spread)
+    return Statistics(steps, old.mean + share * delta, spread)
 
 
 class DelayMemory(NamedTuple):

@@ -5,14 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreward import Transition, markov
+from jaxreward import Reward, Transition, markov
+from jaxreward.names import path_name
 from jaxreward.reward import (
     AgentDiscount,
     Components,
+    Shared,
     bind_discount,
     components,
     environment_reward,
-    mean_over_environments,
+    episode_rewards,
+    of_all_environments,
 )
 
 KEY = jax.random.key(0)
@@ -101,7 +104,35 @@ def test_components_are_found_anywhere_and_named_by_their_path():
     assert components(()) == {}
 
 
-def test_the_mean_over_environments_is_of_the_named_axis_or_nothing_at_all():
-    x = jnp.asarray([1.0, 2.0, 6.0])
-    np.testing.assert_array_equal(jax.vmap(mean_over_environments, axis_name="environments")(x), [3.0, 3.0, 3.0])
-    np.testing.assert_array_equal(jax.vmap(mean_over_environments)(x), x)
+def test_what_all_environments_bring_is_of_the_named_axis_and_says_whose_step_counts():
+    def bring(x, valid):
+        return of_all_environments({"x": x}, TRANSITION._replace(valid=valid))
+
+    x, valid = jnp.asarray([1.0, jnp.nan, 6.0]), jnp.asarray([True, False, True])
+    brought, whose = jax.vmap(bring, axis_name="environments")(x, valid)
+    np.testing.assert_array_equal(brought["x"], np.tile(x, (3, 1)))
+    np.testing.assert_array_equal(whose, np.tile(valid, (3, 1)))
+    assert jax.vmap(lambda x: bring(x, ())[1], axis_name="environments")(x).all()
+    brought, whose = jax.vmap(bring)(x, valid)  # each alone
+    np.testing.assert_array_equal(brought["x"], x[:, None])
+    np.testing.assert_array_equal(whose, valid[:, None])
+
+
+def test_what_is_shared_goes_on_behind_an_episodes_end_and_what_is_not_does_not():
+    def step(params, memory, transition):
+        own, shared = memory
+        brought, whose = of_all_environments(transition.reward, transition)
+        return (own + 1.0, Shared(shared.value + (brought * whose).sum())), shared.value
+
+    reward = Reward(lambda _: (), lambda _: (0.0, Shared(0.0)), step)
+    rewards = jnp.asarray([[1.0, 10.0, 100.0], [2.0, 20.0, 200.0]])
+    valid = jnp.asarray([[True, False, False], [True, True, False]])
+
+    def earned(rewards, valid):
+        transitions = jax.tree.map(lambda x: jnp.broadcast_to(x, (3, *x.shape)), TRANSITION)
+        return episode_rewards(reward, (), reward.reset(()), transitions._replace(reward=rewards), valid)[0]
+
+    own, shared = jax.vmap(earned, axis_name="environments")(rewards, valid)
+    np.testing.assert_array_equal(own, [1.0, 2.0])
+    np.testing.assert_array_equal(shared.value, [23.0, 23.0])
+    assert [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path({"m": (own, shared)})] == ["m.0", "m.1"]

@@ -262,14 +262,12 @@ def shows_auxiliary(env: Environment, env_params: PyTree) -> bool:
 
 
 def without_rest(episodes: Episodes) -> Episodes:
-    """Episodes with zeros behind their ends: there may be NaN, of which every derivative is NaN, masked or not."""
+    """Episodes with their first step behind their ends, for what may be there, NaN, has derivatives that masks keep.
 
-    def clear(x: Array) -> Array:
-        if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
-            return x
-        return select(episodes.valid, x, jnp.zeros_like(x))
-
-    return jax.tree.map(clear, episodes)
+    Zeros would not do: a reward need not have derivatives there, but it has at the steps there were.
+    """
+    first = lambda x: select(episodes.valid, x, jnp.broadcast_to(x[:1], x.shape))  # noqa: E731
+    return Episodes(*jax.tree.map(first, (episodes.steps, episodes.extras)), episodes.valid)
 
 
 def returns_to_go(rewards: Float[Array, "T N"], discount: Scalar) -> Float[Array, "T N"]:

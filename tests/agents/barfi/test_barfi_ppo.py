@@ -47,7 +47,7 @@ class Arms(environment.Environment):
 
 
 class Corridor(environment.Environment):
-    """Five places, from the middle one: 1 for getting to the right end within eight steps."""
+    """Five places, from the middle one: 1 for getting to the right end within eight steps. What follows is NaN."""
 
     name, num_actions, default_params = "Corridor", 2, Params(8)
 
@@ -56,8 +56,11 @@ class Corridor(environment.Environment):
         return self.observe(state), state
 
     def step_env(self, key, state, action, params):
+        over = (state[0] == 4) | self.is_truncated(state, params)
         state = jnp.stack([jnp.maximum(state[0] + 2 * action - 1, 0), state[1] + 1])
-        return self.observe(state), state, (state[0] == 4).astype(float), state[0] == 4, {}
+        paid, seen = (state[0] == 4).astype(float), self.observe(state)
+        rotten = lambda x: jnp.where(over, jnp.nan, x)  # noqa: E731
+        return rotten(seen), state, rotten(paid), state[0] == 4, {}
 
     def observe(self, state):
         return jax.nn.one_hot(state[0], 5)
@@ -70,7 +73,7 @@ class Corridor(environment.Environment):
 
 
 def at_the_left_end(transition):
-    return 0.5 * (transition.next_observation[0] == 1)
+    return 0.5 * transition.next_observation[0]
 
 
 PAID = with_reward(Arms(), markov(lambda params, t: params["values"][t.action], {"values": np.array([0.5, 0.2, 0.1])}))

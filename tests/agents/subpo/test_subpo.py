@@ -17,6 +17,7 @@ from jaxreward.agents.subpo.parts.estimators import ESTIMATORS, others_mean
 from jaxreward.agents.subpo.subpo import Batch, Config, Hyperparams, SubPO, subpo
 from jaxreward.envs import make as make_env
 from jaxreward.learning.networks import head_for
+from jaxreward.reward import Transition
 from jaxreward.rewards import constant
 from jaxreward.rewards.sets.coverage import coverage
 from jaxreward.rewards.sets.function import marginal_gains
@@ -296,6 +297,33 @@ def test_only_policies_with_a_past_tell_paths_to_the_same_place_apart():
         algorithm = make(history=history, memory=4)
         outputs, _ = algorithm.unroll(params_of(algorithm), *algorithm.read(PATHS.observations))
         assert bool(jnp.allclose(outputs[2, left], outputs[2, right])) == (history == "none")
+
+
+def test_nothing_behind_an_episodes_end_enters_generalised_advantages():
+    algorithm, hyperparams = make(estimator="gae"), Hyperparams(discount=0.9, gae_lambda=0.5)
+    params, lengths, gains = params_of(algorithm), np.array([3, 1, 2]), np.asarray(PATHS.gains[:, :3])
+    state = algorithm.init(jax.random.key(0), hyperparams)._replace(params=params)
+    time = np.arange(STEPS)[:, None]
+    valid, end = jnp.asarray(time < lengths), jnp.asarray(time == lengths - 1)
+    seen = np.asarray(PATHS.observations)[np.minimum(time, lengths), np.arange(3)]
+    following = np.where(valid[..., None], np.roll(seen, -1, 0), np.nan)
+    following[-1, 0] = PATHS.observations[0, 5]
+    value = np.asarray(algorithm.unroll(params, *algorithm.read(jnp.asarray([*seen, following[-1]])))[1])
+    for terminates in (True, False):
+        cut = end & (not terminates)
+        steps = Transition(
+            jnp.asarray(seen), (), jnp.where(valid, gains, 0.0), jnp.asarray(following), end & terminates, cut
+        )
+        found, target = algorithm.generalised_advantages(state, steps, valid)
+        for n, length in enumerate(lengths):
+            expected = 0.0
+            for t in reversed(range(length)):
+                bootstrap = 0.0 if terminates and t == length - 1 else 0.9 * value[t + 1, n]
+                expected = gains[t, n] + bootstrap - value[t, n] + 0.45 * expected
+                np.testing.assert_allclose(found[t, n], expected, rtol=1e-5, atol=1e-6)
+        features, place = algorithm.read(steps.observation)
+        batch = Batch(features, place, jnp.zeros((STEPS, 3), jnp.int32), found, target, valid)
+        assert jnp.isfinite(flat(jax.grad(algorithm.loss, has_aux=True)(params, batch, hyperparams)[0])).all()
 
 
 def test_executed_actions_are_scored_where_that_is_asked_for():

@@ -12,9 +12,20 @@ from jaxreward import markov, with_reward
 from jaxreward.environment import earn, memories, world
 from jaxreward.learning.episodes import play, start_memories
 from jaxreward.reward import Transition
-from jaxreward.rewards import constant, count_bonus, delay, environment_reward, normalise, weighted
+from jaxreward.rewards import (
+    beside,
+    constant,
+    count_bonus,
+    delay,
+    ensemble,
+    environment_reward,
+    normalise,
+    stack,
+    weighted,
+)
 from jaxreward.rewards.sets.coverage import coverage
 from jaxreward.rewards.sets.function import marginal_gains
+from jaxreward.rollout import reset_batch, rollout
 
 T, N = 6, 5
 
@@ -126,26 +137,75 @@ def test_the_return_of_a_set_function_is_its_value_of_everything_visited():
     assert metrics["episode/modular"] > metrics["episode/return"]
 
 
-@pytest.mark.parametrize(
-    "reward",
-    [normalise(environment_reward()), count_bonus(lambda t: cell(t.state), 6)],
-    ids=["normalise", "lifetime count"],
-)
-def test_what_outlives_an_episode_does(reward):
-    env = with_reward(Countdown(), reward)
-    params = env.default_params
-    first, episodes, _ = run(env, params, jax.random.key(0))
-    _, later, _ = run(env, params, jax.random.key(0), first)
-    _, again, _ = run(env, params, jax.random.key(0))
-    np.testing.assert_array_equal(episodes.steps.reward, again.steps.reward)
-    assert not np.allclose(episodes.steps.reward, later.steps.reward)
+def paid(transition):
+    return transition.reward + transition.next_observation[0]
 
 
-def test_lifetime_counts_are_shared_by_all_episodes():
-    env = with_reward(Countdown(), count_bonus(lambda t: jnp.zeros((), jnp.int32), 1))
-    ended, episodes, _ = run(env, env.default_params, jax.random.key(0))
-    np.testing.assert_allclose(episodes.steps.reward[0], 1 / np.sqrt(N))  # all of them at once
-    assert ended[-1].shape == (N, 1)
+SHARING = normalise(paid, 0.9)
+COUNTING = count_bonus(lambda t: cell(t.next_observation[0]), 6)
+
+
+class Loop:
+    """What a loop over the steps that happened remembers, one environment after the other at each."""
+
+    def __init__(self):
+        self.returns, self.counts = [], np.zeros(6)
+
+    def earn(self, value, cells, valid, done):
+        """Normalised values and bonuses `[T, N]` of episodes that begin with the first step."""
+        running, rows = np.zeros(value.shape[1]), []
+        for t in range(len(value)):
+            happened = np.flatnonzero(valid[t])
+            running[happened] = 0.9 * running[happened] + value[t, happened]
+            self.returns.extend(running[happened])
+            np.add.at(self.counts, cells[t, happened], 1)
+            row = np.zeros((2, len(running)))
+            row[:, happened] = value[t, happened] / np.std(self.returns), self.counts[cells[t, happened]] ** -0.5
+            rows.append(row)
+            running[done[t]] = 0
+        return np.stack(rows, 1)
+
+    def check(self, normalised, counted):
+        """That every environment remembers the same."""
+        statistics = normalised.statistics.value
+        np.testing.assert_allclose(statistics.mean, np.full(N, np.mean(self.returns)), rtol=1e-5)
+        np.testing.assert_allclose(statistics.variance, np.full(N, np.var(self.returns)), rtol=1e-5)
+        np.testing.assert_allclose(statistics.steps, np.full(N, len(self.returns) / N), rtol=1e-6)
+        np.testing.assert_array_equal(counted, np.tile(self.counts, (N, 1)))
+
+
+def test_what_environments_share_is_that_of_a_loop_over_the_steps_that_happened():
+    """Episodes end at different times, their rest is NaN, and each of two plays adds to the one before."""
+    env = with_reward(Countdown(), beside(SHARING, count=COUNTING, many=ensemble(COUNTING, 2)))
+    params, ended, loop = env.default_params, None, Loop()
+    for seed in range(2):
+        ended, episodes, _ = run(env, params, jax.random.key(seed), ended)
+        steps, valid = jax.tree.map(np.asarray, (episodes.steps, episodes.valid))
+        assert len(set(valid.sum(0))) > 1
+        assert np.isnan(steps.next_observation).any()
+        before = steps.info["env_reward"] + steps.next_observation[..., 0]
+        cells = cell(steps.next_observation[..., 0])
+        normalised, bonus = loop.earn(before, np.asarray(cells), valid, steps.terminated)
+        np.testing.assert_allclose(steps.reward, normalised, rtol=1e-5)
+        for part in ("count", "many"):
+            np.testing.assert_allclose(np.where(valid, steps.info[f"reward/{part}"], 0.0), bonus, rtol=1e-6)
+        memory = ended[-1]
+        loop.check(memory.reward, memory.others.memories["count"].value)
+
+
+def test_what_environments_share_while_they_reset_is_that_of_a_loop_over_all_steps():
+    env = with_reward(Countdown(), stack(SHARING, COUNTING))
+    params = env.default_params.replace(env=jnp.asarray(0.0))
+    batch, _, steps, _ = jax.jit(
+        lambda key: rollout(env, params, act, jnp.zeros(N), reset_batch(env, params, N, key), jnp.zeros((9, N)), key)
+    )(jax.random.key(0))
+    steps = jax.tree.map(np.asarray, steps)
+    left, loop = steps.next_observation[..., 0], Loop()
+    assert steps.done.any(0).all()
+    expected = loop.earn(steps.observation[..., 0] + left, left.astype(int), np.ones((9, N), bool), steps.done)
+    np.testing.assert_allclose(steps.reward, np.moveaxis(expected, 0, -1), rtol=1e-5)
+    normalised, counted = batch.state.memory
+    loop.check(normalised, counted.value)
 
 
 def test_the_world_is_what_lies_beneath_all_rewards():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxreward.reward import Shared
 from jaxreward.rewards import count_bonus
 from tests.jaxreward.rewards.test_rewards import random_transitions, rollout
 
@@ -19,7 +20,7 @@ def test_lifetime_counts_are_of_all_environments_and_of_this_step():
     reward = count_bonus(lambda t: t.next_observation, SIZE, bonus=0.5)
     values, _, memory = jax.jit(lambda p: rollout(reward, p, transitions))(reward.init(jax.random.key(0)))
     np.testing.assert_allclose(values, expected, rtol=1e-6)
-    np.testing.assert_array_equal(memory, np.tile(counts[-1], (NUM_ENVS, 1)))
+    np.testing.assert_array_equal(memory.value, np.tile(counts[-1], (NUM_ENVS, 1)))
 
 
 def test_episode_counts_start_anew():
@@ -39,18 +40,18 @@ def test_an_environment_alone_counts_its_own_visits():
     transitions = random_transitions(2, 1, 1)
     reward = count_bonus(lambda t: 3, SIZE)
     alone = jax.tree.map(lambda leaf: leaf[0, 0], transitions)
-    memory, value = reward.step({"bonus": jnp.float32(2.0)}, jnp.array([0.0, 0, 0, 3, 0]), alone)
+    memory, value = reward.step({"bonus": jnp.float32(2.0)}, Shared(jnp.array([0.0, 0, 0, 3, 0])), alone)
     assert value == 1.0
-    np.testing.assert_array_equal(memory, [0, 0, 0, 4, 0])
+    np.testing.assert_array_equal(memory.value, [0, 0, 0, 4, 0])
 
 
 @pytest.mark.parametrize(("index", "counted"), [(-3, 0), (99, SIZE - 1)])
 def test_numbers_out_of_range_count_as_the_nearest(index, counted):
     alone = jax.tree.map(lambda leaf: leaf[0, 0], random_transitions(2, 1, 1))
     reward = count_bonus(lambda t: jnp.int32(index), SIZE)
-    memory, value = reward.step({"bonus": jnp.float32(1.0)}, jnp.zeros(SIZE), alone)
+    memory, value = reward.step({"bonus": jnp.float32(1.0)}, Shared(jnp.zeros(SIZE)), alone)
     assert value == 1.0
-    assert memory[counted] == 1.0
+    assert memory.value[counted] == 1.0
 
 
 def test_seeds_that_are_vmapped_count_apart():

@@ -43,8 +43,8 @@ def test_normalise_divides_by_the_deviation_of_all_returns_so_far(num_envs, disc
         values, _, memory = run(reward.init(jax.random.key(0)))
         np.testing.assert_allclose(values, expected_normalised(transitions, discount), rtol=1e-10)
         returns = returns_so_far(transitions, discount)
-        np.testing.assert_allclose(memory.statistics.mean, np.full(num_envs, returns.mean()), rtol=1e-10)
-        np.testing.assert_allclose(memory.statistics.variance, np.full(num_envs, returns.var()), rtol=1e-10)
+        np.testing.assert_allclose(memory.statistics.value.mean, np.full(num_envs, returns.mean()), rtol=1e-10)
+        np.testing.assert_allclose(memory.statistics.value.variance, np.full(num_envs, returns.var()), rtol=1e-10)
 
 
 def test_normalise_keeps_its_statistics_but_not_its_return_over_the_end_of_an_episode():
@@ -54,8 +54,8 @@ def test_normalise_keeps_its_statistics_but_not_its_return_over_the_end_of_an_ep
         _, _, memory = rollout(normalise(env, 0.9), {"discount": jnp.float32(0.9), "reward": ()}, ended)
         assert memory.running[0] == 0.0
         assert memory.running[1] != 0.0
-        np.testing.assert_array_equal(memory.statistics.steps, [3.0, 3.0])
-        np.testing.assert_array_equal(memory.statistics.variance[0], memory.statistics.variance[1])
+        np.testing.assert_array_equal(memory.statistics.value.steps, [3.0, 3.0])
+        np.testing.assert_array_equal(memory.statistics.value.variance[0], memory.statistics.value.variance[1])
 
 
 def test_normalise_follows_the_agents_discount_under_vmap():
