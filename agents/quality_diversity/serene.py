@@ -155,16 +155,13 @@ class Serene:
         training, due = advanced(state.training, explored)
         env_params = self.params_of_env(state.hyperparams)
 
-        def learn(begun: tuple[Search, Archive], key: Key[Array, ""]) -> tuple[Search, Archive]:
-            search, rewards = begun
-            known = rewards._replace(items=rewards.items.individual)
+        def learn(begun: tuple[Search, Emitters], key: Key[Array, ""]) -> tuple[Search, Emitters]:
+            search, emitters = begun
+            known = emitters.rewards._replace(items=emitters.rewards.items.individual)
             search = self.explorer.learn(search, key, env_params, known)
-            individual = self.explorer.placed(rewards.items.individual, search.space, env_params)
-            bound = jnp.full_like(rewards.items.bound, jnp.inf)
-            return search, rewards._replace(items=rewards.items._replace(individual=individual, bound=bound))
+            return search, self.staff.placed(emitters, search, env_params) if self.has_emitters else emitters
 
-        search, rewards = when(due, learn, (state.search, state.emitters.rewards), key)
-        emitters = state.emitters._replace(rewards=rewards)
+        search, emitters = when(due, learn, (state.search, state.emitters), key)
         return state._replace(search=search, emitters=emitters, training=training)
 
     def exploited(self, state: State, key: Key[Array, ""], wanted: Bool[Array, ""]) -> State:

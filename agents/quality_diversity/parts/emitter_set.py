@@ -21,11 +21,12 @@ from jaxreward.agents.quality_diversity.parts.emitters import (
 )
 from jaxreward.agents.quality_diversity.parts.exploration import Explorer, Search, SearchConfig
 from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, join, take
-from jaxreward.agents.quality_diversity.parts.rewards import no_rewards
+from jaxreward.agents.quality_diversity.parts.rewards import no_rewards, reference
 from jaxreward.agents.quality_diversity.parts.selection import Reference
 from jaxreward.agents.quality_diversity.parts.statistics import Tally, count
+from jaxreward.learning.lazy import when
 from jaxreward.names import check_name
-from jaxreward.quality_diversity import Archive, novelty
+from jaxreward.quality_diversity import Archive, is_sampled, novelty
 
 
 @dataclass(frozen=True)
@@ -144,12 +145,61 @@ class Staff:
         tally = count(tally, self.explorer.trial.env, flat.outcome, visits=False, counts=counts)
         return tally, jax.tree.map(lambda leaf: leaf.reshape(*genomes.shape[:2], *leaf.shape[1:]), flat)
 
-    def novelty(self, individuals: Individuals, known: Reference) -> Float[Array, "F n"]:
-        """The novelty of individuals of several emitters, who are not among those known."""
+    def placed(self, emitters: Emitters, search: Search, env_params: PyTree) -> Emitters:
+        """The emitters, and what earned, where all whom they know are at their place in a space that has changed."""
+        rewards, pool, active = emitters.rewards, emitters.pool, emitters.active
+        crews = pool.members, pool.novel.items
+        everybody = rewards.items.individual, *[flat(_present(crew, active), 2) for crew in crews]
+        individual, *moved = self.explorer.placed(search.space, env_params, *everybody)
+        members, novel = (_at(crew, there) for crew, there in zip(crews, moved, strict=True))
+        items = rewards.items._replace(individual=individual, bound=jnp.full_like(rewards.items.bound, jnp.inf))
+        pool = pool._replace(members=members, novel=pool.novel._replace(items=novel))
+        emitters = emitters._replace(rewards=rewards._replace(items=items), pool=pool)
+        return self.remeasured(emitters, join(self.explorer.reference(search), reference(emitters.rewards)))
+
+    def remeasured(self, emitters: Emitters, known: Reference) -> Emitters:
+        """The active emitters with the novelty of their most novel as it is now; one by one, as there are few."""
+
+        def measured(x: tuple[Bool[Array, ""], Emitter]) -> Float[Array, ""]:
+            active, emitter = x
+            of = lambda _, emitter, known: self.most_novel(emitter, known)  # noqa: E731
+            return when(active, of, emitter.most_novel, emitter, known)
+
+        most_novel = jax.lax.map(measured, (emitters.active, emitters.pool))
+        return emitters._replace(pool=emitters.pool._replace(most_novel=most_novel))
+
+    def most_novel(self, emitter: Emitter, known: Reference) -> Float[Array, ""]:
+        """The novelty of its most novel member, of those it still has and those sampled; of its ancestor until then."""
+        of_sample = jnp.where(is_sampled(emitter.novel), self.novelty(emitter.novel.items, known), -jnp.inf).max()
+        of_members = self.novelty(emitter.members, known).max()
+        return jnp.where(emitter.is_ancestor, self.around(emitter.ancestor, known), jnp.maximum(of_sample, of_members))
+
+    def around(self, ancestor: Int[Array, ""], known: Reference) -> Float[Array, ""]:
+        """The novelty of an ancestor, who is among those known: after population, offspring and archive."""
+        config = self.config
+        own = (ancestor + config.population_size * (1 + config.children) + config.archive_capacity)[None]
+        return novelty(known.behaviour[own], known.behaviour, config.neighbours, mask=known.exists, own=own)[0]
+
+    def novelty(self, individuals: Individuals, known: Reference) -> Float[Array, "*F n"]:
+        """The novelty of individuals of some emitters, who are not among those known."""
         behaviour, config = individuals.behaviour, self.config
         flat = behaviour.reshape(-1, behaviour.shape[-1])
         found = novelty(flat, known.behaviour, config.neighbours, mask=known.exists, drop_nearest=config.drop_nearest)
         return found.reshape(behaviour.shape[:-1])
+
+
+def _present(individuals: Individuals, active: Bool[Array, " E"]) -> Individuals:
+    """The individuals of emitters, of which those that are not active have none, and cost nothing."""
+    outcome = individuals.outcome
+    return individuals._replace(outcome=outcome._replace(steps=jnp.where(active[:, None], outcome.steps, 0)))
+
+
+def _at(individuals: Individuals, there: Individuals) -> Individuals:
+    """The individuals of emitters where the same, in a row, are."""
+    behaviour, surprise = individuals.behaviour, individuals.surprise
+    return individuals._replace(
+        behaviour=there.behaviour.reshape(behaviour.shape), surprise=there.surprise.reshape(surprise.shape)
+    )
 
 
 def booked(emitters: Emitters, rows: Int[Array, " F"], live: Bool[Array, " F"], cost: int) -> Emitters:

@@ -17,12 +17,12 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from jaxreward.agents.quality_diversity.parts.emitter_set import Emitters, Staff, World, booked, flat
 from jaxreward.agents.quality_diversity.parts.emitters import Emitter, finds, has_stagnated, measured, note_novelty
 from jaxreward.agents.quality_diversity.parts.exploration import Search
-from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, join, take
+from jaxreward.agents.quality_diversity.parts.genotypes import join, take
 from jaxreward.agents.quality_diversity.parts.rewards import first_front, reference, stored
 from jaxreward.agents.quality_diversity.parts.selection import Reference
 from jaxreward.agents.quality_diversity.parts.statistics import Tally
 from jaxreward.learning.lazy import when
-from jaxreward.quality_diversity import Archive, append, is_sampled, novelty
+from jaxreward.quality_diversity import Archive, append, is_sampled
 
 
 class Shift(NamedTuple):
@@ -121,8 +121,7 @@ def _choose(
         items = rewards.items._replace(bound=choice.bound)
         bounded, front = first_front(rewards._replace(items=items), ancestor, improvement, free, neighbours)
         place = _drawn(jax.random.fold_in(key, slot), front)
-        own = _row_known(staff, ancestor[place])[None]
-        around = novelty(known.behaviour[own], known.behaviour, neighbours, mask=known.exists, own=own)[0]
+        around = staff.around(ancestor[place], known)
         fills = ~choice.on[slot] & free.any()
         put = lambda leaf, value: leaf.at[slot].set(jnp.where(fills, value, leaf[slot]))  # noqa: E731
         filled = put(choice.running, place), put(choice.on, True), put(choice.around, around)
@@ -134,12 +133,6 @@ def _choose(
 def _drawn(key: Key[Array, ""], among: Bool[Array, " n"]) -> Int[Array, ""]:
     """One of those, all as likely."""
     return jnp.argmax(jnp.where(among, jax.random.uniform(key, among.shape), -1.0)).astype(jnp.int32)
-
-
-def _row_known(staff: Staff, ancestor: Int[Array, ""]) -> Int[Array, ""]:
-    """Where an ancestor is among all that is known: after population, offspring and archive."""
-    config = staff.config
-    return ancestor + config.population_size * (1 + config.children) + config.archive_capacity
 
 
 def _climbed(
@@ -154,7 +147,7 @@ def _climbed(
     stops = on & jax.vmap(has_stagnated)(climbing)
     stops |= on & jax.vmap(staff.strategy.is_spent, axis_size=on.size)(climbing.memory)
     rewards = stored(rewards, take(rewards.items.individual, climbing.ancestor), stops)
-    search = _handed_over(staff, search._replace(tally=tally), climbing, stops, world)
+    search = _handed_over(search._replace(tally=tally), climbing, stops)
     end = emitters.active.size
     places, stopped = jnp.where(on, running, end), jnp.where(stops, running, end)
     pool = jax.tree.map(lambda leaf, new: leaf.at[places].set(new, mode="drop"), emitters.pool, climbing)
@@ -181,17 +174,10 @@ def _step(
     return tally, *jax.vmap(finds)(climbing)
 
 
-def _handed_over(staff: Staff, search: Search, emitters: Emitter, stops: Bool[Array, " F"], world: World) -> Search:
+def _handed_over(search: Search, emitters: Emitter, stops: Bool[Array, " F"]) -> Search:
     """Stores the samples of novel members of the emitters that stop."""
     keep = (jax.vmap(is_sampled)(emitters.novel) & stops[:, None]).ravel()
-    samples = flat(emitters.novel.items, 2)
-
-    def place(individuals: Individuals, world: World) -> Individuals:
-        return staff.explorer.placed(individuals, world.space, world.env_params)
-
-    if staff.explorer.space.learn is not None:  # it may have changed since they were met
-        samples = when(stops.any(), place, samples, world)
-    return search._replace(archive=append(search.archive, samples, keep))
+    return search._replace(archive=append(search.archive, flat(emitters.novel.items, 2), keep))
 
 
 def _remeasured(shift: Shift) -> Emitters:

@@ -6,6 +6,7 @@ children; a few of these, drawn at random, are stored for good; the best of pare
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
@@ -190,9 +191,9 @@ class Explorer:
         outcomes, exists = self.known(search, further)
         assert self.space.learn is not None
         search = search._replace(space=self.space.learn(search.space, key, outcomes, exists, env_params))
-        placed = [self.placed(part, search.space, env_params) for part in (search.population, search.offspring)]
-        archive = search.archive._replace(items=self.placed(search.archive.items, search.space, env_params))
-        return search._replace(population=placed[0], offspring=placed[1], archive=archive)
+        everybody = search.population, search.offspring, search.archive.items
+        population, offspring, items = self.placed(search.space, env_params, *everybody)
+        return search._replace(population=population, offspring=offspring, archive=search.archive._replace(items=items))
 
     def known(self, search: Search, further: Archive | None = None) -> tuple[Outcome, Bool[Array, " n"]]:
         """All outcomes at hand, and which of them exist."""
@@ -202,10 +203,15 @@ class Explorer:
         outcomes = [part.outcome for part in (*present, *(archive.items for archive in archives))]
         return join(*outcomes), jnp.concatenate(exists)
 
-    def placed(self, individuals: Individuals, space: PyTree, env_params: PyTree) -> Individuals:
-        """The same at their places in a space of behaviours that has changed."""
-        behaviour, surprise = self.space.place(space, individuals.outcome, env_params)
-        return individuals._replace(behaviour=behaviour, surprise=surprise)
+    def placed(self, space: PyTree, env_params: PyTree, *groups: Individuals) -> list[Individuals]:
+        """Some groups, each at its place in a space of behaviours that has changed."""
+        outcomes = join(*[group.outcome for group in groups])
+        ends = list(itertools.accumulate(len(group.surprise) for group in groups))[:-1]
+        places = [jnp.split(x, ends) for x in self.space.place(space, outcomes, env_params)]
+        return [
+            group._replace(behaviour=behaviour, surprise=surprise)
+            for group, behaviour, surprise in zip(groups, *places, strict=True)
+        ]
 
 
 def _all(individuals: Individuals) -> Reference:

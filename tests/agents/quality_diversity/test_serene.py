@@ -12,11 +12,13 @@ import pytest
 from jaxreward.agent import Agent, vmap
 from jaxreward.agents.quality_diversity.parts.bootstrap import cost_of, most_in_a_chunk
 from jaxreward.agents.quality_diversity.parts.emitters import window_of
+from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, join
 from jaxreward.agents.quality_diversity.parts.retraining import advanced, new_training
 from jaxreward.agents.quality_diversity.serene import Config, Hyperparams, State, serene
 from jaxreward.agents.quality_diversity.stax import stax
 from jaxreward.agents.registry import get_agent
 from jaxreward.envs import make
+from jaxreward.quality_diversity import is_sampled, is_stored
 
 SEEDS = 8
 TINY = {"population_size": 20, "chunk_size": 200, "budget": 1500}
@@ -132,26 +134,73 @@ def test_the_space_is_learned_after_chunks_1_3_6_10_15() -> None:
 PICTURES = {"frames": 2, "image_size": 8, "channels": (2, 2), "code": 3, "epochs": 3, "images": 64}
 
 
-def test_stax_learns_its_space_when_it_is_due_and_places_everybody_in_it() -> None:
+def holders(state: State) -> dict[str, tuple]:
+    """Everything that holds a behaviour, and which of it there is."""
+    search, emitters, active = state.search, state.emitters, np.asarray(state.emitters.active)
+    pool, samples = emitters.pool, np.asarray(jax.vmap(is_sampled)(emitters.pool.novel))
+    return {
+        "population": (search.population, np.ones(20, bool)),
+        "offspring": (search.offspring, np.ones(40, bool)),
+        "archive": (search.archive.items, np.asarray(is_stored(search.archive))),
+        "rewards": (emitters.rewards.items.individual, np.asarray(is_stored(emitters.rewards))),
+        "members": (pool.members, np.repeat(active[:, None], 6, 1)),
+        "samples": (pool.novel.items, samples & active[:, None]),
+    }
+
+
+def only(individuals: Individuals, exists: np.ndarray) -> Individuals:
+    """Those there are."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[exists], individuals)
+
+
+def mean_distance(behaviour: np.ndarray, known: np.ndarray, but: int = 0) -> np.ndarray:
+    """To the 15 nearest, but for some of them."""
+    distances = np.sort(np.linalg.norm(behaviour[:, None] - known[None], axis=-1))
+    return distances[:, but : 15 + but].mean(1)
+
+
+def test_stax_learns_its_space_when_it_is_due_and_places_all_that_holds_a_behaviour_in_it() -> None:
     env, params = make("qd/point2d")
     config = get_agent("stax").Config(**TINY, **PICTURES, emitter="novelty")
     agent = stax(env, params, config)
     assert config.selection == "novelty_and_surprise"
-    step, alone = jax.jit(agent.step), jax.jit(agent.init)(jax.random.key(1), Hyperparams())
-    weights = []
-    for _ in range(3):
-        alone, told = step(alone)
+    algorithm = agent.step.__self__  # type: ignore[attr-defined]
+    alone, yes, weights = jax.jit(agent.init)(jax.random.key(1), Hyperparams()), jnp.asarray(True), []
+    explored, learned, exploited = map(jax.jit, (algorithm.explored, algorithm.learned, algorithm.exploited))
+    place = jax.jit(lambda space, outcome: algorithm.explorer.space.place(space, outcome, params))
+    for _ in range(3):  # as `step` does
+        key, *keys = jax.random.split(alone.key, 5)
+        alone = exploited(learned(explored(alone, keys[1], yes), keys[2], yes), keys[3], yes)._replace(key=key)
         weights.append(np.concatenate([np.ravel(x) for x in jax.tree.leaves(alone.search.space.weights)]))
     assert (weights[0] == weights[1]).all()  # after the second chunk none is due
     assert (weights[1] != weights[2]).any()
-    explorer = agent.step.__self__.explorer
-    for individuals in (alone.search.population, alone.emitters.rewards.items.individual):
-        behaviour, surprise = jax.jit(explorer.space.place)(alone.search.space, individuals.outcome, params)
-        there = np.asarray(individuals.outcome.steps) > 0
-        np.testing.assert_allclose(individuals.behaviour[there], behaviour[there], atol=1e-5)
-        np.testing.assert_allclose(individuals.surprise[there], surprise[there], atol=1e-5)
-    assert alone.search.population.behaviour.shape == (20, 6)
-    assert all(np.isfinite(np.asarray(value)).all() for value in told.values())
+    again = learned(alone._replace(training=new_training()), jax.random.key(3), yes)
+    before, after = ([only(*group) for group in holders(state).values()] for state in (alone, again))
+    everybody = join(*after)
+    behaviour, surprise = place(again.search.space, everybody.outcome)
+    np.testing.assert_allclose(everybody.behaviour, behaviour, atol=1e-5)
+    np.testing.assert_allclose(everybody.surprise, surprise, rtol=1e-4, atol=1e-5)
+    moved = [np.abs(old.behaviour - new.behaviour).max() for old, new in zip(before, after, strict=True)]
+    assert min(moved) > 1e-3, moved  # there is somebody in each group, who had been somewhere else
+    check_most_novel(again)
+
+
+def check_most_novel(state: State) -> None:
+    """That what emitters know as their most novel is as novel as it is now, by all distances there are."""
+    held, pool = holders(state), state.emitters.pool
+    first = [np.asarray(held[name][0].behaviour)[held[name][1]] for name in ("population", "offspring", "archive")]
+    rewards = np.asarray(held["rewards"][0].behaviour)
+    known = np.concatenate([*first, rewards[held["rewards"][1]]])
+    active, is_ancestor = np.asarray(state.emitters.active), np.asarray(pool.is_ancestor)
+    assert (active & ~is_ancestor).any()
+    assert (active & is_ancestor).any()
+    for place in np.flatnonzero(active):
+        if is_ancestor[place]:
+            expected = mean_distance(rewards[pool.ancestor[place]][None], known, but=1)
+        else:
+            here = [np.asarray(held[name][0].behaviour[place])[held[name][1][place]] for name in ("members", "samples")]
+            expected = mean_distance(np.concatenate(here), known)
+        np.testing.assert_allclose(pool.most_novel[place], expected.max(), rtol=1e-4)
 
 
 def test_without_emitters_there_are_none() -> None:

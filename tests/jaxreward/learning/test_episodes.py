@@ -11,6 +11,7 @@ from gymnax.environments import environment, spaces
 from jaxreward import markov, with_reward
 from jaxreward.environment import earn, memories, world
 from jaxreward.learning.episodes import play, start_memories
+from jaxreward.learning.rollout import reset_batch, rollout
 from jaxreward.reward import Transition
 from jaxreward.rewards import (
     beside,
@@ -25,7 +26,6 @@ from jaxreward.rewards import (
 )
 from jaxreward.rewards.sets.coverage import coverage
 from jaxreward.rewards.sets.function import marginal_gains
-from jaxreward.rollout import reset_batch, rollout
 
 T, N = 6, 5
 
