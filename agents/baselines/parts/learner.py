@@ -267,7 +267,8 @@ def without_rest(episodes: Episodes) -> Episodes:
     Zeros would not do: a reward need not have derivatives there, but it has at the steps there were.
     """
     first = lambda x: select(episodes.valid, x, jnp.broadcast_to(x[:1], x.shape))  # noqa: E731
-    return Episodes(*jax.tree.map(first, (episodes.steps, episodes.extras)), episodes.valid)
+    steps, extras = (jax.tree.map(first, part) for part in (episodes.steps, episodes.extras))
+    return Episodes(steps, extras, episodes.valid)
 
 
 def returns_to_go(rewards: Float[Array, "T N"], discount: Scalar) -> Float[Array, "T N"]:

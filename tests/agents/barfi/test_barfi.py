@@ -87,11 +87,48 @@ def flat(tree):
     return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(tree)])
 
 
-def test_the_implicit_gradient_is_how_the_outer_objective_changes_with_what_is_learned():
-    """A bandit with an entropy bonus, whose policy is learned to the end by Newton's method for each reward."""
+class Pulls(Bandit):
+    """Up to three pulls, of which each pays more than the one before; the third arm ends an episode."""
+
+    def reset_env(self, key, params):
+        return jax.nn.one_hot(0, 3), jnp.zeros((), jnp.int32)
+
+    def step_env(self, key, state, action, params):
+        over = (action == 2) | (state == 2)
+        return jax.nn.one_hot(state + 1, 3), state + 1, self.paid[action] * (1 + state), over, {}
+
+
+class ByHand:
+    """Both objectives of a linear softmax policy, written out; `policy` is `(bias, kernel)`."""
+
+    @staticmethod
+    def scored(policy, rewards, discount, episodes):
+        """The mean over all places of `G log pi`, and the entropy's over the steps there are."""
+        bias, kernel = policy
+        logs = jax.nn.log_softmax(episodes.steps.observation @ kernel + bias[None, None])
+        chosen = jnp.take_along_axis(logs, episodes.steps.action[..., None], -1)[..., 0]
+        valid, score = episodes.valid, 0.0
+        for t in range(len(valid)):
+            earned = sum(discount ** (k - t) * jnp.where(valid[k], rewards[k], 0.0) for k in range(t, len(valid)))
+            score += jnp.where(valid[t], chosen[t] * earned, 0.0).sum() / valid.size
+        entropy = -(jnp.exp(logs) * logs).sum(-1)
+        return score, jnp.where(valid, entropy, 0.0).sum() / valid.sum()
+
+    def inner(self, policy, aligned, episodes):
+        arms, logit = aligned
+        score, entropy = self.scored(policy, arms[episodes.steps.action], 1 / (1 + jnp.exp(-logit)), episodes)
+        return score + 0.5 * entropy
+
+    def outer(self, policy, discount, episodes):
+        return self.scored(policy, episodes.steps.reward, discount, episodes)[0]
+
+
+def test_the_implicit_gradient_is_how_the_outer_objective_changes_with_reward_and_discount():
+    """Episodes of one to three pulls, a policy learned to the end by Newton's method for each reward and discount."""
     with jax.enable_x64(True):
-        algo = algorithm(Bandit(), arms(), num_envs=6, num_steps=1, buffer=60, curvature_batch=40, solver="dense")
-        hyperparams = Hyperparams(entropy_coefficient=0.5, damping=1e-9)
+        options = {"num_envs": 6, "num_steps": 3, "buffer": 60, "curvature_batch": 40, "solver": "dense"}
+        algo, hand = algorithm(Pulls(), arms(), **options), ByHand()
+        hyperparams = Hyperparams(entropy_coefficient=0.5, damping=1e-9, discount=0.8)
 
         def fill(state, _):
             replay = algo.buffer.add(state.replay, played(algo, state, state.key))
@@ -100,29 +137,50 @@ def test_the_implicit_gradient_is_how_the_outer_objective_changes_with_what_is_l
         @jax.jit
         def begin():
             state = jax.lax.scan(fill, algo.init(KEY, hyperparams), length=10)[0]
-            return state, algo.buffer.sample(state.replay, KEY, 40, 6)
+            return state, algo.buffer.sample(state.replay, KEY, 40, 6), algo.buffer.newest(state.replay, 6)
 
-        state, episodes = begin()
+        state, episodes, newest = begin()
+        assert {1, 2, 3} == set(np.asarray(episodes.valid.sum(0)))
         start, unravel = ravel_pytree(state.params.policy)
 
         @jax.jit
         def learned(aligned):
-            data = algo.aligned_data(aligned, episodes)
-            update = lambda x: ravel_pytree(algo.update(unravel(x), data, hyperparams))[0]  # noqa: E731
-            newton = lambda _, x: x - jnp.linalg.pinv(jax.jacfwd(update)(x), rtol=1e-9) @ update(x)  # noqa: E731
+            of = lambda x: hand.inner(jax.tree.leaves(unravel(x)), (aligned[:3], aligned[3]), episodes)  # noqa: E731
+            newton = lambda _, x: x - jnp.linalg.pinv(jax.hessian(of)(x), rtol=1e-9) @ jax.grad(of)(x)  # noqa: E731
             policy = jax.lax.fori_loop(0, 30, newton, start)
-            outcome = algo.learner.surrogate(unravel(policy), *algo.primary(state.replay, hyperparams.discount))
-            return outcome, unravel(policy), jnp.abs(update(policy)).max()
+            outcome = hand.outer(jax.tree.leaves(unravel(policy)), 0.8, newest)
+            return outcome, unravel(policy), jnp.abs(jax.grad(of)(policy)).max()
 
-        aligned = state.params.aligned
+        aligned = jnp.append(state.params.aligned.reward["arms"], np.log(0.8 / 0.2))
+        np.testing.assert_allclose(state.params.aligned.logit, aligned[3])
         _, policy, rest = learned(aligned)
         assert rest < 1e-12
-        implicit = jax.jit(lambda policy: algo.implicit(Params(policy, aligned), state.replay, hyperparams, KEY))
-        found = implicit(policy).phi.reward["arms"]
-        moved = lambda step: learned(aligned._replace(reward={"arms": aligned.reward["arms"] + step}))[0]  # noqa: E731
-        expected = [(moved(step) - moved(-step)) / 2e-5 for step in 1e-5 * jnp.eye(3)]
-        np.testing.assert_allclose(found, jnp.stack(expected), rtol=1e-5)
-        assert jnp.abs(found).min() > 1e-3
+        found = jax.jit(lambda *params: algo.implicit(Params(*params), state.replay, hyperparams, KEY).phi)(
+            policy, state.params.aligned
+        )
+        expected = [(learned(aligned + step)[0] - learned(aligned - step)[0]) / 2e-5 for step in 1e-5 * jnp.eye(4)]
+        np.testing.assert_allclose([*found.reward["arms"], found.logit], expected, rtol=1e-5)
+        assert np.abs(expected).min() > 1e-4
+
+
+class Witness(Barfi):
+    """Notes the keys that it is to take inner steps with, `told["keys"]`, and takes none."""
+
+    def inner(self, learning, replay, hyperparams, key):
+        told = learning.told
+        keys = told["keys"].at[told["number"]].set(jax.random.key_data(key))
+        return learning._replace(told={"keys": keys, "number": told["number"] + 1})
+
+
+def test_no_two_rounds_of_inner_steps_share_their_key():
+    algo = algorithm(Bandit(), arms(), num_steps=1, warm_up=6, warm_up_updates=False, first_rounds=4, buffer=30)
+    state = algo.init(KEY, Hyperparams())
+    told = {"keys": jnp.zeros((6, 2), jnp.uint32), "number": jnp.zeros((), jnp.int32)}
+    learning, keys = Learning(state.params, state.optimisers, told), tuple(jax.random.split(KEY))
+    replay = state.replay._replace(seen=jnp.asarray(9))  # of which the last three ended the warm-up
+    told = Witness(**vars(algo)).learn(learning, replay, state.hyperparams, keys).told
+    assert told["number"] == 5
+    assert len(np.unique(told["keys"], axis=0)) == 6  # those five, and the row that is left
 
 
 @pytest.fixture(scope="module")

@@ -383,9 +383,13 @@ def test_observation_moments_are_those_of_everything_seen():
     np.testing.assert_allclose(seen.variance, everything.var(0), rtol=1e-3)
 
 
-def test_advantages_bootstrap_from_what_followed_and_not_from_the_next_start():
-    """By hand, on a truncated probe that shows its time: the final observation is never acted in."""
-    config = Config(num_envs=2, num_steps=5, layers=(8,))
+@pytest.mark.parametrize("units", [0, 4], ids=["memoryless", "recurrent"])
+def test_advantages_bootstrap_from_what_followed_and_not_from_the_next_start(units):
+    """By hand, on a truncated probe that shows its time: the final observation is never acted in.
+
+    What followed is seen with the memory of all that was seen before it in the episode.
+    """
+    config = Config(num_envs=2, num_steps=5, layers=(8,), memory=units)
     params = ProbeParams(length=2, terminates=False, shows_time=True, constant=1.0, cue=2.0)
     ppo_ = algorithm(Probe(), params, config)
     hyperparams = Hyperparams(discount=DISCOUNT, gae_lambda=TRACE)
@@ -393,12 +397,18 @@ def test_advantages_bootstrap_from_what_followed_and_not_from_the_next_start():
     @jax.jit
     def collect(key):
         state = ppo_.init(key, hyperparams)
+        state = state._replace(memory=jax.tree.map(lambda x: x + 0.5, state.memory))  # of an episode under way
         trajectory = ppo_.collect(state, *jax.random.split(key))[2]
         return state, trajectory, ppo_.advantages(state, trajectory)
 
     state, trajectory, batch = collect(jax.random.key(5))
-    value = lambda x: np.asarray(ppo_.network.apply(state.params, (), x)[2], np.float64)  # noqa: E731
-    now, following = value(trajectory.observation), value(trajectory.next_observation)
+    memory, read = state.memory, jax.jit(ppo_.network.apply)
+    now, following = np.zeros((5, 2)), np.zeros((5, 2))
+    for t in range(5):
+        memory, _, now[t] = read(state.params, memory, trajectory.observation[t])
+        following[t] = read(state.params, memory, trajectory.next_observation[t])[2]
+        if trajectory.truncated[t].all():
+            memory = ppo_.network.initial_carry(2)
     np.testing.assert_array_equal(trajectory.truncated[:, 0], [False, True] * 2 + [False])
     np.testing.assert_array_equal(trajectory.next_observation[:, 0, 1], [1, 2, 1, 2, 1])
     delta = np.asarray(trajectory.reward) + DISCOUNT * following - now

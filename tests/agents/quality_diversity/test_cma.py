@@ -78,6 +78,31 @@ def test_step_for_step_as_the_package_until_both_stop():
     assert costs.min() < 1e-12
 
 
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_path_of_the_covariance_rests_when_that_of_the_package_does(size):
+    """Many searches up a slope, in the first generations, where it matters how much of a path there is yet."""
+    searches = [package(size, 6, np.zeros(size), 0.5, seed) for seed in range(200)]
+    of_all = lambda name: np.array([getattr(search, name) for search in searches])  # noqa: E731
+    rests = []
+    with jax.enable_x64(True):
+        strategy = CMA(size, 6, -5.0, 5.0)
+        tell = jax.jit(jax.vmap(strategy.tell))
+        ours = jax.vmap(lambda _: strategy.init(np.zeros(size), 0.5))(jnp.arange(200))
+        for generation in (1, 2, 3):
+            genomes = np.array([[search.ask() for _ in range(6)] for search in searches])
+            costs = -genomes.sum(-1)
+            for search, *told in zip(searches, genomes, costs, strict=True):
+                search.tell(list(zip(*told, strict=True)))
+            ours = tell(ours, genomes, -costs)
+            np.testing.assert_allclose(ours.path_sigma, of_all("_p_sigma"), rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(ours.path_covariance, of_all("_pc"), rtol=1e-9, atol=1e-12)
+            length = np.linalg.norm(of_all("_p_sigma"), axis=1) / searches[0]._chi_n
+            grown = [1 - (1 - searches[0]._c_sigma) ** (2 * (generation + more)) for more in (0, 1)]
+            rests.append([length / np.sqrt(each) >= 1.4 + 2 / (size + 1) for each in grown])
+    early, right = np.array(rests).swapaxes(0, 1)
+    assert (early != right).sum() > 3  # to count one generation less would make a difference
+
+
 def generations_to(target, fitness, strategy, keys):
     """How many each seed needs to find a genome this good, `inf` if more than 600."""
 

@@ -208,6 +208,23 @@ def test_what_environments_share_while_they_reset_is_that_of_a_loop_over_all_ste
     loop.check(normalised, counted.value)
 
 
+class Keys(Countdown):
+    """Shows the keys that it is given."""
+
+    def reset_env(self, key, params):
+        return jax.random.key_data(key), jnp.ones(())
+
+    def step_env(self, key, state, action, params):
+        return jax.random.key_data(key), state, state, jnp.zeros((), bool), {}
+
+
+def test_no_two_steps_and_no_two_starts_share_their_keys():
+    idle = lambda carry, observation, noise: (carry, jnp.zeros(N, jnp.int32), ())  # noqa: E731
+    _, episodes, _ = jax.jit(lambda key: play(Keys(), 0.0, idle, (), jnp.zeros(T), (), N, key))(jax.random.key(0))
+    keys = np.concatenate([episodes.steps.observation[0], *episodes.steps.next_observation])
+    assert len(np.unique(keys, axis=0)) == len(keys) == N * (T + 1)
+
+
 def test_the_world_is_what_lies_beneath_all_rewards():
     base = Countdown()
     env = with_reward(with_reward(base, constant(1.0)), constant(2.0))

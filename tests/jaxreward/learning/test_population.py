@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
+from scipy import stats
 
 from jaxreward.agent import Agent, Policy, vmap
 from jaxreward.learning.population import PBT, Config, Window, explore, pbt, truncation
@@ -379,6 +380,27 @@ def test_moves_up_down_and_anew_are_as_likely_as_they_should_be():
 
 
 # What does not fit.
+
+
+def test_hyperparameters_are_drawn_and_moved_independently_of_one_another():
+    """Both have the same range. Of those that moved, half go the same way: one key in 10,000 would fail."""
+    algorithm = PBT(TOY, UNIT, Config(population=256, fraction=0.5, resample=0.0, score="score"))
+
+    @jax.jit
+    def evolved(key):
+        state = algorithm.init(key, Weights())
+        window = Window(jnp.asarray(10), jnp.arange(256.0), jnp.ones(256))
+        values = state.members.hyperparams._replace(h0=jnp.full(256, 0.5), h1=jnp.full(256, 0.5))
+        members = state.members._replace(hyperparams=values)
+        return state, algorithm.evolve(state._replace(window=window, members=members))[0]
+
+    before, after = (state.members.hyperparams for state in evolved(jax.random.key(0)))
+    assert len(np.unique([before.h0, before.h1])) == 512
+    moved = np.asarray(after.h0) != 0.5
+    np.testing.assert_array_equal(moved, np.asarray(after.h1) != 0.5)
+    assert moved.sum() == 128
+    same_way = (np.asarray(after.h0) > 0.5) == (np.asarray(after.h1) > 0.5)
+    assert stats.binomtest(int(same_way[moved].sum()), 128).pvalue > 1e-4
 
 
 def test_bad_numbers_are_refused():

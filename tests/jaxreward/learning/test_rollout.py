@@ -94,15 +94,24 @@ def test_fresh_starts_differ_and_cached_ones_are_the_first():
         assert (starts[started] == first[started]).all() == same
 
 
-def test_no_two_steps_and_no_two_starts_share_their_randomness():
-    env, idle = Randomness(), lambda carry, observation, noise: (carry, jnp.zeros(N, jnp.int32), ())
+class Keys(Randomness):
+    """Shows the keys that it is given; all of its episodes have one step."""
+
+    def reset_env(self, key, params):
+        return jax.random.key_data(key), jnp.zeros((), bool)
+
+    def step_env(self, key, state, action, params):
+        return jax.random.key_data(key), state, jnp.zeros(()), jnp.ones((), bool), {}
+
+
+def test_no_two_steps_and_no_two_starts_share_their_keys():
+    env, idle = Keys(), lambda carry, observation, noise: (carry, jnp.zeros(N, jnp.int32), ())
     batch = reset_batch(env, None, N, jax.random.key(7))
-    run = jax.jit(lambda key: rollout(env, None, idle, (), batch, jnp.zeros((40, N)), key))
-    _, _, trajectory, _ = run(jax.random.key(8))
-    ends, starts = np.asarray(trajectory.next_observation), np.asarray(trajectory.observation)[1:]
-    starts = starts[np.asarray(trajectory.done)[:-1]]
-    assert len(starts) > 10
-    assert len(np.unique(np.concatenate([ends.ravel(), starts.ravel()]))) == ends.size + starts.size
+    run = jax.jit(lambda key: rollout(env, None, idle, (), batch, jnp.zeros((T, N)), key))
+    after, _, trajectory, _ = run(jax.random.key(8))
+    of_starts = [*trajectory.observation, after.observation]
+    keys = np.concatenate([*of_starts, *trajectory.next_observation])
+    assert len(np.unique(keys, axis=0)) == len(keys) == N * (2 * T + 1)
 
 
 def test_two_rollouts_in_a_row_are_one_longer_one():
