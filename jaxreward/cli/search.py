@@ -56,7 +56,7 @@ class Search:
         confirm: Fresh seeds on which the best configuration and the defaults are trained again at the end; 0 for none.
         storage: An Optuna URL that several machines share; study.db in the folder by default.
         name: Of the study in the storage; AGENT-ENVIRONMENT by default.
-        folder: Where the runs are kept; runs/search-ENVIRONMENT-AGENT-TIME by default.
+        folder: Where the runs are kept, new or empty; runs/search-ENVIRONMENT-AGENT-TIME by default.
         resume: Go on with the study in --folder; nothing else need be given, but --trials may grow.
         launcher: Where runs are trained: local or ray.
         address: Of a Ray cluster; a local Ray by default.
@@ -96,6 +96,7 @@ class Search:
     traceback: bool = False
 
     def run(self) -> int:
+        from jaxreward.run.folder import hold
         from jaxreward.run.job import default_folder
         from jaxreward.run.launchers import get_launcher
         from jaxreward.search.spec import read_search
@@ -112,7 +113,8 @@ class Search:
             session = run(
                 search, folder, storage=self.storage, name=self.name, launch=launch, resume=self.resume, say=tell
             )
-            return _finish(session, self, launch)
+            with hold(session.folder.path):
+                return _finish(session, self, launch)
         except KeyboardInterrupt as stopped:
             again = shlex.join(["jaxreward", "search", "--resume", "--folder", str(folder)])
             raise KeyboardInterrupt(f"go on with\n  {again}") from stopped
@@ -123,7 +125,8 @@ class Search:
         from jaxreward.settings.text import parse_space
         from jaxreward.settings.values import parse_settings, read_toml
 
-        table = read_toml(self.file) if self.file else self._resumed()
+        there = self._resumed()
+        table = read_toml(self.file) if self.file else there
         given = {name: getattr(self, name) for name in TABLE_ENTRIES}
         table |= {name: value for name, value in given.items() if value is not None}
         settings = parse_settings(itertools.chain(*self.set))

@@ -29,7 +29,27 @@ Number = Annotated[
 ]
 Repeated = Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction]
 """Options that take several values and may come several times: by default the last would silently win."""
-OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
+OptionalPath = Annotated[
+    Path | None,
+    tyro.constructors.PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda words: named_path(words[0]),
+        is_instance=lambda value: value is None or isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
+    ),
+]
+
+
+def named_path(text: str) -> Path:
+    """A path that a user gave.
+
+    Raises:
+        ValueError: It is empty, which would be the current folder.
+    """
+    if not text.strip():
+        raise ValueError(f"a path needs a name, not {text!r}; '.' is the current folder")
+    return Path(text)
 
 
 def whole_number(text: str) -> int:

@@ -43,7 +43,7 @@ class Sweep:
             env and reward.
         zip: What to vary together, written like --grid; all values of one --zip change at once.
         log_every: Iterations from one row of the metrics to the next; a hundredth of all by default.
-        folder: The sweep's folder; runs/ENVIRONMENT-AGENT-TIME by default.
+        folder: The sweep's folder, new or empty or that of a sweep to be grown; runs/ENVIRONMENT-AGENT-TIME by default.
         resume: Go on with the sweep in --folder. Nothing else need be given, but seeds, values and steps may be added.
         plan: Only say which programs there would be, and what they need.
         memory: What a program may take, such as 4GB; what the machine has by default.
@@ -77,6 +77,7 @@ class Sweep:
     traceback: bool = False
 
     def run(self) -> int:
+        from jaxreward.run.folder import hold
         from jaxreward.run.job import default_folder
         from jaxreward.run.launchers import get_launcher
         from jaxreward.sweep import describe, plan, run_sweep
@@ -95,12 +96,13 @@ class Sweep:
             note("\n".join(describe(planned, sweep)))
         if self.plan:
             return 0
-        try:
-            swept = run_sweep(sweep, folder, launch, planned)
-        except KeyboardInterrupt as stopped:
-            again = shlex.join(["jaxreward", "sweep", "--resume", "--folder", str(folder)])
-            raise KeyboardInterrupt(f"go on with\n  {again}") from stopped
-        code = 0 if swept.metrics.empty else finish(folder, swept.metrics, sweep.names(), self.quiet)
+        with hold(folder):
+            try:
+                swept = run_sweep(sweep, folder, launch, planned)
+            except KeyboardInterrupt as stopped:
+                again = shlex.join(["jaxreward", "sweep", "--resume", "--folder", str(folder)])
+                raise KeyboardInterrupt(f"go on with\n  {again}") from stopped
+            code = 0 if swept.metrics.empty else finish(folder, swept.metrics, sweep.names(), self.quiet)
         return _tell_failures(swept.failures) or code
 
     def _sweep(self) -> Description:
@@ -110,8 +112,8 @@ class Sweep:
 
         if self.resume and self.folder is None:
             raise ValueError("--resume needs --folder: which sweep to go on with")
-        table: dict[str, Any] = read_toml(self.file) if self.file else {}
-        table = sweep_of(self.folder or "").to_table() if self.resume and not self.file else table
+        there = sweep_of(self.folder or "").to_table() if self.resume else {}
+        table: dict[str, Any] = read_toml(self.file) if self.file else there
         given = {n: v for n in ("agent", "env", "reward", "steps", "log_every") if (v := getattr(self, n)) is not None}
         if self.seeds is not None:
             given["seeds"] = list(counted_seeds(self.seeds))

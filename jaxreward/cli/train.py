@@ -6,7 +6,8 @@ import itertools
 import shlex
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -14,8 +15,6 @@ from jaxreward.cli.shell import RUN_FAILED, WIDTH, Number, OptionalPath, Repeate
 
 # Only what every command needs is imported here; `--help` should not wait for a simulator.
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pandas as pd
 
     from jaxreward.run.job import Job
@@ -29,16 +28,19 @@ class Train:
     Several processes, on one machine or many, train one program together when each is started with the same arguments.
 
     Attributes:
-        agent: A name (`jaxreward list agents`), or `module:factory` or `file.py:factory` of your own.
+        agent: A name (`jaxreward list agents`), or `module:factory` or `file.py:factory` of your own; ppo by default.
         env: A name (`jaxreward list environments`), or `module:factory` of your own. Options follow as in
             `brax/ant?backend=generalized`.
-        reward: A name (`jaxreward list rewards`), or your own as `path/to/file.py:function`.
+        reward: A name (`jaxreward list rewards`), or your own as `path/to/file.py:function`; the environment's by
+            default.
         steps: Environment steps of each run, rounded up to whole iterations.
         seeds: How many seeds, all trained at once.
         set: Settings as NAME=VALUE: hyperparameters (learning_rate=1e-3), the reward's (reward.goal=2) and the
             environment's (env.gravity=10) numbers, sizes (num_envs=32).
-        folder: The run folder; runs/ENVIRONMENT-AGENT-TIME by default.
+        folder: The run folder, new or empty; runs/ENVIRONMENT-AGENT-TIME by default.
         resume: Go on with the run in --folder. Nothing else need be given, but --steps may grow.
+        back_to: With --resume, the iteration to go back to: goes on from the last checkpoint at or before it and drops
+            what came after; 0 begins the run again.
         log_every: Iterations from one row of the metrics to the next; a hundredth of all by default.
         wandb: Also log to this Weights & Biases project.
         quiet: Show no progress and no table.
@@ -49,14 +51,15 @@ class Train:
         process: Which of them this is, from 0, elsewhere.
     """
 
-    agent: str = "ppo"
+    agent: Text = None
     env: Text = None
-    reward: str = "environment"
+    reward: Text = None
     steps: Number = None
     seeds: Number = None
     set: Annotated[Repeated, tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
     folder: OptionalPath = None
     resume: bool = False
+    back_to: Annotated[Number, tyro.conf.arg(name="from", metavar="ITERATION")] = None
     log_every: Number = None
     wandb: Text = None
     quiet: bool = False
@@ -68,6 +71,7 @@ class Train:
 
     def run(self) -> int:
         from jaxreward.run.distributed import from_leader, initialize, is_leader
+        from jaxreward.run.folder import hold_together
 
         if self.distributed or any(x is not None for x in (self.coordinator, self.processes, self.process)):
             initialize(self.coordinator, self.processes, self.process)  # before anything that uses JAX is imported
@@ -75,39 +79,55 @@ class Train:
         experiment = job.experiment()
         if is_leader() and not self.quiet:
             _announce(experiment, job)
-        try:
-            result = job.train(experiment, wandb=self.wandb, progress=not self.quiet)
-        except KeyboardInterrupt as stopped:
-            again = shlex.join(["jaxreward", "train", "--resume", "--folder", str(job.folder)])
-            raise KeyboardInterrupt(f"go on with\n  {again}") from stopped
-        return finish(job.folder, result.metrics, [], self.quiet) if is_leader() else 0
+        with hold_together(job.folder):
+            try:
+                result = job.train(experiment, wandb=self.wandb, progress=not self.quiet, back_to=self.back_to)
+            except KeyboardInterrupt as stopped:
+                again = shlex.join(["jaxreward", "train", "--resume", "--folder", str(job.folder)])
+                raise KeyboardInterrupt(f"go on with\n  {again}") from stopped
+            return finish(job.folder, result.metrics, [], self.quiet) if is_leader() else 0
 
 
 def _job(command: Train) -> Job:
-    from jaxreward.run.job import Job, Setup, default_folder, job_of
+    from jaxreward.run.job import Job, Setup, default_folder
     from jaxreward.settings.values import parse_settings
 
     _check_folder(command)
-    seeds = None if command.seeds is None else counted_seeds(command.seeds)
-    if command.env is None and command.resume:
-        return job_of(command.folder or "", command.steps, seeds)
+    named = {name: value for name in ("agent", "env", "reward") if (value := getattr(command, name)) is not None}
     settings = parse_settings(itertools.chain(*command.set))
-    setup, steps = Setup(command.agent, required_env(command.env), command.reward, settings), _required_steps(command)
+    seeds = None if command.seeds is None else counted_seeds(command.seeds)
+    if command.resume:
+        asked = {"named": named, "settings": settings, "seeds": seeds, "log_every": command.log_every}
+        return _resumed(command.folder or Path(), command.steps, asked)
+    required_env(command.env)
+    setup, steps = Setup(**named, settings=settings), _required_steps(command)
     folder = command.folder or default_folder(setup)
     return Job(setup, folder, steps, seeds=seeds or (0,), log_every=command.log_every)
 
 
+def _resumed(folder: Path, steps: int | None, asked: dict[str, Any]) -> Job:
+    """The run in a folder, after a check that nothing else is asked for."""
+    from jaxreward.run.job import asked_for, job_of
+    from jaxreward.run.store import RunError
+
+    changes = asked_for(job_of(folder), steps=steps, **asked)
+    if changes:
+        listing = "\n  ".join(changes)
+        raise RunError(f"can't resume {folder} with another configuration (there -> asked for):\n  {listing}")
+    return job_of(folder, steps)
+
+
 def _check_folder(command: Train) -> None:
-    """Refuses to resume what is not there, and to begin where something is."""
+    """Refuses to resume what is not there or not whole, and to begin where something is."""
+    from jaxreward.run.resume import previous_config
     from jaxreward.run.store import RunFolder
 
-    if command.folder is None and command.resume:
+    if command.folder is not None:
+        previous_config(RunFolder(command.folder), "require" if command.resume else False, command.back_to)
+    elif command.resume:
         raise ValueError("--resume needs --folder: which run to go on with")
-    exists = command.folder is not None and RunFolder(command.folder).exists()
-    if command.resume and not exists:
-        raise ValueError(f"there is no run to resume: {command.folder} is not a run folder")
-    if exists and not command.resume:
-        raise ValueError(f"{command.folder} already holds a run: go on with it by --resume, or choose another --folder")
+    elif command.back_to is not None:
+        raise ValueError("--from needs --resume: a new run begins at nothing")
 
 
 def counted_seeds(seeds: int) -> tuple[int, ...]:

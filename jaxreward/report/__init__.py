@@ -7,13 +7,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from jaxreward.report.claims import claims_overview, figure_section, find_figures
-from jaxreward.report.page import document, note
+from jaxreward.report.page import document, is_document, note
 from jaxreward.report.runs import STUDY, NotYetError, Runs, comparison, curves_of, group, read, section
-from jaxreward.reproduce.figure import Reproduced, load_reproduced
+from jaxreward.reproduce.figure import CLAIMS, Reproduced, load_reproduced
 from jaxreward.results.curves import save_png
 from jaxreward.results.summary import headline_metrics
 from jaxreward.results.tables import find_runs
+from jaxreward.run.folder import check_own
 from jaxreward.run.store import RunError, write_atomically
+
+PAGE = "report.html"
+OURS = ("config.json", "sweep.json", STUDY, CLAIMS)
+"""A page of that name beside one of these is ours; elsewhere it says so itself."""
 
 
 def report(
@@ -30,7 +35,8 @@ def report(
         Its path.
 
     Raises:
-        RunError: A folder holds neither runs nor figures, nothing has been logged yet, or the page can't be written.
+        RunError: A folder holds neither runs nor figures, nothing has been logged yet, or the page can't be written: it
+            is somebody else's file, for example.
     """
     listed = [Path(folders)] if isinstance(folders, str | os.PathLike) else [Path(folder) for folder in folders]
     figures = [load_reproduced(folder) for folder in find_figures(listed)]
@@ -38,7 +44,8 @@ def report(
     runs, waiting = _read(groups)
     if waiting and not (runs or figures):
         raise waiting[0]
-    path = Path(out) if out else (listed[0] if len(listed) == 1 else Path()) / "report.html"
+    path = Path(out) if out else (listed[0] if len(listed) == 1 else Path()) / PAGE
+    check_own(path, is_document(path) or (path.name == PAGE and any((path.parent / name).is_file() for name in OURS)))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, document(_title(listed, figures, runs), _body(figures, runs, waiting)).encode())

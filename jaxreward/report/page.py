@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import html
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 
+_MADE_BY = '<meta name="generator" content="jaxreward">'
 _STYLE = """
 :root { color-scheme: light dark; --text: #222; --page: #fff; --soft: #666; --line: #e4e4e4; --strong: #888;
   --block: #f5f5f5; --link: #0b57d0; --met: #e2f3e5; --met-text: #14591f; --not-met: #fde5e3; --not-met-text: #8c1d18;
@@ -51,11 +53,16 @@ def document(title: str, body: Iterable[str]) -> str:
     """A page."""
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{html.escape(title)}</title>\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n{_MADE_BY}\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n"
         + "\n".join(part for part in body if part)
         + "\n</body>\n</html>\n"
     )
+
+
+def is_document(path: Path) -> bool:
+    """Whether a file is a page that `document` made."""
+    return path.is_file() and _MADE_BY.encode() in path.read_bytes()
 
 
 def table(

@@ -34,6 +34,7 @@ from jaxreward.reproduce.claims import SCALES, Checked, Claim, Scale, check
 from jaxreward.results.curves import STYLE, save_png, to_svg
 from jaxreward.results.statistics import Estimate
 from jaxreward.results.tables import load
+from jaxreward.run.folder import check_unused
 from jaxreward.run.job import Job, Setup, split
 from jaxreward.run.launcher import Launcher, local
 from jaxreward.run.store import RunError, provenance, to_json, write_atomically
@@ -41,6 +42,8 @@ from jaxreward.settings.values import Value
 
 FOLDER = Path("figures")
 CLAIMS = "claims.json"
+MADE = {"runs", "data.parquet", "figure.png", "figure.svg"}
+"""What is in the folder of a figure before its claims are."""
 _PACKAGE = "jaxreward.experiments.figures"
 
 Data: TypeAlias = pd.DataFrame | Sequence[Job]
@@ -175,17 +178,25 @@ def reproduce(
 
     Raises:
         ValueError: There is no such figure or scale.
-        RunError: Something could not be trained; all that could be has been.
+        RunError: The folder has something else in it; or something could not be trained: all that could be has been.
     """
     check_name("scale", scale, SCALES)
     name = full_name(name)
     figure = get_figure(name)
     place = default_folder(name, scale) if folder is None else Path(folder)
+    _check_folder(place)
     data = _data(figure, scale, place, launch or local())
     claims = [check(claim, data, scale) for claim in figure.claims]
     made = Reproduced(name, figure.title, figure.source, scale, claims, figure.notes, provenance(), place)
     save(made, data, draw(figure, data))
     return made
+
+
+def _check_folder(place: Path) -> None:
+    """Refuses a folder that has something else in it than a figure that was made, or begun with its runs."""
+    there = {path.name for path in place.glob("*")}
+    if CLAIMS not in there and not {"runs"} <= there <= MADE:
+        check_unused(place)
 
 
 def draw(figure: PaperFigure, data: pd.DataFrame) -> Figure:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shlex
 import shutil
 import warnings
 import zlib
@@ -106,13 +107,25 @@ class Checkpoints:
         from_leader(attempt)
 
 
-def saved_iterations(folder: Path) -> list[int]:
-    """The iterations of the finished checkpoints in a folder, in order."""
-    return sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit())
+def saved_iterations(folder: Path, at_most: int | None = None) -> list[int]:
+    """The iterations of the finished checkpoints in a folder, in order; all, or those that are not later than one."""
+    found = sorted(int(path.name) for path in folder.glob("*") if path.name.isdigit() and path.is_dir())
+    return found if at_most is None else [iteration for iteration in found if iteration <= at_most]
+
+
+def way_out(run: Path, iteration: int) -> str:
+    """What to do about a run that can only go on from an iteration."""
+    command = shlex.join(["jaxreward", "train", "--resume", "--folder", str(run), "--from", str(iteration)])
+    does = f"drops what came after iteration {iteration} and goes on from there" if iteration else "begins it again"
+    return f"`{command}` (in Python back_to={iteration}) {does}"
 
 
 def restore(
-    folder: Path, abstract: PyTree, sharding: jax.sharding.Sharding | None = None, rows: Any = ...
+    folder: Path,
+    abstract: PyTree,
+    sharding: jax.sharding.Sharding | None = None,
+    rows: Any = ...,
+    at_most: int | None = None,
 ) -> Restored | None:
     """Reads the newest checkpoint that is whole, warning of any newer one that isn't.
 
@@ -121,14 +134,15 @@ def restore(
         abstract: The state's structure, of `jax.ShapeDtypeStruct` or arrays.
         sharding: Where the state is put; the default device if not given.
         rows: Which elements of the leading axes are wanted, as a numpy index; all by default.
+        at_most: The last iteration that is wanted; any by default.
 
     Returns:
-        What it held, or None if there are no checkpoints.
+        What it held, or None if there are no checkpoints of such iterations.
 
     Raises:
         RunError: The checkpoint is of another configuration, or all are damaged.
     """
-    stored = from_leader(lambda: _newest(folder, abstract))
+    stored = from_leader(lambda: _newest(folder, abstract, at_most))
     if stored is None:
         return None
     iteration, record, leaves = stored
@@ -148,10 +162,10 @@ def state_bytes(abstract: PyTree) -> int:
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract))
 
 
-def _newest(folder: Path, abstract: PyTree) -> tuple[int, dict[str, Any], list[np.ndarray]] | None:
+def _newest(folder: Path, abstract: PyTree, at_most: int | None) -> tuple[int, dict[str, Any], list[np.ndarray]] | None:
     """The iteration, the record and the leaves of the newest checkpoint that is whole."""
     _silence_orbax()
-    iterations = saved_iterations(folder)
+    iterations = saved_iterations(folder, at_most)
     for iteration in reversed(iterations):
         step = folder / str(iteration)
         try:
@@ -163,7 +177,7 @@ def _newest(folder: Path, abstract: PyTree) -> tuple[int, dict[str, Any], list[n
         _check_structure(step, record["leaves"], _describe(abstract))
         return iteration, record, leaves
     if iterations:
-        raise RunError(f"all checkpoints in {folder} are damaged; remove that folder to begin the run again")
+        raise RunError(f"all checkpoints in {folder} are damaged; {way_out(folder.parent, 0)}")
     return None
 
 

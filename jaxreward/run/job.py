@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,9 +17,13 @@ from typing import Any, Literal, NamedTuple
 from jax.sharding import Mesh
 
 from jaxreward.rewards.registry import ENVIRONMENT
+from jaxreward.run.distributed import from_leader
+from jaxreward.run.folder import hold_together
+from jaxreward.run.resume import check_new
 from jaxreward.run.spec import Experiment, resolve, reward_source, static_names
-from jaxreward.run.store import RunFolder
+from jaxreward.run.store import RunFolder, differences, named_values, to_json
 from jaxreward.run.train import Result, Start, train
+from jaxreward.run.whole import check_metrics
 from jaxreward.settings.values import Value
 
 NAMED = ("agent", "env", "reward")
@@ -94,9 +98,17 @@ class Job:
         return resolve(setup.agent, setup.env, setup.reward, setup.settings, self.members)
 
     def finished(self) -> bool:
-        """Whether its folder holds the whole of it."""
+        """Whether its folder holds the whole of it.
+
+        Raises:
+            RunError: It has been trained to its end, and some of its metrics are gone or damaged.
+        """
         run = RunFolder(self.folder)
-        return run.finished() and run.read_config()["iterations"] >= self.experiment().iterations(self.steps)
+        if not run.finished():
+            return False
+        described = run.read_config()
+        check_metrics(run, described, described["finished"])
+        return described["iterations"] >= self.experiment().iterations(self.steps)
 
     def train(
         self,
@@ -106,6 +118,7 @@ class Job:
         progress: bool = True,
         checkpoint_every: int | None = None,
         mesh: Mesh | Literal["widest"] | None = "widest",
+        back_to: int | None = None,
     ) -> Result:
         """Trains what of it is not done yet.
 
@@ -115,6 +128,7 @@ class Job:
             progress: Whether to show progress.
             checkpoint_every: See `jaxreward.run.train.train`.
             mesh: The devices; all local ones by default.
+            back_to: See `jaxreward.run.train.train`.
 
         Raises:
             RunError: See `jaxreward.run.train.train`.
@@ -122,24 +136,26 @@ class Job:
         """
         experiment = experiment or self.experiment()
         run = RunFolder(self.folder)
-        if not run.exists():
-            _keep_source(self.setup.reward, run)
-        return train(
-            experiment.agent,
-            experiment.hyperparams,
-            iterations=experiment.iterations(self.steps),
-            folder=run.path,
-            seeds=list(self.seeds),
-            population=experiment.population,
-            config=experiment.config,
-            log_every=self.log_every,
-            checkpoint_every=checkpoint_every,
-            resume=True,
-            wandb=wandb,
-            progress=progress,
-            mesh=mesh,
-            start=self.start,
-        )
+        from_leader(lambda: None if run.exists() else check_new(run))
+        with hold_together(run.path):
+            from_leader(lambda: None if run.exists() else _keep_source(self.setup.reward, run))
+            return train(
+                experiment.agent,
+                experiment.hyperparams,
+                iterations=experiment.iterations(self.steps),
+                folder=run.path,
+                seeds=list(self.seeds),
+                population=experiment.population,
+                config=experiment.config,
+                log_every=self.log_every,
+                checkpoint_every=checkpoint_every,
+                resume=True,
+                back_to=back_to,
+                wandb=wandb,
+                progress=progress,
+                mesh=mesh,
+                start=self.start,
+            )
 
 
 def split(setup: Setup, choices: Sequence[dict[str, Value]]) -> list[Group]:
@@ -165,13 +181,12 @@ def split(setup: Setup, choices: Sequence[dict[str, Value]]) -> list[Group]:
     return list(groups.values())
 
 
-def job_of(folder: str | os.PathLike[str], steps: int | None = None, seeds: Sequence[int] | None = None) -> Job:
+def job_of(folder: str | os.PathLike[str], steps: int | None = None) -> Job:
     """The job whose run is in a folder.
 
     Args:
         folder: The run folder.
         steps: To train further; as long as it was meant to by default.
-        seeds: To check that they are its seeds.
 
     Raises:
         RunError: The folder holds no run.
@@ -189,7 +204,7 @@ def job_of(folder: str | os.PathLike[str], steps: int | None = None, seeds: Sequ
         folder=Path(folder),
         steps=steps or 0,
         members=tuple(_values(member) for member in described["population"]),
-        seeds=tuple(described["seeds"] if seeds is None else seeds),
+        seeds=tuple(described["seeds"]),
         log_every=described["log_every"],
         start=Start(Path(start["folder"]), tuple(start["members"])) if start else None,
     )
@@ -197,6 +212,54 @@ def job_of(folder: str | os.PathLike[str], steps: int | None = None, seeds: Sequ
         return job
     steps = described["iterations"] * job.experiment().steps_per_iteration
     return replace(job, steps=steps)
+
+
+def asked_for(
+    job: Job,
+    *,
+    named: Mapping[str, str] | None = None,
+    settings: Mapping[str, Value] | None = None,
+    steps: int | None = None,
+    seeds: tuple[int, ...] | None = None,
+    log_every: int | None = None,
+) -> list[str]:
+    """How what a user asks for differs from a job, a line `name: there -> asked for` for each; nothing if it doesn't.
+
+    Args:
+        job: What there is.
+        named: Names of the agent, the environment and the reward, as far as they were given.
+        settings: As far as they were given; those that are the defaults of what there is are no difference.
+        steps: If they were given; only fewer are a difference.
+        seeds: If they were given.
+        log_every: If it was given.
+
+    Raises:
+        ValueError: A setting does not exist, or a number is not positive.
+    """
+    there = {**{name: getattr(job.setup, name) for name in NAMED}, "seeds": list(job.seeds), "log_every": job.log_every}
+    asked = {**(named or {}), "seeds": seeds and list(seeds), "log_every": log_every}
+    lines = [f"{name}: {there[name]} -> {v}" for name, v in asked.items() if v is not None and v != there[name]]
+    if steps is not None and job.experiment().iterations(steps) < job.experiment().iterations(job.steps):
+        lines.append(f"steps: {job.steps:,} -> {steps:,} (may only grow)")
+    return lines + _other_settings(job, settings or {})
+
+
+def _other_settings(job: Job, settings: Mapping[str, Value]) -> list[str]:
+    own = {name: [member[name] for member in job.members if name in member] for name in settings}
+    lines = [f"{name}: {', '.join(map(str, values))} -> {settings[name]}" for name, values in own.items() if values]
+    if lines or not settings:
+        return lines
+    other = replace(job, setup=job.setup.replace(dict(settings)))
+    return differences(_effective(job, settings), _effective(other, settings))
+
+
+def _effective(job: Job, settings: Iterable[str]) -> dict[str, Any]:
+    """What a job comes to: sizes, traced numbers, and those settings that an environment's factory alone has seen."""
+    experiment, setup = job.experiment(), job.setup
+    of_factory = [name for name in static_names(setup.agent, setup.env, settings) if name.startswith("env.")]
+    options = {name: setup.settings.get(name) for name in of_factory}
+    numbers = {**named_values(experiment.env_params), **named_values(experiment.hyperparams)}
+    return {"config": to_json({**experiment.config["agent_config"], **options}), "hyperparams": numbers}
 
 
 def default_folder(setup: Setup) -> Path:

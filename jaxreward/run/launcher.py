@@ -43,9 +43,9 @@ def local(*, progress: bool = True, wandb: str | None = None) -> Launcher:
 
 
 def _train(job: Job, progress: bool, wandb: str | None) -> Outcome:
-    if job.finished():
-        return Outcome(job)
     try:
+        if job.finished():
+            return Outcome(job)
         job.train(progress=progress, wandb=wandb)
     except (RunError, ValueError, jax.errors.JaxRuntimeError) as error:  # the last is what running out of memory is
         return Outcome(job, str(error))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from jaxreward.compilation.cpu_scheduler import device_flags
+from jaxreward.run.folder import hold
 from jaxreward.run.launcher import Outcome
 from jaxreward.run.progress import duration
 from jaxreward.run.store import RunError, RunFolder
@@ -31,6 +32,8 @@ FORWARDED = ("JAX", "XLA_", "XDG_CACHE_HOME")
 """How the environment variables begin that workers get from here: what decides on bits, and the compilation cache."""
 LOG = "worker.log"
 """What a worker wrote, in the run folder of its job; not there if that was nothing."""
+PATIENCE = 120.0
+"""Seconds that a worker waits for a run folder: a file server keeps the lock of a machine that died for a while."""
 
 
 class RayLauncher:
@@ -183,7 +186,8 @@ def _train(job: Job, directory: str) -> str | None:
         )
     _write_to(job.folder / LOG)
     try:
-        job.train(progress=False, checkpoint_every=1)
+        with hold(job.folder, PATIENCE):
+            job.train(progress=False, checkpoint_every=1)
     except (RunError, ValueError) as error:
         return str(error)
     except Exception:

@@ -10,36 +10,66 @@ import jax
 import numpy as np
 from jax.sharding import NamedSharding
 
-from jaxreward.run.checkpoint import Restored, remove_after, restore
+from jaxreward.run.checkpoint import Restored, remove_after, restore, saved_iterations
 from jaxreward.run.chunk import Program
 from jaxreward.run.distributed import from_leader
+from jaxreward.run.folder import check_unused
 from jaxreward.run.plan import Plan, Start
 from jaxreward.run.record import Counters
 from jaxreward.run.store import RunError, RunFolder, provenance, to_json
+from jaxreward.run.whole import check_whole
+
+KEPT = ("reward.py", "worker.log", ".writable")
+"""Files that may be in a run folder before its `config.json` is."""
 
 
-def previous_config(run: RunFolder, resume: bool | str) -> dict[str, Any] | None:
+def previous_config(run: RunFolder, resume: bool | str, back_to: int | None = None) -> dict[str, Any] | None:
     """The `config.json` of the run that is to go on, None if there is none.
 
+    Args:
+        run: The run.
+        resume: Whether it may go on; "require" if it must.
+        back_to: The iteration that it is to go back to, if any.
+
     Raises:
-        RunError: There is one and there should not be, or the other way round.
+        RunError: There is a run and there should not be, or the other way round; something of it is gone or damaged; or
+            the folder is not empty and holds no run.
     """
+    if back_to is not None and (back_to < 0 or not resume):
+        raise RunError(f"a run that is resumed can go back to an iteration from 0 on (got {back_to}); no other can")
     if not run.exists():
-        if resume == "require":
-            raise RunError(f"there is no run to resume in {run.path}")
+        check_new(run)
+        if resume == "require" or back_to is not None:
+            raise RunError(f"there is no run to resume: {run.path} is not a run folder")
         return None
     if not resume:
-        raise RunError(f"{run.path} already holds a run: resume it (resume=True) or choose another folder")
-    return run.read_config()
+        raise RunError(
+            f"{run.path} already holds a run: resume it (--resume, in Python resume=True) or choose another folder"
+        )
+    described = run.read_config()
+    check_whole(run, described, back_to)
+    return described
 
 
-def restore_run(run: RunFolder, plan: Plan, program: Program, sharding: NamedSharding | None) -> Restored | None:
+def check_new(run: RunFolder) -> None:
+    """Refuses to begin a run in a folder that lost its run's configuration, or has something else in it.
+
+    Raises:
+        RunError: Says what is there.
+    """
+    left = [place.name for place in (run.checkpoints, run.metrics_folder) if place.is_dir() and any(place.iterdir())]
+    check_unused(run.path, KEPT, f"a run whose {run.config_file.name}" if left else "")
+
+
+def restore_run(
+    run: RunFolder, plan: Plan, program: Program, sharding: NamedSharding | None, back_to: int | None = None
+) -> Restored | None:
     """Where the run goes on: at its own last checkpoint, else at that of the run it starts from.
 
     Raises:
         RunError: The checkpoints are damaged, or the other run does not have what is to be gone on with.
     """
-    own = restore(run.checkpoints, program.state, sharding)
+    own = restore(run.checkpoints, program.state, sharding, at_most=back_to)
     return own if own or plan.start is None else _inherited(plan, plan.start, program, sharding)
 
 
@@ -58,17 +88,19 @@ def begin(
     Returns:
         What it wrote.
     """
-    run.drop_parts_after(iteration)
+    saved = iteration in saved_iterations(run.checkpoints)
     remove_after(run.checkpoints, iteration)
+    run.drop_parts_after(iteration) if saved else run.drop_all_parts()
     now = {**provenance(), "runs_per_device": list(block)}
     if previous is None:
-        described = {"id": uuid.uuid4().hex, **described, **now, "resumed": []}
+        described = {"id": uuid.uuid4().hex, **described, **now, "resumed": [], "began": iteration}
     else:
         _warn_of_changes(previous, now, unfinished=iteration < described["iterations"])
         resumed = [*previous["resumed"], {"iteration": iteration, **now}]
         described = {**previous, "iterations": described["iterations"], "resumed": resumed}
-    run.write_config(described)
-    return described
+        described.pop("finished", None)
+    run.write_config({**described, "saved": saved})
+    return {**described, "saved": saved}
 
 
 def _inherited(plan: Plan, start: Start, program: Program, sharding: NamedSharding | None) -> Restored:

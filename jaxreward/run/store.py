@@ -20,6 +20,8 @@ import math
 import os
 import platform
 import re
+import shlex
+import shutil
 import subprocess
 import zlib
 from collections.abc import Mapping
@@ -55,7 +57,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path).expanduser().absolute()
+        self.path = absolute(path)
         self.config_file = self.path / "config.json"
         self.metrics_folder = self.path / "metrics.parquet"
         self.checkpoints = self.path / "checkpoints"
@@ -123,6 +125,12 @@ class RunFolder:
         if len(parts) > 1:
             self._merge(max(parts), self.table())
 
+    def drop_all_parts(self) -> None:
+        """Removes all metrics and curves, damaged ones too."""
+        for path in [*self.metrics_folder.glob("*.parquet"), *self.metrics_folder.glob("*.tmp")]:
+            path.unlink()
+        shutil.rmtree(self.tensorboard, ignore_errors=True)
+
     def drop_parts_after(self, iteration: int) -> None:
         """Removes the metrics of what was done after an iteration, and unfinished files."""
         merged = [at for at, path in self.parts().items() if path.stem.startswith("all-") and at > iteration]
@@ -148,7 +156,7 @@ class RunFolder:
         Raises:
             RunError: A part is damaged.
         """
-        tables = [_read_part(path) for path in self.parts().values()]
+        tables = [read_part(path) for path in self.parts().values()]
         return pa.concat_tables(tables, promote_options="permissive") if tables else pa.table({})
 
     def metrics(self) -> pd.DataFrame:
@@ -158,6 +166,30 @@ class RunFolder:
             RunError: A part is damaged.
         """
         return self.table().to_pandas()
+
+
+def absolute(folder: str | os.PathLike[str]) -> Path:
+    """The path of a folder as a user gave it.
+
+    Raises:
+        RunError: It is empty, which would be the current folder.
+    """
+    if os.fspath(folder) == "":
+        raise RunError("a folder needs a name; '.' is the current one")
+    return Path(folder).expanduser().absolute()
+
+
+def read_part(path: Path) -> pa.Table:
+    """The rows in a file of metrics.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    try:
+        return pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        again = shlex.join(["jaxreward", "train", "--resume", "--folder", str(path.parent.parent)])
+        raise RunError(f"the metrics file {path} is damaged ({error}); `{again}` says what can be done") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -266,15 +298,6 @@ def _parquet(table: pa.Table) -> pa.Buffer:
 
 def _iteration(part: Path) -> int:
     return int(part.stem.rpartition("-")[2])
-
-
-def _read_part(path: Path) -> pa.Table:
-    try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise RunError(
-            f"the metrics file {path} is damaged ({error}); resume the run from before it or move it away"
-        ) from error
 
 
 def _shortened(value: Any) -> str:

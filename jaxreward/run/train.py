@@ -27,6 +27,7 @@ from jaxreward.compilation.cache import enable_compilation_cache
 from jaxreward.run.checkpoint import Checkpoints, Restored, restore, saved_iterations, state_bytes
 from jaxreward.run.chunk import Chunk, Program
 from jaxreward.run.distributed import from_leader, is_leader, largest, several
+from jaxreward.run.folder import hold_together
 from jaxreward.run.interrupt import Interrupt, end
 from jaxreward.run.loggers import Curves, TensorBoard, WeightsAndBiases, import_wandb
 from jaxreward.run.plan import Plan, Start, batch_sharding, check_positive, check_same, make_plan, widest_mesh
@@ -92,6 +93,7 @@ def train(
     checkpoint_every: int | None = None,
     keep: int = 3,
     resume: bool | Literal["require"] = False,
+    back_to: int | None = None,
     on_nan: Literal["warn", "raise"] = "warn",
     wandb: str | None = None,
     progress: bool = True,
@@ -124,7 +126,10 @@ def train(
             the end.
         keep: How many checkpoints are kept.
         resume: Whether to go on with a run that the folder holds: to the same bits as if it had never stopped, and
-            further if `iterations` has grown. "require" makes it an error if there is none.
+            further if `iterations` has grown. "require" makes it an error if there is none. A folder of which something
+            is gone or damaged is refused before anything is trained.
+        back_to: Of a run that is resumed, the iteration to go back to: it goes on from the last checkpoint at or before
+            that, and what came after is dropped; 0 begins it again.
         on_nan: Whether a run whose numbers aren't finite is only warned of, the others being independent of it, or ends
             all.
         wandb: A Weights & Biases project to log to as well.
@@ -139,15 +144,16 @@ def train(
         The final state (of several processes, each holds its part), the metrics of the whole run and where they are.
 
     Raises:
-        RunError: The arguments don't fit together or to the run in the folder, the folder can't be written (also later
-            on, a full disk: everything up to then is kept), or numbers aren't finite and `on_nan="raise"`.
+        RunError: The arguments don't fit together or to the run in the folder, the folder is not empty and holds no
+            run, another process is at work there, it can't be written (also later on, a full disk: everything up to
+            then is kept), or numbers aren't finite and `on_nan="raise"`.
         KeyboardInterrupt: After Ctrl-C, once the chunk is finished and saved. SIGTERM likewise, as `SystemExit`.
     """
     enable_compilation_cache()
     options = _Options(checkpoint_every, keep, on_nan, wandb, progress)
     _check_options(options)
     run = RunFolder(folder)
-    previous = from_leader(lambda: previous_config(run, resume))
+    previous = from_leader(lambda: previous_config(run, resume, back_to))
     if log_every is None and previous is not None:
         log_every = previous["log_every"]
     plan = make_plan(hyperparams, population, seeds, iterations, log_every, start)
@@ -159,9 +165,10 @@ def train(
     sharding = batch_sharding(mesh, plan)
     block = plan.keys.shape if sharding is None else sharding.shard_shape(plan.keys.shape)
     program = Program(_batched(agent, mesh), plan.keys, plan.hyperparams, plan.log_every, sharding)
-    with _disk_errors(run), _lost_processes(run):
+    with _disk_errors(run), _lost_processes(run), hold_together(run.path):
+        from_leader(lambda: _check_untouched(run, previous))
         from_leader(lambda: _make_room(run, program, keep))
-        restored = restore_run(run, plan, program, sharding)
+        restored = restore_run(run, plan, program, sharding, back_to)
         iteration = restored.iteration if restored else 0
         described = from_leader(lambda: begin(run, described, previous, iteration, block))
         with _Training(run, plan, options, described, restored) as training:
@@ -284,7 +291,10 @@ class _Training:
         return describe_failures(news, population, seeds, counters.iteration)
 
     def _write(self, metrics: Metrics) -> None:
-        counters, plan = self._counters, self._plan
+        counters, plan, described = self._counters, self._plan, self._described
+        if not described["saved"] and saved_iterations(self._run.checkpoints):
+            described["saved"] = True  # from now on a folder without checkpoints has lost them
+            self._run.write_config(described)
         self._run.write_part(counters.iteration, table(counters, metrics, plan.population, plan.seeds))
         for logger in self._loggers:
             logger.log(metrics, counters.iteration, int(counters.env_steps.mean()))
@@ -340,6 +350,13 @@ def _batched(agent: Agent, mesh: Mesh | None = None) -> Agent:
     return runs if mesh is None else shard(runs, mesh, population=True)
 
 
+def _check_untouched(run: RunFolder, previous: dict[str, Any] | None) -> None:
+    """Refuses to go on from what another process has changed since it was read, before the folder was held."""
+    now = run.read_config() if run.exists() else None
+    if now != previous:
+        raise RunError(f"another process was at work in {run.path} just now; start again")
+
+
 def _make_room(run: RunFolder, program: Program, keep: int) -> None:
     """Makes the folder and checks that what will be written fits."""
     run.create()
@@ -356,7 +373,7 @@ def _make_room(run: RunFolder, program: Program, keep: int) -> None:
 def _finish(run: RunFolder, described: dict[str, Any], plan: Plan, compile_seconds: float) -> pd.DataFrame:
     """Tidies the metrics, writes that the run is finished, and reads them."""
     run.compact()
-    run.write_config({**described, "compile_seconds": compile_seconds, "finished": plan.iterations})
+    run.write_config({**described, "saved": True, "compile_seconds": compile_seconds, "finished": plan.iterations})
     return run.metrics()
 
 

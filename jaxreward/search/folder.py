@@ -1,15 +1,13 @@
-"""The folder that a worker keeps its part of a study in, and the lock that keeps a second process out of it."""
+"""The folder that a worker keeps its part of a study in."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxreward.run.store import RunError, read_json, write_atomically
+from jaxreward.run.folder import check_unused
+from jaxreward.run.store import RunError, absolute, read_json, write_atomically
 
 
 class StudyFolder:
@@ -20,7 +18,7 @@ class StudyFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path.expanduser().absolute()
+        self.path = absolute(path)
         self.description = self.path / "study.json"
         self.database = self.path / "study.db"
         self.best = self.path / "best.json"
@@ -47,24 +45,12 @@ class StudyFolder:
         """Writes `study.json`."""
         write_atomically(self.description, json.dumps(described, indent=2).encode())
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keeps a second process from taking up the same trials; a lock ends with its process, however that ends.
+    def check_new(self) -> None:
+        """Refuses to begin a study in a folder that lost its description, or has something else in it.
 
         Raises:
-            RunError: Another process has it, or the folder can't be written to.
+            RunError: Says what is there.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / ".lock").touch()
-        except OSError as error:
-            raise RunError(f"can't write to the study's folder {self.path}: {error.strerror or error}") from error
-        with open(self.path / ".lock") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise RunError(
-                    f"another process is at work in {self.path}; a second worker on the same study needs a folder of "
-                    "its own and the same storage"
-                ) from error
-            yield
+        left = any((self.path / "generations").glob("*/*"))
+        database = [f"study.db{end}" for end in ("", "-journal", "-wal", "-shm")]
+        check_unused(self.path, database, "a study whose study.json" if left else "")

@@ -35,6 +35,7 @@ from sqlalchemy.engine import Engine, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import scoped_session
 
+from jaxreward.run.folder import hold
 from jaxreward.run.launcher import Launcher, local
 from jaxreward.run.store import RunError, to_json
 from jaxreward.search.check import defaults, describe_programs, untrainable
@@ -104,14 +105,15 @@ def run(
 
     Raises:
         ValueError: The search can't be trained or measured.
-        RunError: The study is of another search (says how they differ), the folder holds one and `resume` is off, or
-            another process is at work there.
+        RunError: The study is of another search or a longer one (says how they differ), the folder holds one and
+            `resume` is off, it holds something else, something of the study is gone, or another process is at work
+            there: a second worker on the same study needs a folder of its own and the same storage.
     """
     place = StudyFolder(folder)
-    if place.exists() and not resume:
-        raise RunError(f"{place.path} already holds a study: go on with it (resume), or choose another folder")
+    _check_folder(place, resume)
     search.completed().check()
-    with place.locked():
+    with hold(place.path):
+        _check_folder(place, resume)  # another process may have been at work there until now
         session = open_session(search, place, storage, name)
         _describe(session, storage)
         _announce(session, say)
@@ -125,18 +127,33 @@ def run(
     return session
 
 
+def _check_folder(place: StudyFolder, resume: bool) -> None:
+    """Refuses to begin where something is."""
+    if not place.exists():
+        place.check_new()
+    elif not resume:
+        raise RunError(f"{place.path} already holds a study: go on with it (resume), or choose another folder")
+
+
 def open_session(search: Search, folder: StudyFolder, storage: str | None = None, name: str | None = None) -> Session:
     """The study of a folder, and the worker whose folder it is; made if they aren't there yet. See `run`.
 
     Raises:
-        RunError: It is of another search.
+        RunError: It is of another search, or is gone.
         ValueError: Its storage can't be opened.
     """
     previous = folder.read() if folder.exists() else {}
+    if previous:
+        _check_moved(previous, storage, name)
     url = storage or _usable(previous.get("storage")) or f"sqlite:///{folder.database}"
     name = name or previous.get("name") or f"{search.setup.agent}-{search.setup.env}"
-    study = _open(url, name, search.objectives)
+    study = _known(url, name, folder) if previous else _open(url, name, search.objectives)
+    begun = bool(study.get_trials(deepcopy=False))
+    if begun and not (previous or storage):
+        raise RunError(f"{folder.database} has trials, but {folder.description} is gone. {_WAYS_OUT}")
     search = _agreed(search, study)
+    if previous:
+        _check_grown(previous["search"], search, begun, folder)
     stops_early = len(search.schedule(0)) > 1
     distributions: dict[str, BaseDistribution] = {
         name: prior.distribution() for name, prior in always(search.space).items()
@@ -166,7 +183,7 @@ def _describe(session: Session, storage: str | None) -> None:
     """Writes `study.json`, before there is a trial that only this worker would take up."""
     folder = session.folder
     previous = folder.read() if folder.exists() else {}
-    kept = make_url(storage).render_as_string() if storage else previous.get("storage")
+    kept = _shown(storage) if storage else previous.get("storage")
     described = {"search": session.search.to_table(), "storage": kept, "name": session.study.study_name}
     folder.write({**described, "worker": session.worker})
 
@@ -181,23 +198,74 @@ def _announce(session: Session, say: Callable[[str], None]) -> None:
     say(describe_programs(search.space, search.setup, search.schedule(0)[0].members) or "a generation is one program")
 
 
+def _check_moved(previous: dict[str, Any], storage: str | None, name: str | None) -> None:
+    """Refuses another storage or name than that of the study in the folder."""
+    kept = {"storage": previous.get("storage"), "name": previous["name"]}
+    asked = {"storage": storage and _shown(storage), "name": name}
+    moved = [f"{key}: {kept[key]} -> {value}" for key, value in asked.items() if value not in (None, kept[key])]
+    if moved:
+        listing = "\n  ".join(moved)
+        raise RunError(f"the folder's study is another one (there -> asked for):\n  {listing}\nchoose another folder")
+
+
+def _check_grown(previous: dict[str, Any], search: Search, begun: bool, folder: StudyFolder) -> None:
+    """Refuses fewer trials than there were to be, and another beginning where there has been one."""
+    trials, baseline = previous["trials"], previous["baseline"]
+    lines = [f"trials: {trials} -> {search.trials}"] if search.trials < trials else []
+    lines += [f"baseline: {baseline} -> {search.baseline}"] if begun and baseline != search.baseline else []
+    if lines:
+        listing = "\n  ".join(lines)
+        raise RunError(f"{folder.path} holds a search, which only grows (there -> asked for):\n  {listing}")
+
+
+def _shown(url: str) -> str:
+    """A storage without its password."""
+    try:
+        return make_url(url).render_as_string()
+    except ArgumentError:
+        return url  # whoever opens it will say that it is none
+
+
 def _usable(url: str | None) -> str | None:
     if url and make_url(url).password == "***":
         raise ValueError(f"the study is in {url}, whose password is not kept: give the storage again")
     return url
 
 
+_WAYS_OUT = "Bring it back; or choose another folder, and the search begins again"
+
+
+def _known(url: str, name: str, folder: StudyFolder) -> Study:
+    """The study that a folder belongs to, which is never made anew."""
+    gone = RunError(f"the study {name!r} of {folder.path} is gone: it was in {_shown(url)}. {_WAYS_OUT}")
+    database = make_url(url).database
+    if make_url(url).get_backend_name() == "sqlite" and database and not Path(database).is_file():
+        raise gone
+    try:
+        return _opened(url, lambda storage: optuna.load_study(storage=storage, study_name=name))
+    except KeyError as error:
+        raise gone from error
+
+
 def _open(url: str, name: str, objectives: tuple[Objective, ...]) -> Study:
+    """The study of a name, made if there is none."""
     directions = [objective.direction for objective in objectives]
+
+    def create(storage: RDBStorage) -> Study:
+        return optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+
+    return _opened(url, create)
+
+
+def _opened(url: str, open_study: Callable[[RDBStorage], Study]) -> Study:
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        storage = _storage(url)
-        study = optuna.create_study(storage=storage, study_name=name, directions=directions, load_if_exists=True)
+        study = open_study(_storage(url))
     except ArgumentError as error:
         raise ValueError(f"{url!r} is no storage; expected a URL such as sqlite:///study.db: {error}") from error
     except SQLAlchemyError as error:
-        raise ValueError(f"can't open the storage {make_url(url).render_as_string()}: {error}") from error
+        raise ValueError(f"can't open the storage {_shown(url)}: {error}") from error
     finally:
         optuna.logging.set_verbosity(verbosity)
     return study

@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxreward.run.folder import check_unused
 from jaxreward.run.job import NAMED, Group, Job, Setup, job_of, split
 from jaxreward.run.plan import POINTS
-from jaxreward.run.store import RunError, RunFolder, differences, flatten, to_json
+from jaxreward.run.resume import KEPT, check_new, previous_config
+from jaxreward.run.store import RunError, RunFolder, absolute, differences, flatten, to_json
 from jaxreward.sweep.estimate import Estimate, available_memory, estimate, run_state_bytes
 from jaxreward.sweep.spec import Sweep, identity, read_sweep
 
@@ -76,11 +78,15 @@ def plan(sweep: Sweep, folder: str | os.PathLike[str], *, memory: int | None = N
         measure: Whether to measure a small chunk also where memory is no concern.
 
     Raises:
-        RunError: The folder holds another sweep, or runs that would not come out the same any more.
+        RunError: The folder holds another sweep, or a larger one, or something else; or runs that are not whole, or
+            would not come out the same any more.
         ValueError: A name does not exist or a value does not fit; see `jaxreward.run.spec.resolve`.
     """
-    folder = Path(folder).absolute()
+    folder = absolute(folder)
     _check_same(sweep, folder)
+    for path in (folder / "programs").glob("*"):
+        if not (path / "config.json").is_file():
+            check_new(RunFolder(path))
     memory = available_memory() if memory is None else memory
     begun = [_grown(job_of(path), sweep.steps) for path in program_folders(folder)]
     wanted = {(identity(sweep.setup.replace(c)), seed) for c in sweep.choices() for seed in sweep.seeds}
@@ -88,6 +94,8 @@ def plan(sweep: Sweep, folder: str | os.PathLike[str], *, memory: int | None = N
     for job in begun:
         _check_unchanged(job)
     unfinished = [job for job in begun if not job.finished()]
+    for job in unfinished:
+        previous_config(RunFolder(job.folder), resume=True)  # of which nothing is gone
     new = _named(list(_fitted(_missing(sweep, begun), memory, measure)), sweep, folder)
     done = {run for job in begun if job not in unfinished for run in _runs(job)}
     return Plan([*map(Planned, unfinished), *new], len(wanted), len(wanted - done), memory)
@@ -139,15 +147,16 @@ def program_folders(folder: Path) -> list[Path]:
 def _check_same(sweep: Sweep, folder: Path) -> None:
     """Refuses a folder that holds something else than the beginnings of a sweep.
 
-    Seeds, values and steps may change, and what was the same everywhere may become varied: runs that are no longer
-    asked for stay where they are.
+    Seeds, values and steps may be added, and what was the same everywhere may become varied.
 
     Raises:
-        RunError: What is the same in all its runs differs; the message lists what was and what is asked for.
+        RunError: What is the same in all its runs differs, or some of them are no longer asked for; the message lists
+            what was and what is asked for.
     """
     if not (folder / "sweep.json").is_file():
         if (folder / "config.json").is_file():
             raise RunError(f"{folder} holds a single run, not a sweep; choose another folder")
+        check_unused(folder, [*KEPT, "sweep.json"], "a sweep whose sweep.json" if program_folders(folder) else "")
         return
     before = sweep_of(folder)
     old, new = (_fixed(each, {*before.names(), *sweep.names()}) for each in (before, sweep))
@@ -157,6 +166,23 @@ def _check_same(sweep: Sweep, folder: Path) -> None:
     if changes:
         listing = "\n  ".join(changes)
         raise RunError(f"{folder} holds another sweep (there -> asked for):\n  {listing}")
+    lost = _lost(before, sweep)
+    if lost:
+        listing = "\n  ".join(lost)
+        raise RunError(
+            f"{folder} holds more than is asked for, and a sweep only grows (there -> asked for):\n  {listing}\n"
+            "Say all that is there beside what is new, or choose another folder"
+        )
+
+
+def _lost(before: Sweep, sweep: Sweep) -> list[str]:
+    """What a sweep had that is no longer asked for."""
+    lines = [] if set(before.seeds) <= set(sweep.seeds) else [f"seeds: {list(before.seeds)} -> {list(sweep.seeds)}"]
+    lines += [] if before.steps <= sweep.steps else [f"steps: {before.steps:,} -> {sweep.steps:,}"]
+    asked = {identity(sweep.setup.replace(choice)) for choice in sweep.choices()}
+    gone = [choice for choice in before.choices() if identity(before.setup.replace(choice)) not in asked]
+    first = ", ".join(f"{name}={value}" for name, value in gone[0].items()) if gone else ""
+    return [*lines, *([f"{len(gone)} of its configurations, such as {first} -> none of them"] if gone else [])]
 
 
 def show_bytes(number: float) -> str:

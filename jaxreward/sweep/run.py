@@ -6,8 +6,8 @@ programs/000-num_envs=16/    what `jaxreward.run.train` leaves
 programs/001-num_envs=64/
 ```
 
-Running a sweep again trains what is missing: more seeds, values or steps are added to what is there. What is no longer
-asked for stays in the folder, and out of the table.
+Running a sweep again trains what is missing: more seeds, values or steps are added to what is there. It only grows: one
+that asks for less is refused.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from jaxreward.run.folder import hold
 from jaxreward.run.job import job_of
 from jaxreward.run.launcher import Launcher, Outcome, local
-from jaxreward.run.store import RunFolder, to_json, write_atomically
+from jaxreward.run.store import RunFolder, absolute, to_json, write_atomically
 from jaxreward.sweep.plan import Plan, plan, program_folders
 from jaxreward.sweep.spec import Sweep, identity
 
@@ -56,15 +57,15 @@ def run_sweep(
         to rounding, see `jaxreward.run.train.train`.
 
     Raises:
-        RunError: See `jaxreward.sweep.plan`.
+        RunError: See `jaxreward.sweep.plan`; or another process is at work in the folder.
         ValueError: See `jaxreward.sweep.plan`.
     """
     planned = planned or plan(sweep, folder)
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
-    write_atomically(path / "sweep.json", json.dumps(sweep.to_table(), indent=2).encode())
-    failures = [outcome for outcome in (launch or local())(planned.jobs) if outcome.error]
-    return Swept(sweep_metrics(sweep, path), failures)
+    path = absolute(folder)
+    with hold(path):
+        write_atomically(path / "sweep.json", json.dumps(sweep.to_table(), indent=2).encode())
+        failures = [outcome for outcome in (launch or local())(planned.jobs) if outcome.error]
+        return Swept(sweep_metrics(sweep, path), failures)
 
 
 def sweep_metrics(sweep: Sweep, folder: str | os.PathLike[str]) -> pd.DataFrame:

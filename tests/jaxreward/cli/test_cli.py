@@ -10,6 +10,7 @@ import pytest
 from jaxreward.cli import main
 from jaxreward.cli.shell import whole_number
 from jaxreward.results.tables import load
+from jaxreward.run.job import Job, Setup, asked_for
 
 pytestmark = pytest.mark.usefixtures("compilation_cache")
 
@@ -86,10 +87,65 @@ def test_existing_runs_and_other_configurations_are_refused(trained, capsys):
     message, code = failed(capsys, "train", "--env", "CartPole-v1", "--steps", "100", "--folder", folder)
     assert code == 2
     assert "already holds a run" in message
-    arguments = ["--env", "CartPole-v1", "--steps", "320", "--folder", folder, "--resume", *SMALL]
-    message, code = failed(capsys, "train", *arguments)
+
+
+@pytest.mark.parametrize(("asked", "lines"), [
+    ("--set learning_rate=3", ["hyperparams.learning_rate: [0.0003] -> [3.0]"]),
+    ("--set num_envs=8 discount=0.9", ["config.num_envs: 4 -> 8"]),
+    ("--set reward.weight=1", ["hyperparams.reward.weight: 2.0 -> 1.0"]),
+    ("--reward sparse --agent lirpg", ["agent: ppo -> lirpg", "reward: {home}/my_reward.py:tilted -> sparse"]),
+    ("--env Acrobot-v1", ["env: CartPole-v1 -> Acrobot-v1"]),
+    ("--log-every 7", ["log_every: 1 -> 7"]),
+    ("--seeds 1", ["seeds: [0, 1] -> [0]"]),
+    ("--steps 64", ["steps: 384 -> 64 (may only grow)"]),
+])  # fmt: skip
+def test_what_a_resume_cannot_do_is_refused(trained, capsys, asked, lines):
+    before = (trained / "run" / "config.json").read_bytes()
+    message, code = failed(capsys, "train", "--resume", "--folder", str(trained / "run"), *asked.split())
     assert code == 2
-    assert "another configuration" in message
+    head, *listed = message.splitlines()
+    assert "another configuration (there -> asked for)" in head
+    assert [line.strip() for line in listed] == [line.format(home=trained) for line in lines]
+    assert (trained / "run" / "config.json").read_bytes() == before
+
+
+def test_what_a_run_has_already_may_be_said_again(trained, capsys):
+    same = ["--env", "CartPole-v1", "--agent", "ppo", "--reward", f"{trained}/my_reward.py:tilted", "--seeds", "2"]
+    same += [*SMALL, "discount=0.90", "reward.weight=2", "learning_rate=3e-4", "--steps", "384", "--log-every", "1"]
+    assert main(["train", "--resume", "--folder", str(trained / "run"), *same, "--quiet"]) == 0
+    assert load(trained / "run")["env_steps"].max() == 384
+
+
+def test_a_setting_that_differs_between_members_is_not_set(tmp_path):
+    job = Job(Setup(settings={"num_envs": 4}), tmp_path, 1, ({"discount": 0.9}, {"discount": 0.8}))
+    assert asked_for(job, settings={"discount": 0.9}) == ["discount: 0.9, 0.8 -> 0.9"]
+    assert asked_for(job, named={"env": "CartPole-v1"}, settings={"clip": 0.2, "num_envs": 4}, seeds=(0,)) == []
+
+
+def test_what_only_an_environments_factory_sees_is_compared_too(tmp_path):
+    (tmp_path / "poles.py").write_text("import gymnax\ndef pole(size=3):\n    return gymnax.make('CartPole-v1')\n")
+    job = Job(Setup(env=f"{tmp_path}/poles.py:pole", settings={"env.size": 3}), tmp_path, 1)
+    assert asked_for(job, settings={"env.size": 3, "env.gravity": 9.8}) == []
+    assert asked_for(job, settings={"env.size": 4}) == ["config.env.size: 3 -> 4"]
+    assert asked_for(job, settings={"env.gravity": 5}) == ["hyperparams.gravity: 9.8 -> 5.0"]
+
+
+@pytest.mark.parametrize("arguments", [
+    "train --env CartPole-v1 --steps 10", "sweep --env CartPole-v1 --steps 10 --grid discount=0.9",
+    "search --env CartPole-v1 --steps 10 --space clip=uniform(0.1,0.2)",
+])  # fmt: skip
+def test_only_new_and_empty_folders_are_begun_in(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("jaxreward.run.chunk.Program.compile", lambda *_: pytest.fail("compiled"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "report.html").write_text("mine")
+    message, code = failed(capsys, *arguments.split(), "--folder", str(tmp_path / "home"))
+    assert code == 2
+    assert "is not empty: it has report.html" in message
+    message, code = failed(capsys, *arguments.split(), "--folder", "")
+    assert code == 2
+    assert "a path needs a name" in message
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["report.html"]
+    assert (tmp_path / "home" / "report.html").read_text() == "mine"
 
 
 def test_a_run_without_a_finite_number_fails(tmp_path, capsys):
@@ -128,6 +184,8 @@ def test_a_run_without_a_finite_number_fails(tmp_path, capsys):
         ("train --env CartPole-v1 --steps 10 --seeds -1", "seeds"),
         ("train --resume", "--resume needs --folder"),
         ("train --resume --folder nowhere", "not a run folder"),
+        ("train --env CartPole-v1 --steps 10 --from 3", "--from needs --resume"),
+        ("train --resume --folder nowhere --from 3", "not a run folder"),
         ("train --env CartPole-v1 --steps 10 --folder /dev/null/run", "can't write"),
         ("report nowhere", "not a run folder"),
         ("report", "which run folders"),

@@ -175,6 +175,19 @@ def test_several_runs_are_compared(tmp_path):
     ]
 
 
+def test_no_file_of_anybody_elses_is_written_over(tmp_path):
+    run = write_run(tmp_path / "runs" / "first", frame())
+    page = report(run, tmp_path / "page.html")
+    assert report(run, page) == page  # its own
+    for out in (tmp_path / "notes.html", tmp_path / "runs" / "report.html"):
+        out.write_text("mine")
+        with pytest.raises(RunError, match=r"html is there already and was not made by jaxreward"):
+            report(tmp_path / "runs", out)
+        assert out.read_text() == "mine"
+    (run / "report.html").write_text("of an older version, which did not say so")
+    assert "<svg" in report(run).read_text()
+
+
 def test_figure_is_saved(tmp_path):
     picture = save_curves(write_run(tmp_path / "run", frame()))
     assert picture.read_bytes().startswith(b"\x89PNG")

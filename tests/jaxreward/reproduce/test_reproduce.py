@@ -85,6 +85,18 @@ def test_a_figure_leaves_all_that_a_report_needs(file, tmp_path):
     assert load_reproduced(tmp_path / "out") == made
 
 
+@pytest.mark.parametrize("names", [["data.parquet"], ["runs/x", "notes.txt"]])
+def test_no_file_of_anybody_elses_is_written_over(file, tmp_path, names):
+    (tmp_path / "runs").mkdir()
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    if names == ["data.parquet"]:
+        (tmp_path / "runs").rmdir()
+    with pytest.raises(RunError, match=r"is not empty: it has .*Choose a folder that is new or empty"):
+        reproduce(f"{file}:figure", "small", tmp_path)
+    assert {(tmp_path / name).read_text() for name in names} == {"mine"}
+
+
 def test_a_single_seed_decides_nothing_and_is_kept_as_it_is(file, tmp_path):
     made = reproduce(f"{file}:figure", "smoke", tmp_path)
     again = load_reproduced(tmp_path)

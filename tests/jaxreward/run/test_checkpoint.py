@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 import pytest
 
 from jaxreward.run.checkpoint import Checkpoints, restore, saved_iterations
@@ -137,9 +138,110 @@ def test_metrics_after_the_checkpoint_are_dropped(copy, uninterrupted):
     assert_same_run(run(copy, 6, resume=True), uninterrupted)
 
 
-def test_run_without_checkpoint_begins_again(copy, uninterrupted):
-    shutil.rmtree(copy / "checkpoints")
-    assert_same_run(run(copy, 6, resume=True), uninterrupted)
+class TestWhole:
+    """What a folder lacks is said before anything is trained, with a way out that leads to the bits of a whole run."""
+
+    @pytest.fixture(autouse=True)
+    def _untrained(self, monkeypatch):
+        self.patch = monkeypatch
+        monkeypatch.setattr("jaxreward.run.train.Program", lambda *_: pytest.fail("a program was made"))
+
+    def refused(self, folder, **changes):
+        before = contents(folder)
+        with pytest.raises(RunError) as error:
+            run(folder, 6, **{"resume": True, **changes})
+        assert contents(folder) == before
+        return str(error.value)
+
+    def goes_on(self, folder, **changes):
+        self.patch.undo()
+        return run(folder, 6, resume=True, **changes)
+
+    @pytest.mark.parametrize("lose", ["folder", "content"])
+    def test_lost_checkpoints(self, copy, uninterrupted, lose):
+        shutil.rmtree(copy / "checkpoints")
+        if lose == "content":
+            (copy / "checkpoints").mkdir()
+        message = self.refused(copy)
+        assert "the checkpoints of" in message
+        assert f"`jaxreward train --resume --folder {copy} --from 0` (in Python back_to=0) begins it again" in message
+        assert_same_run(self.goes_on(copy, back_to=0), uninterrupted)
+
+    def test_checkpoints_that_an_unfinished_run_lost(self, copy):
+        change_config(copy, finished=None)
+        shutil.rmtree(copy / "checkpoints")
+        (copy / "checkpoints").mkdir()
+        assert "the checkpoints of" in self.refused(copy)
+
+    def test_a_run_that_never_had_a_checkpoint_begins_again_aloud(self, copy, uninterrupted):
+        change_config(copy, finished=None, saved=None)
+        shutil.rmtree(copy / "checkpoints")
+        (copy / "checkpoints").mkdir()
+        with pytest.warns(UserWarning, match="stopped before its first checkpoint, so it begins again"):
+            resumed = self.goes_on(copy)
+        assert_same_run(resumed, uninterrupted)
+
+    def test_a_lost_configuration(self, copy):
+        (copy / "config.json").unlink()
+        for changes in ({}, {"resume": False}, {"resume": "require"}):
+            message = self.refused(copy, **changes)
+            assert (
+                "of a run whose config.json is gone. Bring that back, or choose a folder that is new or empty"
+                in message
+            )
+
+    @pytest.mark.parametrize(("damage", "said"), [
+        (lambda folder: shutil.rmtree(folder), "the iterations 2, 4"),
+        (lambda folder: cut(next(folder.iterdir())), "is damaged: in"),
+        (lambda folder: empty(next(folder.iterdir())), "is damaged: in"),
+    ])  # fmt: skip
+    def test_lost_and_damaged_metrics(self, copy, uninterrupted, damage, said):
+        damage(copy / "metrics.parquet")
+        message = self.refused(copy)
+        assert said in message
+        assert "--from 0` (in Python back_to=0)" in message
+        assert_same_run(self.goes_on(copy, back_to=0), uninterrupted)
+
+    def test_a_part_that_is_gone_is_named_with_the_checkpoint_before_it(self, copy, uninterrupted):
+        run_folder = RunFolder(copy)
+        rows = run_folder.table()
+        run_folder.drop_all_parts()
+        run_folder.write_part(2, rows.filter(pc.equal(rows["iteration"], 2)))
+        message = self.refused(copy)
+        assert "of the iterations 4." in message
+        assert "--from 2` (in Python back_to=2) drops what came after iteration 2" in message
+        assert_same_run(self.goes_on(copy, back_to=3), uninterrupted)  # the checkpoint at or before it
+
+    def test_a_row_that_is_gone(self, copy):
+        run_folder = RunFolder(copy)
+        rows = run_folder.table()
+        run_folder.drop_all_parts()
+        run_folder.write_part(4, rows.slice(0, rows.num_rows - 1))
+        assert "of the iterations 4." in self.refused(copy)
+
+    def test_going_back_to_where_there_is_no_checkpoint(self, copy):
+        message = self.refused(copy, back_to=1)
+        assert "no checkpoint at or before iteration 1; there are: 2, 4" in message
+        assert "go back to an iteration from 0 on (got -1)" in self.refused(copy, back_to=-1)
+        assert "go back to" in self.refused(copy, back_to=2, resume=False)
+
+    def test_a_run_that_went_back_is_not_finished(self, copy):
+        self.patch.undo()
+        self.patch.setattr("jaxreward.run.chunk.Program.compile", lambda self: sys.exit())
+        with pytest.raises(SystemExit):
+            run(copy, 4, resume=True, back_to=2)
+        assert not RunFolder(copy).finished()
+        assert list(RunFolder(copy).metrics()["iteration"].unique()) == [2]
+        assert saved_iterations(copy / "checkpoints") == [2]
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def change_config(folder, **changes):
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps({name: v for name, v in config.items() if v is not None}))
 
 
 def test_only_the_newest_are_kept(tmp_path, cache):
@@ -227,7 +329,7 @@ def test_resume_falls_back_past_a_damaged_checkpoint(copy, uninterrupted):
 def test_all_damaged_is_an_error(copy):
     for iteration in ("2", "4"):
         empty(copy / "checkpoints" / iteration / "host" / "metadata")
-    with pytest.warns(UserWarning, match="skipped"), pytest.raises(RunError, match=r"all checkpoints .* are damaged"):
+    with pytest.warns(UserWarning, match="skipped"), pytest.raises(RunError, match=r"all .* are damaged; .*--from 0`"):
         run(copy, 6, resume=True)
     assert RunFolder(copy).metrics()["iteration"].max() == 4
 

@@ -278,7 +278,7 @@ class TestBadInput:
 
     def test_a_file_in_the_way(self, tmp_path):
         (tmp_path / "run").write_text("")
-        with pytest.raises(RunError, match="can't write to the run folder"):
+        with pytest.raises(RunError, match="can't write to the folder"):
             run(tmp_path / "run")
 
     def test_too_little_space(self, tmp_path, monkeypatch):

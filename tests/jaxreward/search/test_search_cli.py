@@ -182,4 +182,6 @@ def test_users_are_told_what_is_wrong(capsys, tmp_path, finished):
     assert "seeds: 2 -> 3" in failed(capsys, "--resume", "--folder", str(finished), "--seeds", "3")
     assert "--resume needs --folder" in failed(capsys, "--resume")
     assert "it has no study.json" in failed(capsys, "--resume", *place)
+    assert "it has no study.json" in failed(capsys, "some.toml", "--resume", *place)
+    assert "which only grows" in failed(capsys, "--resume", "--folder", str(finished), "--trials", "3")
     assert not (tmp_path / "s").exists()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from optuna.trial import TrialState
 from sqlalchemy import event
 from sqlalchemy.pool import Pool
 
+from jaxreward.run.folder import hold
 from jaxreward.run.job import Setup
 from jaxreward.run.store import RunError
 from jaxreward.search import study as module
@@ -361,13 +363,50 @@ def test_what_does_not_fit_a_folder_is_refused(tmp_path, training, unchecked):
     assert "  seeds: 2 -> 3" in lines
     assert "  space.clip: uniform(0.1,0.4) -> log(1e-05,0.01)" in lines
     assert any(line.startswith("  objectives: ") for line in lines)
-    with session.folder.locked(), pytest.raises(RunError, match="another process is at work in"):
-        run(SEARCH, tmp_path / "s", resume=True)
+    with hold(session.folder.path), ThreadPoolExecutor(1) as another:
+        intruder = another.submit(run, SEARCH, tmp_path / "s", resume=True)
+        with pytest.raises(RunError, match=f"another process is at work in .*/s: process {os.getpid()} on "):
+            intruder.result()
     with pytest.raises(RunError, match=r"it has no study\.json"):
         load_session(tmp_path / "none")
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="can't write to the study's folder"):
+    with pytest.raises(RunError, match="can't write to the folder"):
         run(SEARCH, tmp_path / "file" / "s")
+
+
+def test_a_search_only_grows(tmp_path, training, unchecked):
+    session = run(SEARCH, tmp_path / "s")
+    before = session.folder.description.read_bytes()
+    smaller = replace(SEARCH, trials=8, baseline=False)
+    with pytest.raises(RunError, match=r"only grows .*:\n  trials: 10 -> 8\n  baseline: True -> False"):
+        run(smaller, tmp_path / "s", resume=True)
+    with pytest.raises(RunError, match=r"storage: None -> sqlite:///other\.db\n  name: ppo-CartPole-v1 -> mine"):
+        run(SEARCH, tmp_path / "s", storage="sqlite:///other.db", name="mine", resume=True)
+    assert session.folder.description.read_bytes() == before
+    assert told(run(SEARCH, tmp_path / "s", name="ppo-CartPole-v1", resume=True)) == told(session)
+
+
+def test_a_study_that_is_gone_is_not_begun_again(tmp_path, training, unchecked):
+    run(SEARCH, tmp_path / "own")
+    run(SEARCH, tmp_path / "shared", storage=f"sqlite:///{tmp_path}/all.db", name="first")
+    (tmp_path / "own" / "study.db").rename(tmp_path / "kept.db")
+    optuna.delete_study(study_name="first", storage=f"sqlite:///{tmp_path}/all.db")
+    for folder in ("own", "shared"):
+        with pytest.raises(RunError, match=r"study '.*' of .* is gone: it was in sqlite:///.*Bring it back; or choose"):
+            run(SEARCH, tmp_path / folder, resume=True)
+    assert not (tmp_path / "own" / "study.db").exists()
+    (tmp_path / "kept.db").rename(tmp_path / "own" / "study.db")
+    (tmp_path / "own" / "study.json").unlink()
+    with pytest.raises(RunError, match=r"study\.db has trials, but .*study\.json is gone"):
+        run(SEARCH, tmp_path / "own", resume=True)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path, training, unchecked):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "study.db").write_text("mine")
+    with pytest.raises(RunError, match=r"is not empty: it has study\.db\. Choose a folder that is new or empty"):
+        run(SEARCH, tmp_path / "s", resume=True)
+    assert (tmp_path / "s" / "study.db").read_text() == "mine"
 
 
 def test_storages_that_there_are_not(tmp_path, training, unchecked):

@@ -1,11 +1,15 @@
 """Sweeps: what is combined, which programs are made of it, and that nothing is trained twice."""
 
 import json
+import os
+import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from jaxreward.agent import vmap
@@ -164,7 +168,13 @@ def test_seeds_values_and_steps_are_added_to_what_is_there(finished, tmp_path):
     assert sorted(job.steps for job in plan(longer, folder).jobs) == [256] * 4
     metrics = run_sweep(longer, folder, local(progress=False)).metrics
     assert metrics.groupby(["member", "seed"])["env_steps"].max().tolist() == [256] * 12
-    assert plan(more, folder).jobs == []  # fewer steps than are there already
+    before = (folder / "sweep.json").read_bytes()
+    with pytest.raises(RunError, match=r"a sweep only grows \(there -> asked for\):\n  steps: 256 -> 128"):
+        run_sweep(more, folder, refusing(0))
+    fewer = replace(longer, seeds=(0, 2), axes=({"steps_per_iteration": [32]}, {"gain": [1.0, 2.0]}))
+    with pytest.raises(RunError, match=r"seeds: \[0, 1, 2\] -> \[0, 2\]\n  2 of its configurations, such as steps"):
+        run_sweep(fewer, folder, refusing(0))
+    assert (folder / "sweep.json").read_bytes() == before
 
 
 def test_grown_runs_are_what_a_single_batch_gives(tmp_path):
@@ -188,6 +198,7 @@ def test_an_interrupted_sweep_ends_as_an_uninterrupted_one(jobs, finished, tmp_p
 
 
 def test_a_job_that_was_killed_goes_on_as_it_was(finished, tmp_path):
+    described(SWEEP, tmp_path)
     planned = plan(SWEEP, tmp_path)
     replace(planned.jobs[0], steps=64).train(progress=False)  # half of it
     again = plan(SWEEP, tmp_path)
@@ -270,13 +281,23 @@ def test_containers_and_cluster_jobs_are_seen(tmp_path):
     assert group_memory(tmp_path, tmp_path / "none") == []
 
 
+def described(sweep, folder):
+    """What a sweep writes first."""
+    folder.mkdir(exist_ok=True)
+    (folder / "sweep.json").write_text(json.dumps(sweep.to_table()))
+
+
 def begun(job, iterations=None):
     """What a job leaves in its folder, without training: finished, or stopped before."""
-    whole = job.experiment().iterations(job.steps)
+    whole, run, every = job.experiment().iterations(job.steps), RunFolder(job.folder), job.log_every or 1
     config = {"config": to_json(job.experiment().config), "population": to_json(job.members), "seeds": list(job.seeds)}
-    RunFolder(job.folder).create()
+    run.create()
+    if iterations is None:
+        rows = np.repeat(sorted({*range(every, whole, every), whole}), len(job.members) * len(job.seeds))
+        run.write_part(whole, pa.table({"iteration": rows}))
+        (run.checkpoints / str(whole)).mkdir()
     finished = {"finished": whole} if iterations is None else {}
-    RunFolder(job.folder).write_config({**config, "iterations": whole, "log_every": job.log_every or 1, **finished})
+    run.write_config({**config, "iterations": whole, "log_every": every, **finished})
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -293,6 +314,7 @@ def test_what_is_missing_is_exactly_what_is_trained(seed, tmp_path):
             begun(job)
             there |= runs
     folders = set((tmp_path / "programs").iterdir())
+    described(Sweep(setup, 128, seeds, axes), tmp_path)
     planned = plan(Sweep(setup, 128, seeds, axes), tmp_path)
     new = [(member["gain"], each) for job in planned.jobs for member in job.members for each in job.seeds]
     wanted = {(gain, each) for gain in axes[0]["gain"] for each in seeds}
@@ -319,10 +341,12 @@ def test_parts_that_failed_are_trained_when_run_again(tmp_path):
 def test_runs_that_are_no_longer_asked_for_are_not_counted(tmp_path):
     wide = replace(SWEEP, axes=({"gain": [1.0, 2.0, 3.0]},))
     begun(plan(wide, tmp_path).jobs[0], iterations=1)
-    narrow = replace(wide, axes=({"gain": [1.0]},))
+    narrow, other = replace(wide, axes=({"gain": [1.0]},)), replace(wide, axes=({"gain": [5.0]},))
+    described(narrow, tmp_path)
     planned = plan(narrow, tmp_path)
     assert (planned.wanted, planned.left, planned.planned[0].runs) == (2, 2, 6)
-    assert plan(replace(wide, axes=({"gain": [5.0]},)), tmp_path).jobs[0].members == ({"gain": 5.0},)
+    described(other, tmp_path)
+    assert plan(other, tmp_path).jobs[0].members == ({"gain": 5.0},)
 
 
 def test_added_seeds_log_where_the_others_do(tmp_path):
@@ -330,12 +354,13 @@ def test_added_seeds_log_where_the_others_do(tmp_path):
     sweep = replace(SWEEP, log_every=None, steps=64_000, axes=({"gain": [1.0]},))
     first = plan(sweep, tmp_path).jobs[0]
     begun(replace(first, log_every=7))
+    described(sweep, tmp_path)
     assert [job.log_every for job in plan(replace(sweep, steps=128_000, seeds=(0, 1, 2)), tmp_path).jobs] == [7, 7]
 
 
 def test_what_was_the_same_everywhere_may_become_varied(tmp_path):
     begun(plan(replace(SWEEP, axes=()), tmp_path).jobs[0])
-    (tmp_path / "sweep.json").write_text(json.dumps(replace(SWEEP, axes=()).to_table()))
+    described(replace(SWEEP, axes=()), tmp_path)
     varied = replace(SWEEP, setup=Setup(agent=CLIMBER), axes=({"noise": [1.0, 2.0]},))
     assert [job.members for job in plan(varied, tmp_path).jobs] == [({"noise": 2.0},)]
     with pytest.raises(RunError, match=r"settings.noise: 1.0 -> None"):
@@ -347,10 +372,50 @@ def test_a_reward_that_was_changed_is_not_mixed_with_what_it_was(tmp_path):
     reward.write_text("def r(t):\n    return t.reward\n")
     sweep = Sweep(Setup(reward=f"{reward}:r", settings=SIZES), 64, (0,))
     begun(plan(sweep, tmp_path / "sweep").jobs[0])
+    described(sweep, tmp_path / "sweep")
     assert plan(replace(sweep, seeds=(0, 1)), tmp_path / "sweep").left == 1
     reward.write_text("def r(t):\n    return -t.reward\n")
     with pytest.raises(RunError, match=r"trained with something else of the same name(.|\n)*reward_digest"):
         plan(replace(sweep, seeds=(0, 1)), tmp_path / "sweep")
+
+
+def test_what_the_folder_of_a_sweep_lacks_is_said_before_anything_is_trained(tmp_path):
+    jobs = plan(SWEEP, tmp_path).jobs
+    for job in jobs:
+        begun(job)
+    with pytest.raises(RunError, match=r"of a sweep whose sweep.json is gone\. Bring that back, or choose a folder"):
+        plan(SWEEP, tmp_path)
+    described(SWEEP, tmp_path)
+    first = RunFolder(jobs[0].folder)
+    shutil.rmtree(first.checkpoints)
+    assert plan(SWEEP, tmp_path).jobs == []  # checkpoints of what is finished may be thrown away
+    with pytest.raises(RunError, match=rf"the checkpoints of {first.path} are gone.* --from 0`"):
+        plan(replace(SWEEP, steps=256), tmp_path)
+    first.config_file.rename(tmp_path / "elsewhere")
+    with pytest.raises(RunError, match=r"of a run whose config\.json is gone"):
+        plan(SWEEP, tmp_path)
+    (tmp_path / "elsewhere").rename(first.config_file)
+    first.drop_all_parts()
+    with pytest.raises(RunError, match=rf"in {first.path} rows of the metrics are missing, of the iterations 1, 2, 3"):
+        run_sweep(replace(SWEEP, seeds=(0, 1, 2)), tmp_path, refusing(0))
+
+
+def test_a_sweep_that_is_held_is_not_run_again(tmp_path):
+    refused = []
+
+    def intrude(jobs):
+        thread = threading.Thread(target=lambda: refused.append(attempt()))
+        thread.start()
+        thread.join()
+        return iter(())
+
+    def attempt():
+        with pytest.raises(RunError, match=f"another process is at work in {tmp_path}: process {os.getpid()} on "):
+            run_sweep(SWEEP, tmp_path, refusing(0))
+        return True
+
+    run_sweep(SWEEP, tmp_path, intrude)
+    assert refused == [True]
 
 
 def test_a_damaged_file_is_named(tmp_path):
@@ -385,6 +450,10 @@ def test_the_command_reads_a_file_and_options_go_before_it(tmp_path, capsys):
     assert main([*asked, "--quiet"]) == 0
     assert {"sweep.json", "programs", "curves.png", "report.html"} <= {p.name for p in (tmp_path / "out").iterdir()}
     assert main(["sweep", "--resume", "--folder", folder, "--seeds", "2", "--quiet"]) == 0
+    page = (tmp_path / "out" / "report.html").read_bytes()
+    assert main(["sweep", "--resume", "--folder", folder, "--seeds", "1"]) == 2
+    assert "a sweep only grows (there -> asked for):\n  seeds: [0, 1] -> [0]" in capsys.readouterr().err
+    assert (tmp_path / "out" / "report.html").read_bytes() == page
     assert sweep_of(folder).seeds == (0, 1)
     assert sorted(job_of(path).seeds for path in find_runs(folder)) == [(0,), (0,), (1,), (1,)]
 
@@ -418,6 +487,7 @@ def test_options_replace_what_the_file_says_of_that_name_and_no_more(tmp_path):
         ("sweep --steps 10 --grid discount=1", "which environment"),
         ("sweep --resume", "--resume needs --folder"),
         ("sweep --resume --folder nowhere", "nowhere is not the folder of a sweep"),
+        ("sweep some.toml --resume --folder nowhere", "nowhere is not the folder of a sweep"),
         ("sweep none.toml", "there is no file none.toml"),
         ("sweep --env CartPole-v1 --steps 10 --memory much", "a size is a number with a unit"),
         ("sweep --env CartPole-v1 --steps 10 --launcher rays", "did you mean 'ray'"),
