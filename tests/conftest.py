@@ -1,6 +1,14 @@
-"""Every test runs on 8 host devices, with the scheduler that cannot hang, and with silent rank promotion forbidden."""
+"""Every test runs on 8 host devices, with the scheduler that cannot hang, and with silent rank promotion forbidden.
 
+Time goes into compilation. So all tests of a run, and the processes they start, share one cache of compiled programs,
+and a module's tests run in one process; what it compiled is let go at its end, or memory would grow with every module.
+"""
+
+import gc
 import os
+import resource
+import shutil
+import tempfile
 
 os.environ["XLA_FLAGS"] = " ".join(
     [
@@ -13,6 +21,10 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAXREWARD_CACHE"] = ""
 os.environ.setdefault("NPROC", "16")  # threads: fewer than two for each device, and programs that span them hang
+os.environ["TESTS_CACHE"] = os.environ.get("TESTS_CACHE") or tempfile.mkdtemp(prefix="jaxreward-tests-")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["TESTS_CACHE"]  # workers inherit it
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest
@@ -26,16 +38,37 @@ def key() -> jax.Array:
     return jax.random.key(0)
 
 
-@pytest.fixture(scope="module")
-def compilation_cache(tmp_path_factory):
-    """Compiled programs of a module's tests on disk: most of them train the same thing."""
-    settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("cache")),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
+@pytest.fixture(scope="module", autouse=True)
+def forgotten():
+    """What a module compiled goes with it."""
     yield
-    for name, value in before.items():
-        jax.config.update(name, value)
+    jax.clear_caches()
+    gc.collect()
+
+
+def pytest_sessionfinish(session):
+    """A worker tells its peak memory, in GB: its own, and that of the largest process its tests started."""
+    kinds = {"itself": resource.RUSAGE_SELF, "largest child": resource.RUSAGE_CHILDREN}
+    peak = {name: resource.getrusage(kind).ru_maxrss / 2**20 for name, kind in kinds.items()}
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["peak"] = peak
+    else:
+        session.config.stash.setdefault(PEAKS, {})["this process"] = peak
+        shutil.rmtree(os.environ["TESTS_CACHE"], ignore_errors=True)
+
+
+PEAKS = pytest.StashKey[dict]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """What a worker told."""
+    peak = getattr(node, "workeroutput", {}).get("peak", {})
+    node.config.stash.setdefault(PEAKS, {})[node.gateway.id] = peak
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Says how large the run was."""
+    for process, peak in config.stash.get(PEAKS, {}).items():
+        said = ", ".join(f"{name} {size:.1f} GB" for name, size in peak.items())
+        terminalreporter.write_line(f"peak memory of {process}: {said}")

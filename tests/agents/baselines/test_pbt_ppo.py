@@ -14,8 +14,6 @@ from jaxreward.results.tables import load
 from jaxreward.run.job import Job, Setup, job_of, split
 from jaxreward.run.spec import resolve
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 SIZES = {"num_envs": 4, "num_steps": 16, "num_minibatches": 1, "num_epochs": 1, "layers": (8,)}
 POPULATION = {
     "population": 4,

@@ -10,8 +10,6 @@ from jaxreward.environment import with_reward
 from jaxreward.rewards import normalise, weighted
 from jaxreward.run.train import train
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 
 def upright(transition):
     return -abs(transition.next_observation[2])

@@ -18,8 +18,6 @@ from jaxreward.mdp import greedy, policy_iteration, policy_value
 from jaxreward.reproduce.claims import SCALES
 from jaxreward.reproduce.figure import default_folder, full_name, get_figure, list_figures
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory, worker_id):

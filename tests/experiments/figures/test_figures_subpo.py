@@ -16,8 +16,6 @@ from jaxreward.experiments.figures.subpo._common import final_scores, lead, leve
 from jaxreward.reproduce.claims import check
 from jaxreward.reproduce.figure import draw
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 M, NM, MOD = subpo(), subpo(history="padded"), subpo(share=1.0)
 ITERATIONS = 10
 

@@ -17,8 +17,6 @@ from jaxreward.reproduce.claims import SCALES, check
 from jaxreward.reproduce.figure import draw
 from jaxreward.reward import Components, Transition
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 
 def transition(reward, ends=False, progress=0.0, modular=5.0):
     """A step of which only the reward, the end and the info count."""

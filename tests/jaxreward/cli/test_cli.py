@@ -12,8 +12,6 @@ from jaxreward.cli.shell import whole_number
 from jaxreward.results.tables import load
 from jaxreward.run.job import Job, Setup, asked_for
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 SMALL = ["--set", "num_envs=4", "num_steps=16", "num_minibatches=1", "num_epochs=1", "layers=(8,)"]
 REWARD = """
 def tilted(params, transition):

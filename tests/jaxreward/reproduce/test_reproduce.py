@@ -19,8 +19,6 @@ from jaxreward.run.job import Job, Setup
 from jaxreward.run.launcher import Outcome, local
 from jaxreward.run.store import RunError
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 FILE = '''"""A toy, unlike the paper."""
 import math
 import pandas as pd

@@ -13,8 +13,6 @@ from jaxreward.run.plan import Start
 from jaxreward.run.store import RunError, RunFolder
 from jaxreward.run.train import load_state
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 SIZES = {"num_envs": 4, "num_steps": 16, "num_minibatches": 1, "num_epochs": 1, "layers": (8,)}
 SETUP = Setup(settings=SIZES)
 RATES = ({"learning_rate": 1e-3}, {"learning_rate": 3e-3}, {"learning_rate": 1e-2})

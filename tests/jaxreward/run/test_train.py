@@ -26,8 +26,6 @@ from jaxreward.run.store import RunError, RunFolder
 from jaxreward.run.train import NonFiniteWarning, load_state, train
 from tests.noisy_quadratic import ENV_STEPS, Hyperparams, agent
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 RATES = (0.1, 0.2)
 POPULATION = [{"learning_rate": rate} for rate in RATES]
 BATCH = Hyperparams(*(jnp.full(2, value) for value in Hyperparams()))._replace(learning_rate=jnp.array(RATES))

@@ -20,8 +20,6 @@ from jaxreward.search.generation import FailedRunWarning, evaluate, metrics
 from jaxreward.search.objective import Objective, scores
 from jaxreward.search.schedule import Rung, cost, once, successive_halving
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 FINAL = (Objective(),)
 TESTS = Path(__file__).parents[2]
 SETUP = Setup("climber:climber", "Pendulum-v1")

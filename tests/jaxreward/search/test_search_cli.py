@@ -17,8 +17,6 @@ from jaxreward.search import Objective, Search, best_trials, load_session, parse
 from jaxreward.search.objective import intervals, scores
 from jaxreward.search.outcome import seen
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 CLIMBER = Setup("climber:climber", "Pendulum-v1")
 
 

@@ -26,8 +26,6 @@ from jaxreward.run.store import RunError, RunFolder, to_json
 from jaxreward.sweep import Sweep, describe, plan, read_sweep, run_sweep, sweep_of
 from jaxreward.sweep.estimate import available_memory, estimate, group_memory, run_state_bytes
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 CLIMBER = f"{Path(__file__).parents[2] / 'climber.py'}:climber"
 """A toy agent: returns grow by `gain` an iteration, and noise is added up."""
 SETUP = Setup(agent=CLIMBER, settings={"noise": 1.0})
