@@ -18,6 +18,11 @@ test: .venv/installed-dev
 	cd build && MYPYPATH=typed ../.venv/bin/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p jaxreward
 	.venv/bin/pytest
 
+# Those of one room: `make test-agents/subpo`.
+test-%: .venv/installed-dev
+	@test -e tests/$* || { echo "no tests/$*; there are:" $$(cd tests && find . -type d -not -name '__*' | sort | cut -c3-) >&2; exit 2; }
+	.venv/bin/pytest tests/$*
+
 # All tests run on one Python; that the oldest works too is checked briefly.
 check-oldest: .venv-oldest/installed
 	.venv-oldest/bin/python .ci/check_install.py

@@ -1,0 +1,59 @@
+"""An agent's step is one program: neither the next step, nor another seed or hyperparams, nor a resume traces it again.
+
+What is traced again is what differs in shape, type or weak type, so shapes tell, and nothing has to be compiled.
+"""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxreward.agent import strong, vmap
+from jaxreward.agents.registry import get_agent, list_agents
+from jaxreward.run.spec import resolve
+
+TASKS = {
+    "jaxreward.agents.baselines": "CartPole-v1?max_steps_in_episode=8",
+    "jaxreward.agents.barfi": "barfi/gridworld",
+    "jaxreward.agents.subpo": "subrl/two_rooms",
+    "jaxreward.agents.quality_diversity": "qd/point2d",
+}
+SETTINGS = {"pbt/ppo": {"population": 2, "ready_iterations": 1}}
+
+
+def task_of(agent):
+    family = get_agent(agent.removeprefix("pbt/")).make.__module__.rpartition(".")[0]
+    return TASKS[family]
+
+
+@pytest.mark.parametrize("name", [*(name for name in list_agents() if "/" not in name), "pbt/ppo"])
+def test_the_step_is_traced_once(name):
+    experiment = resolve(name, task_of(name), settings=SETTINGS.get(name, {}))
+    agent, traced = vmap(experiment.agent), []
+    hyperparams = jax.tree.map(lambda leaf: leaf[0], strong(experiment.hyperparams))
+
+    @jax.jit
+    def step(state):
+        traced.append(name)
+        return agent.step(state)
+
+    state = jax.eval_shape(agent.init, jax.random.split(jax.random.key(0), 2), hyperparams)
+    after, metrics = jax.eval_shape(step, state)
+    jax.eval_shape(step, after)
+    others = jax.tree.map(lambda leaf: leaf + jnp.ones_like(leaf), hyperparams)
+    jax.eval_shape(step, jax.eval_shape(agent.init, jax.random.split(jax.random.key(1), 2), others))
+    jax.eval_shape(step, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), after))
+    assert traced == [name]
+    assert {metric.shape for metric in metrics.values()} == {(2,)}
+
+
+def test_a_state_that_changes_its_type_is_traced_again():
+    traced = []
+
+    @jax.jit
+    def step(state):
+        traced.append(state.dtype)
+        return state + 0.5
+
+    after = jax.eval_shape(step, jax.ShapeDtypeStruct((), jnp.int32))
+    jax.eval_shape(step, after)
+    assert len(traced) == 2
