@@ -19,9 +19,12 @@ test: .venv/installed-dev
 	.venv/bin/pytest
 
 # Those of one room: `make test-agents/subpo`.
-test-%: .venv/installed-dev
-	@test -e tests/$* || { echo "no tests/$*; there are:" $$(cd tests && find . -type d -not -name '__*' | sort | cut -c3-) >&2; exit 2; }
-	.venv/bin/pytest tests/$*
+ROOMS := $(filter test-%,$(MAKECMDGOALS))
+.PHONY: $(ROOMS)
+$(ROOMS): .venv/installed-dev
+	@test -e tests/$(@:test-%=%) || { echo "there are no tests/$(@:test-%=%), but" \
+		$$(cd tests && find . -type d -not -name '__*' | sort | cut -c3-) >&2; exit 2; }
+	.venv/bin/pytest tests/$(@:test-%=%)
 
 # All tests run on one Python; that the oldest works too is checked briefly.
 check-oldest: .venv-oldest/installed
