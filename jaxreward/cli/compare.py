@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from jaxreward.cli.shell import WIDTH
+from jaxreward.cli.shell import console
 
 if TYPE_CHECKING:
     from jaxreward.results.compare import Contrast, Entry
@@ -33,21 +32,19 @@ class Compare:
     traceback: bool = False
 
     def run(self) -> int:
-        from rich.console import Console
-
         from jaxreward.results.compare import contrasts, read_entries
 
         if not self.places:
             raise ValueError("which runs? For example jaxreward compare runs/first runs/second")
         entries = read_entries(self.places, self.metric, self.by)
-        console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
-        console.print(f"final {self.metric}, interquartile means with 95% bootstrap intervals")
+        out = console()
+        out.print(f"final {self.metric}, interquartile means with 95% bootstrap intervals")
         for line in _lines(entries):
-            console.print(line, markup=False)
+            out.print(line, soft_wrap=True)
         if len(entries) > 2:
-            console.print(f"\np-values are corrected for {len(entries) - 1} comparisons by Holm's method")
+            out.print(f"\np-values are corrected for {len(entries) - 1} comparisons by Holm's method")
         for entry, contrast in zip(entries[1:], contrasts(entries), strict=True):
-            console.print("\n" + _told(contrast, entries[0], entry), markup=False)
+            out.print("\n" + _told(contrast, entries[0], entry), soft_wrap=True)
         return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from jaxreward.cli.shell import RUN_FAILED, WIDTH, Text, note, say
+from jaxreward.cli.shell import RUN_FAILED, Text, console, note, say
 
 if TYPE_CHECKING:
     from jaxreward.reproduce.figure import Reproduced
@@ -114,9 +113,8 @@ def _listing() -> str:
 
 
 def _show(made: Reproduced) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text as Styled
 
     from jaxreward.reproduce.claims import describe
 
@@ -131,10 +129,8 @@ def _show(made: Reproduced) -> None:
         show_lines=True,
     )
     for claim in made.claims:
-        why = f"\n{escape(claim.why)}" if claim.why else ""
-        verdict = f"[{STYLES[claim.verdict]}]{claim.verdict}[/]{why}"
-        cells = (claim.text, claim.paper or "-", describe(claim.estimate), claim.holds)
-        table.add_row(*map(escape, cells), verdict)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    console.print(table, highlight=False)
-    console.print(f"figure  {made.folder / 'figure.png'}", markup=False, highlight=False, soft_wrap=True)
+        verdict = Styled.assemble((claim.verdict, STYLES[claim.verdict]), f"\n{claim.why}" if claim.why else "")
+        table.add_row(claim.text, claim.paper or "-", describe(claim.estimate), claim.holds, verdict)
+    out = console()
+    out.print(table)
+    out.print(f"figure  {made.folder / 'figure.png'}", soft_wrap=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from jaxreward.cli.shell import WIDTH, OptionalPath, Text, note
+from jaxreward.cli.shell import OptionalPath, Text, console, note
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,44 +29,68 @@ class Results:
             final (each run's values over the last tenth of its iterations) and runs (a row for each run folder).
         places: Run folders, or folders with runs in them.
         format: How the answer is printed.
-        out: A file for the whole answer: .csv, .parquet or .json.
+        csv: A new file for the whole answer, as CSV.
+        json: The same as JSON, a list with an object for each row.
+        parquet: The same as Parquet.
+        out: The same as what the file's name ends in: .csv, .json or .parquet.
         traceback: Show where an error came from.
     """
 
     sql: tyro.conf.Positional[Text] = None
     places: Annotated[tuple[Path, ...], tyro.conf.arg(name="in", metavar="PATH ...")] = (Path("runs"),)
     format: Literal["table", "csv", "json", "markdown"] = "table"
+    csv: OptionalPath = None
+    json: OptionalPath = None
+    parquet: OptionalPath = None
     out: OptionalPath = None
     traceback: bool = False
 
     def run(self) -> int:
         from jaxreward.results.tables import query
 
+        files = self._files()
+        _check_new(files)
         if self.sql is None:
+            if files:
+                raise ValueError(f"which question is {next(iter(files))} to have the answer of? {_EXAMPLE}")
             for table in ("runs", "final", "metrics"):
                 _describe(table, query(f"DESCRIBE {table}", self.places))
             note(_EXAMPLE)
             return 0
+        if not self.sql.strip():
+            raise ValueError(f"the question is empty; {_EXAMPLE}")
         answer = query(self.sql, self.places)
-        if self.out is not None:
-            _write(answer, self.out)
-        else:
+        for path, write in files.items():
+            write(answer, path)
+            note(f"{len(answer):,} rows -> {path}")
+        if not files:
             _print(answer, self.format)
         return 0
+
+    def _files(self) -> dict[Path, Callable[[pd.DataFrame, Path], object]]:
+        """What writes each file that is asked for."""
+        named = {".csv": self.csv, ".json": self.json, ".parquet": self.parquet}
+        files = {path: _WRITERS[kind] for kind, path in named.items() if path is not None}
+        if self.out is None:
+            return files
+        if self.out.suffix not in _WRITERS:
+            raise ValueError(f"--out must end in {', '.join(_WRITERS)}; got {self.out}")
+        return {**files, self.out: _WRITERS[self.out.suffix]}
+
+
+def _check_new(files: Iterable[Path]) -> None:
+    """Refuses before anything is asked to write where something is, or where nothing can be."""
+    for path in files:
+        if path.exists() or path.is_symlink():
+            raise ValueError(f"{path} is there already; name a new file for the answer, or remove that one")
+        if not path.absolute().parent.is_dir():
+            raise ValueError(f"there is no folder {path.absolute().parent} to put {path.name} into")
 
 
 def _describe(table: str, columns: pd.DataFrame) -> None:
     print(table)
     for name, kind in zip(columns["column_name"], columns["column_type"], strict=True):
         print(f"  {name:<40} {kind.lower()}")
-
-
-def _write(answer: pd.DataFrame, path: Path) -> None:
-    writers = {".csv": _csv, ".parquet": _parquet, ".json": _json}
-    if path.suffix not in writers:
-        raise ValueError(f"--out must end in {', '.join(writers)}; got {path}")
-    writers[path.suffix](answer, path)
-    note(f"{len(answer):,} rows -> {path}")
 
 
 def _csv(answer: pd.DataFrame, path: Path | None) -> str | None:
@@ -81,6 +105,9 @@ def _json(answer: pd.DataFrame, path: Path | None) -> str | None:
     return answer.to_json(path, orient="records", double_precision=15)
 
 
+_WRITERS: dict[str, Callable[[pd.DataFrame, Path], object]] = {".csv": _csv, ".parquet": _parquet, ".json": _json}
+
+
 def _print(answer: pd.DataFrame, kind: str) -> None:
     if kind == "csv":
         print(_csv(answer, None), end="")
@@ -88,21 +115,25 @@ def _print(answer: pd.DataFrame, kind: str) -> None:
         print(_json(answer, None))
     elif kind == "markdown":
         rows = [list(answer.columns), ["---"] * answer.shape[1], *answer.to_numpy().tolist()]
-        print("\n".join(f"| {' | '.join(map(_cell, row))} |" for row in rows))
+        print("\n".join(f"| {' | '.join(map(_markdown, row))} |" for row in rows))
     else:
         _print_table(answer)
 
 
 def _print_table(answer: pd.DataFrame) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(*map(str, answer.columns))
     for row in answer.head(LARGEST_SHOWN).itertuples(index=False):
         table.add_row(*map(_cell, row))
     if len(answer) > LARGEST_SHOWN:
-        table.caption = f"the first {LARGEST_SHOWN} of {len(answer):,} rows; --out has all"
-    Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
+        table.caption = f"the first {LARGEST_SHOWN} of {len(answer):,} rows; --csv FILE has all"
+    console().print(table)
+
+
+def _markdown(value: object) -> str:
+    """A cell in one line, in which nothing ends it."""
+    return " ".join(_cell(value).replace("|", "\\|").splitlines())
 
 
 def _cell(value: object) -> str:

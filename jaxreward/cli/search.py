@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jaxreward.cli.shell import RUN_FAILED, WIDTH, Number, OptionalPath, Repeated, Text, note, say
+from jaxreward.cli.shell import RUN_FAILED, Number, OptionalPath, Repeated, Text, console, note, say
 
 if TYPE_CHECKING:
     from jaxreward.run.launcher import Launcher
@@ -151,33 +150,31 @@ class Search:
 
 def _finish(session: Session, command: Search, launch: Launcher) -> int:
     """Prints the best trials, and what they are worth on fresh seeds; the exit code says whether there is any."""
-    from rich.console import Console
-
     from jaxreward.search.outcome import best_trials, confirm, found, train_command, write_best
     from jaxreward.search.picture import save_picture
 
     if not best_trials(session):
         return say("failed: no trial was trained to its end with numbers that stayed finite", RUN_FAILED)
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, quiet=command.quiet, highlight=False)
-    _show_trials(session, console)
+    out = console(command.quiet)
+    _show_trials(session, out)
     if command.confirm:
         if not command.quiet:
             note(f"training the best and the defaults again on {command.confirm} fresh seeds")
         best = confirm(session, command.confirm, launch)
-        _show_confirmed(session, best, console)
+        _show_confirmed(session, best, out)
     else:
         best = found(session)
-        console.print("the best of many noisy values is too good to be true: --confirm SEEDS measures it again")
+        out.print("the best of many noisy values is too good to be true: --confirm SEEDS measures it again")
     path, figure = write_best(session, best), save_picture(session)
     search = session.search
     again = train_command(search.setup, best[0].choice, search.steps, max(search.seeds, 10))
     which = "the best" if len(search.objectives) == 1 else f"trial {best[0].trial}"
-    console.print(f"train {which} with\n  {again}", markup=False, soft_wrap=True)
-    console.print(f"study   {session.folder.path}\nbest    {path}\nfigure  {figure}", markup=False, soft_wrap=True)
+    out.print(f"train {which} with\n  {again}", soft_wrap=True)
+    out.print(f"study   {session.folder.path}\nbest    {path}\nfigure  {figure}", soft_wrap=True)
     return 0
 
 
-def _show_trials(session: Session, console: Any) -> None:
+def _show_trials(session: Session, out: Any) -> None:
     from rich.table import Table
 
     from jaxreward.results.summary import show
@@ -196,13 +193,13 @@ def _show_trials(session: Session, console: Any) -> None:
         values = [_interval(each) for each in measured.get(trial.number, [{"value": value} for value in trial.values])]
         table.add_row(str(trial.number), *values, *(show(choice.get(name, "-")) for name in names))
     title = "trials that no other betters in all objectives" if several else "the best trials, as they were seen"
-    console.print(f"{title}, with 95% bootstrap intervals over {search.seeds} seeds", soft_wrap=True)
-    console.print(table)
+    out.print(f"{title}, with 95% bootstrap intervals over {search.seeds} seeds", soft_wrap=True)
+    out.print(table)
     if several:
-        console.print(f"hypervolume from the worst value of each objective: {dominated_volume(session):.6g}")
+        out.print(f"hypervolume from the worst value of each objective: {dominated_volume(session):.6g}")
 
 
-def _show_confirmed(session: Session, confirmed: list[Confirmed], console: Any) -> None:
+def _show_confirmed(session: Session, confirmed: list[Confirmed], out: Any) -> None:
     from rich.table import Table
 
     search = session.search
@@ -213,10 +210,10 @@ def _show_confirmed(session: Session, confirmed: list[Confirmed], console: Any) 
     for each in confirmed:
         name = "defaults" if each.trial is None else str(each.trial)
         table.add_row(name, *map(_interval, each.measured))
-    console.print(
+    out.print(
         f"on {seeds} fresh seeds, with 95% bootstrap intervals; a search picks the luckiest, so believe these numbers"
     )
-    console.print(table)
+    out.print(table)
 
 
 def _interval(measured: dict[str, float]) -> str:

@@ -8,9 +8,12 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 USER_ERROR, RUN_FAILED, INTERRUPTED = 2, 1, 130
 WIDTH = 120
@@ -64,6 +67,14 @@ def whole_number(text: str) -> int:
         if float(text).is_integer():
             return int(float(text))
     raise ValueError(f"{text!r} is no whole number")
+
+
+def console(quiet: bool = False) -> Console:
+    """Where tables and text go, as they are: a folder may be called `[bold]` or `:smile:`."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else WIDTH
+    return Console(width=width, quiet=quiet, highlight=False, markup=False, emoji=False)
 
 
 def guarded(action: Callable[[], int], show_traceback: bool) -> int:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jaxreward.cli.shell import RUN_FAILED, WIDTH, Number, OptionalPath, Repeated, Text, note, say
+from jaxreward.cli.shell import RUN_FAILED, Number, OptionalPath, Repeated, Text, console, note, say
 
 # Only what every command needs is imported here; `--help` should not wait for a simulator.
 if TYPE_CHECKING:
@@ -163,8 +162,6 @@ def _announce(experiment: Experiment, job: Job) -> None:
 
 def finish(folder: Path, metrics: pd.DataFrame, by: list[str], quiet: bool) -> int:
     """Draws, reports and prints what came out; the exit code says whether any run did."""
-    from rich.console import Console
-
     from jaxreward.report import report
     from jaxreward.results.curves import learning_curves, save_png
     from jaxreward.results.summary import headline_metrics, rich_table
@@ -172,10 +169,10 @@ def finish(folder: Path, metrics: pd.DataFrame, by: list[str], quiet: bool) -> i
     curves = learning_curves(metrics, headline_metrics(metrics)[0], by)
     figure, page = save_png(curves, folder / "curves.png"), report(folder)
     if not quiet:
-        console = Console(width=None if sys.stdout.isatty() else WIDTH)
-        console.print("interquartile means over seeds with 95% bootstrap intervals, best first", highlight=False)
-        console.print(rich_table(metrics, by))
-        console.print(f"folder      {folder}\nfigure      {figure}\nreport      {page}", markup=False, highlight=False)
+        out = console()
+        out.print("interquartile means over seeds with 95% bootstrap intervals, best first")
+        out.print(rich_table(metrics, by))
+        out.print(f"folder      {folder}\nfigure      {figure}\nreport      {page}")
     if bool(metrics.groupby(["member", "seed"])["failed"].any().all()):
         return say("failed: no run's numbers stayed finite", RUN_FAILED)
     return 0

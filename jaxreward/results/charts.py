@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jaxreward.results.curves import STYLE, Curve
+from jaxreward.results.curves import label as named
 from jaxreward.results.statistics import Estimate
 from jaxreward.results.summary import NAMES, show
 from jaxreward.results.tables import summarise
@@ -105,7 +106,7 @@ def sensitivity(frame: pd.DataFrame, name: str, metric: str = "episode/return", 
 
 def line(axis: Axes, drawn: Curve, label: str, color: str, marker: str = "") -> None:
     """A line with its interval shaded."""
-    axis.plot(drawn.steps, drawn.mean, color=color, linewidth=1.4, label=label, marker=marker, markersize=4)
+    axis.plot(drawn.steps, drawn.mean, color=color, linewidth=1.4, label=named(label), marker=marker, markersize=4)
     axis.fill_between(drawn.steps, drawn.low, drawn.high, color=color, alpha=0.18, linewidth=0)
 
 

@@ -147,19 +147,26 @@ def _entry(name: str, frame: pd.DataFrame, metric: str) -> Entry:
 
 def _selected(place: str) -> tuple[Path, pd.DataFrame]:
     """The folder of a place, and the metrics of the runs that are meant."""
-    text, colon, conditions = place.rpartition(":")
-    folder = Path(text if colon and "=" in conditions else place)
+    folder, conditions = _parted(place)
     if (folder / "sweep.json").is_file():
         frame = sweep_metrics(sweep_of(folder), folder).assign(run=folder.name)
     else:
         frame = load(folder)
-    if not (colon and "=" in conditions):
-        return folder, frame
-    for name, value in parse_settings(conditions.split(",")).items():
+    for name, value in parse_settings(conditions.split(",") if conditions else ()).items():
         frame = _with_value(frame, _column(frame, name), value)
-    if frame.empty:
+    if frame.empty and conditions:
         raise RunError(f"no run in {folder} has {conditions}")
     return folder, frame
+
+
+def _parted(place: str) -> tuple[Path, str]:
+    """A place's folder and conditions: the longest beginning that is there, since both may have colons in them."""
+    ends = [len(place), *(at for at in reversed(range(len(place))) if place[at] == ":")]
+    for end in ends:
+        if Path(place[:end]).exists() and (end == len(place) or "=" in place[end:]):
+            return Path(place[:end]), place[end + 1 :]
+    folder, _, conditions = place.rpartition(":")
+    return (Path(folder), conditions) if folder and "=" in conditions else (Path(place), "")
 
 
 def _column(frame: pd.DataFrame, name: str) -> str:

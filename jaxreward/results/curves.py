@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +39,7 @@ STYLE: Any = {
     "xtick.color": "#555555",
     "ytick.color": "#555555",
     "svg.hashsalt": "jaxreward",
+    "text.parse_math": False,  # a run may be called `a$b$`
 }
 """Matplotlib settings that all figures are drawn with."""
 
@@ -108,7 +111,7 @@ def learning_curves(frame: pd.DataFrame, metric: str, by: Sequence[str], title: 
 def save_png(figure: Figure, path: Path) -> Path:
     """Writes a figure as a picture."""
     pixels = io.BytesIO()
-    with mpl.rc_context(STYLE):
+    with _drawing():
         figure.savefig(pixels, format="png", dpi=130)
     write_atomically(path, pixels.getvalue())
     return path
@@ -117,10 +120,24 @@ def save_png(figure: Figure, path: Path) -> Path:
 def to_svg(figure: Figure) -> str:
     """A figure as an SVG element to be put into a page."""
     text = io.StringIO()
-    with mpl.rc_context(STYLE):
+    with _drawing():
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = text.getvalue()
     return svg[svg.index("<svg") :]
+
+
+def label(value: object) -> str:
+    """What a value is called in a legend, from which matplotlib leaves out what begins with an underscore."""
+    text = show(value)
+    return f" {text}" if text.startswith("_") else text
+
+
+@contextlib.contextmanager
+def _drawing() -> Iterator[None]:
+    """Our style; a letter that no font here has is a box, which needs no warning for each."""
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"(?s)Glyph .* missing from font", UserWarning)
+        yield
 
 
 def _comparable(metric: str, outer: Sequence[str]) -> bool:
@@ -140,14 +157,14 @@ def _groups(frame: pd.DataFrame, outer: Sequence[str]) -> list[tuple[str, pd.Dat
     if not outer:
         return [("", frame)]
     groups = frame.groupby(list(outer), sort=True)
-    label = lambda key: ", ".join(f"{name} = {show(value)}" for name, value in zip(outer, key, strict=True))  # noqa: E731
-    return [(label(key), part) for key, part in groups]
+    title = lambda key: ", ".join(f"{name} = {show(value)}" for name, value in zip(outer, key, strict=True))  # noqa: E731
+    return [(title(key), part) for key, part in groups]
 
 
 def _draw(axis: Axes, frame: pd.DataFrame, metric: str, inner: str, colors: dict) -> None:
     for value, color in colors.items():
         drawn = curve(frame[frame[inner] == value], metric)
-        axis.plot(drawn.steps, drawn.mean, color=color, linewidth=1.4, label=show(value))
+        axis.plot(drawn.steps, drawn.mean, color=color, linewidth=1.4, label=label(value))
         axis.fill_between(drawn.steps, drawn.low, drawn.high, color=color, alpha=0.18, linewidth=0)
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.xaxis.set_major_locator(MaxNLocator(4))

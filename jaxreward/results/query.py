@@ -9,16 +9,30 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+from pyarrow.fs import LocalFileSystem
 
 from jaxreward.run.record import COLUMNS
-from jaxreward.run.store import RunError, RunFolder, flatten
+from jaxreward.run.store import RunError, RunFolder, flatten, read_part, read_schema
 
 FINAL_FRACTION = 0.1
 """The part of a run's iterations, its last, over which its final value is a mean."""
+_LOCKS = (
+    "SET python_enable_replacements = false",
+    "SET autoinstall_known_extensions = false",
+    "SET autoload_known_extensions = false",
+    "SET enable_external_access = false",
+    "SET lock_configuration = true",
+)
+"""A question reads the runs and nothing else: no file, no network, no variable of this process."""
+_OF_THE_QUESTION = (duckdb.ParserException, duckdb.SyntaxException, duckdb.BinderException, duckdb.CatalogException)
+"""Errors that are found before anything is read."""
 
 
 @contextlib.contextmanager
@@ -39,15 +53,17 @@ def connect(folders: Sequence[RunFolder]) -> Iterator[duckdb.DuckDBPyConnection]
         {"run": name, "path": str(folder.path), **_facts(config)}
         for name, folder, config in zip(names, folders, described, strict=True)
     )
-    parts = [(str(path), name) for name, folder in zip(names, folders, strict=True) for path in folder.parts().values()]
+    parts = [(path, name) for name, folder in zip(names, folders, strict=True) for path in folder.parts().values()]
     runs = pd.concat([facts, configs[configs.columns.difference(facts.columns, False)]], axis=1)
     searched = {name for config in described for member in config.get("population", ()) for name in member}
     with duckdb.connect() as connection:
         connection.register("configs", configs)
         connection.register("runs", runs)
-        connection.register("parts", pd.DataFrame(parts, columns=["file", "run"]).assign(part=range(len(parts))))
-        _create_metrics(connection, list(configs.columns))
+        connection.register("parts", _numbered(parts))
+        _create_metrics(connection, list(configs.columns), [path for path, _ in parts])
         _create_final(connection, {*configs.columns, *COLUMNS, *searched})
+        for lock in _LOCKS:
+            connection.execute(lock)
         yield connection
 
 
@@ -92,21 +108,47 @@ def _table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     return table
 
 
-def _create_metrics(connection: duckdb.DuckDBPyConnection, configured: list[str]) -> None:
-    connection.execute("SET VARIABLE files = (SELECT list(file ORDER BY part) FROM parts)")
-    files = "read_parquet(getvariable('files'), union_by_name = true, filename = true, file_row_number = true)"
-    try:
-        logged = connection.execute(f"SELECT * FROM {files} LIMIT 0").df() if _any_parts(connection) else None
-    except duckdb.Error as error:
-        raise _explained(error, connection) from error
-    if logged is None:
+def _create_metrics(connection: duckdb.DuckDBPyConnection, configured: list[str], parts: list[Path]) -> None:
+    if not parts:
         connection.execute("CREATE VIEW metrics AS SELECT * FROM configs LIMIT 0")
         return
-    config = _columns(f"configs.{_quoted(name)}" for name in configured if name not in logged)
+    logged = _logged(parts)
+    connection.register("logged", logged)
+    config = _columns(f"configs.{_quoted(name)}" for name in configured if name not in logged.schema.names)
     connection.execute(
-        f"CREATE VIEW metrics AS SELECT {config}, logged.* EXCLUDE (filename, file_row_number) FROM {files} AS logged "
-        "JOIN parts ON parts.file = filename JOIN configs USING (run) ORDER BY part, file_row_number"
+        f"CREATE VIEW metrics AS SELECT {config}, rows.* EXCLUDE (_part, _row) "
+        "FROM (SELECT *, row_number() OVER () AS _row FROM logged) AS rows "
+        "JOIN parts USING (_part) JOIN configs USING (run) ORDER BY _row"
     )
+
+
+def _logged(parts: Sequence[Path]) -> ds.Dataset:
+    """All files of metrics as one table, read when it is asked for; its column `_part` says from which a row is.
+
+    The files are given one by one: in a name that is looked for, a bracket or `seed=7` means something.
+    """
+    schema, kind, disk = _common(map(read_schema, parts)), ds.ParquetFileFormat(), LocalFileSystem()
+    numbered = [
+        kind.make_fragment(str(path), disk, partition_expression=ds.field("_part") == number)
+        for number, path in enumerate(parts)
+    ]
+    return ds.FileSystemDataset(numbered, schema.append(pa.field("_part", pa.int64())), kind, disk)
+
+
+def _common(schemas: Iterable[pa.Schema]) -> pa.Schema:
+    """The columns of all schemas, each of a type that holds its values everywhere: text where no other does."""
+    fields: dict[str, pa.Field] = {}
+    for schema in dict.fromkeys(schema.remove_metadata() for schema in schemas):
+        for field in schema:
+            fields[field.name] = _wider(fields.get(field.name, field), field)
+    return pa.schema(fields.values())
+
+
+def _wider(first: pa.Field, second: pa.Field) -> pa.Field:
+    try:
+        return pa.unify_schemas([pa.schema([first]), pa.schema([second])], promote_options="permissive").field(0)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.field(first.name, pa.string())
 
 
 def _create_final(connection: duckdb.DuckDBPyConnection, described: set[str]) -> None:
@@ -137,17 +179,25 @@ def _final(name: str, kind: str, described: bool) -> str:
     return f"avg({column}) AS {column}"
 
 
+def _numbered(parts: Sequence[tuple[Path, str]]) -> pd.DataFrame:
+    """The files of metrics, and the run that each is of."""
+    files, runs = [str(path) for path, _ in parts], [name for _, name in parts]
+    return pd.DataFrame({"file": files, "run": runs, "_part": range(len(parts))})
+
+
 def _explained(error: duckdb.Error, connection: duckdb.DuckDBPyConnection) -> RunError | ValueError:
     message = str(error).strip()
-    if isinstance(error, duckdb.IOException) or "magic bytes" in message or "parquet" in message.lower():
-        return RunError(f"a metrics file is damaged; move it or its run away: {message}")
+    if isinstance(error, duckdb.PermissionException) or "locked" in message:
+        return ValueError(
+            f"a question reads the runs and nothing else, so this is refused: {message.splitlines()[0]}\n"
+            "`jaxreward results` writes its answer to a file with --csv, --json or --parquet FILE"
+        )
+    if not isinstance(error, _OF_THE_QUESTION):
+        for (file,) in connection.execute("SELECT file FROM parts").fetchall():
+            read_part(Path(file))
     return ValueError(
         f"{message}\nthe tables are metrics, final and runs; columns with a slash or a dot take double quotes"
     )
-
-
-def _any_parts(connection: duckdb.DuckDBPyConnection) -> bool:
-    return connection.execute("SELECT count(*) FROM parts").fetchall()[0][0] > 0
 
 
 def _columns(expressions: Iterable[str]) -> str:

@@ -10,10 +10,14 @@ holds the whole state for that while, on the host and the largest leaf of it on 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import logging
+import re
 import shlex
 import shutil
+import tempfile
 import warnings
 import zlib
 from collections.abc import Callable
@@ -63,7 +67,7 @@ class Checkpoints:
                 max_to_keep=keep, cleanup_tmp_directories=True, create=False, multiprocessing_options=ALONE
             )
             self._manager = ocp.CheckpointManager(
-                folder, options=options, item_handlers={"state": _state_handler(), "host": _host_handler()}
+                _spelt(folder), options=options, item_handlers={"state": _state_handler(), "host": _host_handler()}
             )
 
     def save(self, iteration: int, state: PyTree, counters: dict[str, Any]) -> None:
@@ -182,8 +186,9 @@ def _newest(folder: Path, abstract: PyTree, at_most: int | None) -> tuple[int, d
 
 
 def _read(step: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
-    record = _host_handler().restore(step / "host", args=ocp.args.JsonRestore())
-    leaves = _read_leaves(step / "state", record["leaves"])
+    place = _spelt(step)
+    record = _host_handler().restore(place / "host", args=ocp.args.JsonRestore())
+    leaves = _read_leaves(place / "state", record["leaves"])
     for entry, leaf, expected in zip(record["leaves"], leaves, record["crc32"], strict=True):
         if _checksum(leaf) != expected:
             raise ValueError(f"the checksum of {entry['path']} is wrong")
@@ -214,6 +219,17 @@ def _read_leaf(handler: ocp.PyTreeCheckpointHandler, folder: Path, name: str, le
     return handler.restore(
         folder, args=ocp.args.PyTreeRestore({name: leaf}, restore_args=as_numpy, partial_restore=True)
     )[name]
+
+
+@functools.cache
+def _spelt(folder: Path) -> Path:
+    """A folder by a name that the array store can read: it has no backslashes, and takes `gs:/` for a web address."""
+    if not re.search(r"\\|:/", f"{folder}/"):
+        return folder
+    place = Path(tempfile.mkdtemp(prefix="jaxreward-"))
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    (place / "checkpoints").symlink_to(folder)
+    return place / "checkpoints"
 
 
 def _state_handler() -> ocp.PyTreeCheckpointHandler:

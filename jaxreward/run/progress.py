@@ -24,7 +24,7 @@ class Progress:
 
     def __init__(self, iterations: int, done: int, enabled: bool) -> None:
         self._iterations, self._start, self._enabled = iterations, done, enabled
-        self._console = Console(stderr=True, quiet=not enabled)
+        self._console = Console(stderr=True, quiet=not enabled, emoji=False)
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),

@@ -157,7 +157,8 @@ class RayLauncher:
 
         state = "failed" if outcome.error else "done"
         left = duration(seconds / count * (total - count))
-        Console(stderr=True).print(f"{outcome.job.folder.name} {state}, {count} of {total}  {left} left", markup=False)
+        told = f"{outcome.job.folder.name} {state}, {count} of {total}  {left} left"
+        Console(stderr=True, markup=False, emoji=False).print(told)
 
 
 def import_ray() -> ModuleType:

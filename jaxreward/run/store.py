@@ -12,6 +12,7 @@ Every file is written next to its place and then moved there, so a reader never 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -24,9 +25,9 @@ import shlex
 import shutil
 import subprocess
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
@@ -169,27 +170,39 @@ class RunFolder:
 
 
 def absolute(folder: str | os.PathLike[str]) -> Path:
-    """The path of a folder as a user gave it.
+    """The path of a folder as a user gave it; `~` is the home directory unless there is a folder of that very name.
 
     Raises:
-        RunError: It is empty, which would be the current folder.
+        RunError: It is empty, which would be the current folder, or no text, so that no file of JSON could say it.
     """
     if os.fspath(folder) == "":
         raise RunError("a folder needs a name; '.' is the current one")
-    return Path(folder).expanduser().absolute()
+    given = Path(folder)
+    try:
+        str(given).encode()
+    except UnicodeEncodeError as error:
+        raise RunError(f"the name of the folder {os.fsencode(given)!r} is not UTF-8; rename it") from error
+    with contextlib.suppress(RuntimeError):  # `~somebody`, where there is nobody of that name
+        return (given if given.exists() else given.expanduser()).absolute()
+    return given.absolute()
 
 
-def read_part(path: Path) -> pa.Table:
+def read_part(part: Path) -> pa.Table:
     """The rows in a file of metrics.
 
     Raises:
         RunError: It is damaged.
     """
-    try:
-        return pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        again = shlex.join(["jaxreward", "train", "--resume", "--folder", str(path.parent.parent)])
-        raise RunError(f"the metrics file {path} is damaged ({error}); `{again}` says what can be done") from error
+    return _opened(part, pq.read_table)
+
+
+def read_schema(part: Path) -> pa.Schema:
+    """The columns of a file of metrics, without its rows.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    return _opened(part, pq.read_schema)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -298,6 +311,16 @@ def _parquet(table: pa.Table) -> pa.Buffer:
 
 def _iteration(part: Path) -> int:
     return int(part.stem.rpartition("-")[2])
+
+
+def _opened(part: Path, read: Callable[[BinaryIO], Any]) -> Any:
+    """What is read of a file; opened here, since Arrow sees patterns and partitions in some names."""
+    try:
+        with open(part, "rb") as file:
+            return read(file)
+    except (OSError, pa.ArrowInvalid) as error:
+        again = shlex.join(["jaxreward", "train", "--resume", "--folder", str(part.parent.parent)])
+        raise RunError(f"the metrics file {part} is damaged ({error}); `{again}` says what can be done") from error
 
 
 def _shortened(value: Any) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL
 
 from jaxreward.run.folder import check_unused
 from jaxreward.run.store import RunError, absolute, read_json, write_atomically
@@ -22,6 +25,13 @@ class StudyFolder:
         self.description = self.path / "study.json"
         self.database = self.path / "study.db"
         self.best = self.path / "best.json"
+
+    def database_url(self) -> str:
+        """The database as SQLAlchemy names it; in a URL some characters of a folder's name mean something."""
+        plain, quoted = str(self.database), quote(str(self.database))
+        if plain == quoted:
+            return f"sqlite:///{plain}"
+        return URL.create("sqlite", database=f"file:{quoted}", query={"uri": "true"}).render_as_string()
 
     def exists(self) -> bool:
         """Whether a study has been started in the folder."""

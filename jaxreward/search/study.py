@@ -145,7 +145,7 @@ def open_session(search: Search, folder: StudyFolder, storage: str | None = None
     previous = folder.read() if folder.exists() else {}
     if previous:
         _check_moved(previous, storage, name)
-    url = storage or _usable(previous.get("storage")) or f"sqlite:///{folder.database}"
+    url = storage or _usable(previous.get("storage")) or folder.database_url()
     name = name or previous.get("name") or f"{search.setup.agent}-{search.setup.env}"
     study = _known(url, name, folder) if previous else _open(url, name, search.objectives)
     begun = bool(study.get_trials(deepcopy=False))

@@ -173,6 +173,68 @@ def test_the_command_prints_and_writes_answers(store, capsys, tmp_path):
     assert "--out must end in .csv, .parquet, .json" in capsys.readouterr().err
 
 
+REFUSED = [
+    "COPY runs TO '{}/new.csv'",
+    "SELECT * FROM read_csv('{}/there.csv')",
+    "SELECT * FROM '{}/there.csv'",
+    "SELECT * FROM glob('{}/*')",
+    "ATTACH '{}/new.db'",
+    "EXPORT DATABASE '{}/new'",
+    "SET enable_external_access = true",
+    "SELECT 1; COPY runs TO '{}/new.csv'",
+]
+
+
+@pytest.mark.parametrize("sql", REFUSED)
+def test_a_question_reads_the_runs_and_nothing_else(store, tmp_path_factory, capsys, sql):
+    there = tmp_path_factory.mktemp("there")
+    (there / "there.csv").write_text("secret\n1\n")
+    assert main(["results", sql.format(there), "--in", str(store)]) == 2
+    assert "a question reads the runs and nothing else, so this is refused" in capsys.readouterr().err
+    assert [path.name for path in there.iterdir()] == ["there.csv"]
+
+
+def test_a_question_sees_no_variable_of_this_process(store):
+    secret = pd.DataFrame({"x": [1]})
+    with pytest.raises(ValueError, match="secret does not exist"):
+        query("SELECT * FROM secret", store)
+    assert len(secret) == 1
+
+
+def test_answers_are_exported_and_nothing_is_overwritten(store, tmp_path, capsys):
+    sql = "SELECT run, count(*) AS rows FROM metrics GROUP BY run ORDER BY run"
+    files = {kind: tmp_path / f"answer-{kind}" for kind in ("csv", "json", "parquet")}
+    options = [word for kind, path in files.items() for word in (f"--{kind}", str(path))]
+    assert main(["results", sql, "--in", str(store), *options]) == 0
+    assert capsys.readouterr().out == ""
+    expected = pd.DataFrame({"run": ["a", "b"], "rows": [80, 120]})
+    readers = {"csv": pd.read_csv, "json": pd.read_json, "parquet": pd.read_parquet}
+    for kind, read in readers.items():
+        pd.testing.assert_frame_equal(read(files[kind]), expected, check_dtype=False)
+        assert main(["results", "SELECT 1", "--in", str(store), f"--{kind}", str(files[kind])]) == 2
+        assert "is there already" in capsys.readouterr().err
+        pd.testing.assert_frame_equal(read(files[kind]), expected, check_dtype=False)
+    for options, message in (
+        (["--csv", str(tmp_path / "no" / "x")], "there is no folder"),
+        (["--out", str(files["csv"])], "must end in"),
+    ):
+        assert main(["results", sql, "--in", str(store), *options]) == 2
+        assert message in capsys.readouterr().err
+    assert main(["results", "--csv", str(tmp_path / "x"), "--in", str(store)]) == 2
+    assert "which question" in capsys.readouterr().err
+
+
+def test_damage_that_only_reading_shows_is_named(store):
+    run = RunFolder(store / "a")
+    run.compact()
+    (part,) = run.metrics_folder.iterdir()
+    content = bytearray(part.read_bytes())
+    content[300:2000] = b"\xff" * 1700
+    part.write_bytes(content)
+    with pytest.raises(RunError, match=part.name):
+        query('SELECT sum("episode/return") FROM metrics', store)
+
+
 def test_the_command_says_what_can_be_asked(store, capsys):
     assert main(["results", "--in", str(store)]) == 0
     text = capsys.readouterr().out
