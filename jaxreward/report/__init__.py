@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def report(
             is somebody else's file, for example.
     """
     listed = [Path(folders)] if isinstance(folders, str | os.PathLike) else [Path(folder) for folder in folders]
-    figures = [load_reproduced(folder) for folder in find_figures(listed)]
+    figures = list(_figures(listed))
     groups = [group for place in listed for group in _groups(place, figures)]
     runs, waiting = _read(groups)
     if waiting and not (runs or figures):
@@ -58,6 +59,17 @@ def save_curves(folder: str | os.PathLike[str]) -> Path:
     """Draws a run's learning curves to `curves.png` in its folder, in the first of its headline metrics."""
     runs = read(Path(folder), [Path(folder)])
     return save_png(curves_of(runs, headline_metrics(runs.frame)[0]), Path(folder) / "curves.png")
+
+
+def _figures(places: Sequence[Path]) -> Iterator[Reproduced]:
+    """The figures in some places; what is none is refused where it is meant, and left out beside others."""
+    for folder in find_figures(places):
+        try:
+            yield load_reproduced(folder)
+        except RunError as error:
+            if folder in places:
+                raise
+            warnings.warn(f"left out: {error}", stacklevel=3)
 
 
 def _groups(place: Path, figures: Sequence[Reproduced]) -> Iterator[tuple[Path, list[Path]]]:

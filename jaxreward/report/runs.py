@@ -72,7 +72,7 @@ def read(folder: Path, runs: Sequence[Path]) -> Runs:
         return Runs(folder.absolute().name, described, frames[0], configurations(described[0]), reward)
     frame, by = _merged(described, frames)
     study = folder / STUDY
-    steps = read_json(study)["search"]["steps"] if study.is_file() else 0
+    steps = read_json(study, {"search": dict})["search"].get("steps", 0) if study.is_file() else 0
     place = folder.absolute()
     name = f"{place.parent.name}, on fresh seeds" if _is_confirmed(place) else place.name
     return Runs(name, described, frame, by, reward, steps)

@@ -37,7 +37,7 @@ from jaxreward.results.tables import load
 from jaxreward.run.folder import check_unused
 from jaxreward.run.job import Job, Setup, split
 from jaxreward.run.launcher import Launcher, local
-from jaxreward.run.store import RunError, provenance, to_json, write_atomically
+from jaxreward.run.store import RunError, provenance, read_json, to_json, write_atomically
 from jaxreward.settings.values import Value
 
 FOLDER = Path("figures")
@@ -223,10 +223,10 @@ def load_reproduced(folder: str | os.PathLike[str]) -> Reproduced:
     """
     path = Path(folder) / CLAIMS
     try:
-        stored = json.loads(path.read_bytes())
+        stored = read_json(path, {"claims": list})
         claims = [_claim_from_json(claim) for claim in stored.pop("claims")]
         return Reproduced(**stored, claims=claims, folder=Path(folder))
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, RunError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"{path} holds no reproduced figure ({error}); `jaxreward reproduce` makes one") from error
 
 

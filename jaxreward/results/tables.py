@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -141,12 +142,29 @@ def summarise(
 
 
 def _runs_in(place: Path) -> list[Path]:
+    """The run that a place is, or those in it; what is no run is refused where it is meant, left out beside others."""
     if RunFolder(place).exists():
+        RunFolder(place).read_config()
         return [place]
     found = sorted(path.parent for path in place.rglob("config.json"))
     if not found:
         raise RunError(f"{place} is not a run folder, and there is none in it: no config.json was found")
-    return found
+    reasons = {folder: _no_run(folder) for folder in found}
+    told = [reason for reason in reasons.values() if reason]
+    if len(told) == len(found):
+        raise RunError(f"there is no run in {place}: {told[0]}")
+    for reason in told:
+        warnings.warn(f"left out: {reason}", stacklevel=4)
+    return [folder for folder, reason in reasons.items() if not reason]
+
+
+def _no_run(folder: Path) -> str:
+    """Why a folder with a `config.json` is no run's; nothing if it is one."""
+    try:
+        RunFolder(folder).read_config()
+    except (RunError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def _check_columns(frame: pd.DataFrame, wanted: Sequence[str]) -> None:

@@ -42,6 +42,13 @@ from jaxreward.names import path_name
 PACKAGES = ("jaxreward", "jax", "jaxlib", "flax", "optax", "numpy")
 IDENTITY = ("config", "hyperparams", "population", "seeds", "log_every", "start")
 """The entries of `config.json` that make a run the run it is; `iterations` may grow."""
+_ENTRIES: dict[str, type] = {"config": dict, "population": list, "seeds": list, "iterations": int}
+"""What every `config.json` of a run has, and of which type."""
+_HELD: dict[str, Callable[[Any], bool]] = {
+    "population": lambda member: isinstance(member, dict),
+    "seeds": lambda seed: isinstance(seed, int) and not isinstance(seed, bool),
+}
+"""What its lists have in them, at least one of it."""
 LARGEST_ARRAY = 10_000
 """Elements up to which an array is written out in `config.json`; of a larger one, its checksum."""
 
@@ -97,7 +104,11 @@ class RunFolder:
         """
         if not self.exists():
             raise RunError(f"{self.path} is not a run folder: it has no config.json")
-        return read_json(self.config_file)
+        described = read_json(self.config_file, _ENTRIES)
+        wrong = [name for name, holds in _HELD.items() if not described[name] or not all(map(holds, described[name]))]
+        if wrong:
+            raise RunError(f"{self.config_file} is no run's: its {wrong[0]} is {_shortened(described[wrong[0]])}")
+        return described
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes `config.json`."""
@@ -205,16 +216,28 @@ def read_schema(part: Path) -> pa.Schema:
     return _opened(part, pq.read_schema)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, entries: Mapping[str, type] | None = None) -> dict[str, Any]:
     """The table in a JSON file.
 
+    Args:
+        path: The file.
+        entries: What there must be in it, and of which type.
+
     Raises:
-        RunError: It is damaged.
+        RunError: It is damaged, or something else.
     """
+    entries = entries or {}
     try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
+        table = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is not valid JSON: {error}") from error
+    found = table if isinstance(table, dict) else {}
+    wrong = [name for name, kind in entries.items() if not isinstance(found.get(name), kind)]
+    if wrong or found is not table:
+        expected = f"a table with {', '.join(entries)}" if entries else "a table"
+        given = f"it has no {wrong[0]}" if found is table and wrong[0] not in found else f"it is {_shortened(table)}"
+        raise RunError(f"{path} is not what jaxreward writes: expected {expected}, but {given}")
+    return found
 
 
 def write_atomically(path: Path, content: bytes | pa.Buffer) -> None:

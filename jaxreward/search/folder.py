@@ -49,7 +49,7 @@ class StudyFolder:
         """
         if not self.exists():
             raise RunError(f"{self.path} is not the folder of a study: it has no study.json")
-        return read_json(self.description)
+        return read_json(self.description, {"search": dict, "name": str, "worker": str})
 
     def write(self, described: dict[str, Any]) -> None:
         """Writes `study.json`."""

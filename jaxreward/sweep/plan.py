@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import re
@@ -15,7 +14,7 @@ from jaxreward.run.folder import check_unused
 from jaxreward.run.job import NAMED, Group, Job, Setup, job_of, split
 from jaxreward.run.plan import POINTS
 from jaxreward.run.resume import KEPT, check_new, previous_config
-from jaxreward.run.store import RunError, RunFolder, absolute, differences, flatten, to_json
+from jaxreward.run.store import RunError, RunFolder, absolute, differences, flatten, read_json, to_json
 from jaxreward.sweep.estimate import Estimate, available_memory, estimate, run_state_bytes
 from jaxreward.sweep.spec import Sweep, identity, read_sweep
 
@@ -134,7 +133,7 @@ def sweep_of(folder: str | os.PathLike[str]) -> Sweep:
     if not path.is_file():
         raise RunError(f"{folder} is not the folder of a sweep: it has no sweep.json")
     try:
-        return read_sweep(json.loads(path.read_bytes()))
+        return read_sweep(read_json(path))
     except ValueError as error:
         raise RunError(f"{path} is damaged or of another version: {error}") from error
 

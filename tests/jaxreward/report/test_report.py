@@ -19,6 +19,8 @@ from jaxreward.results.curves import LARGEST_PANELS, curve, learning_curves
 from jaxreward.results.statistics import estimate
 from jaxreward.results.summary import configurations, headline_metrics, rich_table, show, summary
 from jaxreward.run.store import RunError, RunFolder
+from jaxreward.search.folder import StudyFolder
+from jaxreward.sweep import sweep_of
 
 RATES = [0.1, 0.2]
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -245,6 +247,27 @@ def test_figures_and_runs_share_a_page_with_all_claims_at_its_top(tmp_path):
     assert "in the figure" not in page  # its runs are what the figure is drawn from
     (anchor,) = set(re.findall(r'<a href="#(.*?)"', page))
     assert f'id="{anchor}"' in page
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '"x"', '{"claims": [1]}', '{"claims": []}'])
+def test_claims_that_are_none_are_left_out_beside_others_and_refused_alone(tmp_path, text):
+    write_figure(tmp_path / "toy")
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "claims.json").write_text(text)
+    with pytest.warns(UserWarning, match="left out: .*bad/claims.json holds no reproduced figure"):
+        assert "1 figure" in report(tmp_path).read_text()
+    with pytest.raises(RunError, match=r"bad/claims\.json holds no reproduced figure"):
+        report(tmp_path / "bad")
+
+
+@pytest.mark.parametrize("name", ["sweep.json", "study.json"])
+@pytest.mark.parametrize("text", ["[1]", "{}"])
+def test_a_damaged_description_of_what_belongs_together_is_named(tmp_path, name, text):
+    write_run(tmp_path / "programs" / "0", frame(), "CartPole-v1")
+    (tmp_path / name).write_text(text)
+    read = {"sweep.json": sweep_of, "study.json": lambda folder: StudyFolder(folder).read()}[name]
+    with pytest.raises(RunError, match=name):
+        read(tmp_path)
 
 
 def test_a_figure_alone_is_a_page(tmp_path):

@@ -1,6 +1,7 @@
 """Questions across runs, and the folders they are asked of."""
 
 import json
+import shutil
 
 import duckdb
 import numpy as np
@@ -120,6 +121,38 @@ def test_mistakes_are_explained(store):
     part = max((store / "a" / "metrics.parquet").iterdir())
     part.write_bytes(part.read_bytes()[:100])
     with pytest.raises(RunError, match=part.name):
+        load(store)
+
+
+NO_RUNS = {
+    "{}": "expected a table with config, population, seeds, iterations, but it has no config",
+    "[1,2]": r"but it is \[1, 2\]",
+    "null": "but it is null",
+    '{"config": {}, "population": [{}], "seeds": [0]}': "it has no iterations",
+    '{"config": {}, "population": {}, "seeds": [0], "iterations": 1}': "but it is",
+    '{"config": {}, "population": [], "seeds": [0], "iterations": 1}': r"its population is \[\]",
+    '{"config": {}, "population": [{}], "seeds": ["a"], "iterations": 1}': r"its seeds is \[\"a\"\]",
+    "{": "not valid JSON",
+    "\xff": "not valid JSON",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), NO_RUNS.items())
+def test_what_is_no_run_is_named_and_left_out_beside_others_or_refused(store, text, message, capsys):
+    bad = store / "deep" / "bad"
+    bad.mkdir()
+    (bad / "config.json").write_bytes(text.encode("latin1"))
+    with pytest.warns(UserWarning, match=f"left out: {bad}/config.json .*{message}"):
+        assert len(load(store)) == 80 + 120
+    for meant in (bad, [store / "a", bad]):
+        with pytest.raises(RunError, match=f"{bad}/config.json .*{message}"):
+            load(meant)
+    for command in (["results", "--in"], ["compare"], ["evaluate"], ["report"], ["train", "--resume", "--folder"]):
+        assert main([*command, str(bad)]) == 2
+        assert f"{bad}/config.json" in capsys.readouterr().err
+    shutil.rmtree(store / "a")
+    shutil.rmtree(store / "deep" / "er")
+    with pytest.raises(RunError, match=f"there is no run in {store}: {bad}/config.json"):
         load(store)
 
 
