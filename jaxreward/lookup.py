@@ -2,24 +2,66 @@
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import importlib
 import importlib.util
 import os
 import sys
 import traceback
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from importlib.abc import InspectLoader
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
 from jaxreward.names import check_name
 
 _MOVED = {"jaxreward.experiments.figures.subpo_rooms": "jaxreward.experiments.figures.subpo.rooms"}
 """Modules that run folders of earlier versions name, and where they are now."""
 
+Find: TypeAlias = Callable[[str], ModuleType | None]
+_FIND: ContextVar[Find] = ContextVar("find", default=lambda place: None)
+
 
 def is_reference(name: str) -> bool:
     """Whether a name is `module:attribute` or `file.py:attribute`."""
     return ":" in name
+
+
+def check_reference(name: object, kind: str) -> None:
+    """Refuses what can't be the name of anything, and a file of which it isn't said what in it is meant.
+
+    Args:
+        name: What was given.
+        kind: What it should name, for messages: "reward".
+
+    Raises:
+        ValueError: It is one of these.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"expected the name of {_with_article(kind)} as text, not {name!r}")
+    if name.endswith(".py"):
+        named = _defined(Path(name).expanduser())
+        there_are = f"; there are: {', '.join(named)}" if named else ""
+        raise ValueError(f"{name} is a file; say what in it is the {kind}, as {name}:NAME{there_are}")
+
+
+def _with_article(kind: str) -> str:
+    return f"a{'n' * kind.startswith(tuple('aeiou'))} {kind}"
+
+
+def _defined(path: Path) -> list[str]:
+    """What a file that can be read defines at its top and shows, without importing it."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError):
+        return []
+    functions = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    values = [node.targets[0] for node in body if isinstance(node, ast.Assign)]
+    names = [*functions, *(value.id for value in values if isinstance(value, ast.Name))]
+    return [name for name in names if not name.startswith("_")]
 
 
 def load_reference(reference: str, kind: str) -> Any:
@@ -35,10 +77,35 @@ def load_reference(reference: str, kind: str) -> Any:
     place, _, attribute = reference.rpartition(":")
     if not place or not attribute:
         raise ValueError(f"{kind} {reference!r} is not `module:attribute` or `path/to/file.py:attribute`")
-    module = _import_file(Path(place), kind) if place.endswith(".py") else _import_module(place, kind)
+    module = _import_place(place, kind)
     if not hasattr(module, attribute):
         check_name(f"{kind} in {place} called", attribute, _own(module))
     return getattr(module, attribute)
+
+
+def reference_text(reference: str, kind: str) -> str | None:
+    """The text of the file that a reference leads into; None if it has none."""
+    place = reference.rpartition(":")[0]
+    module = _FIND.get()(place)
+    if module is None and place.endswith(".py"):
+        return Path(place).expanduser().read_text()
+    module = module or _import_module(place, kind)
+    loader = module.__spec__.loader if module.__spec__ else None
+    return loader.get_source(module.__name__) if isinstance(loader, InspectLoader) else None
+
+
+@contextlib.contextmanager
+def importing(find: Find) -> Iterator[None]:
+    """Lets modules and files that references name be found elsewhere first.
+
+    Args:
+        find: The module of a name or file; None for what it always is.
+    """
+    token = _FIND.set(find)
+    try:
+        yield
+    finally:
+        _FIND.reset(token)
 
 
 def describe_failure(error: BaseException) -> str:
@@ -50,6 +117,13 @@ def describe_failure(error: BaseException) -> str:
     place = (own or frames)[-1]
     message = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__} at {place.filename}:{place.lineno}: {message}"
+
+
+def _import_place(place: str, kind: str) -> ModuleType:
+    found = _FIND.get()(place)
+    if found is not None:
+        return found
+    return _import_file(Path(place), kind) if place.endswith(".py") else _import_module(place, kind)
 
 
 def _import_file(path: Path, kind: str) -> ModuleType:
@@ -66,7 +140,7 @@ def _import_file(path: Path, kind: str) -> ModuleType:
     sys.modules[name] = module  # where dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{path} can't be imported: {describe_failure(error)}") from error
     return module
 
@@ -82,7 +156,7 @@ def _import_module(name: str, kind: str) -> ModuleType:
                 "from the current folder, or `path/to/file.py:attribute`"
             ) from error
         raise ValueError(f"module {name!r} can't be imported: {describe_failure(error)}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"module {name!r} can't be imported: {describe_failure(error)}") from error
 
 

@@ -20,6 +20,7 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAXREWARD_CACHE"] = ""
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="jaxreward-state-")  # what tests begin is no user's own
 os.environ.setdefault("NPROC", "16")  # threads: fewer than two for each device, and programs that span them hang
 os.environ["TESTS_CACHE"] = os.environ.get("TESTS_CACHE") or tempfile.mkdtemp(prefix="jaxreward-tests-")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["TESTS_CACHE"]  # workers inherit it

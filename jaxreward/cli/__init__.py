@@ -19,7 +19,7 @@ from jaxreward.cli.report import Report
 from jaxreward.cli.reproduce import Reproduce
 from jaxreward.cli.results import Results
 from jaxreward.cli.search import Search
-from jaxreward.cli.shell import guarded, one_line
+from jaxreward.cli.shell import asked, guarded, one_line
 from jaxreward.cli.sweep import Sweep
 from jaxreward.cli.train import Train
 from jaxreward.compilation.cpu_scheduler import use_every_core
@@ -56,4 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     warnings.formatwarning = one_line
     use_every_core()
-    return guarded(command.run, command.traceback)
+    return guarded(lambda: _run(command), command.traceback)
+
+
+def _run(command: Command) -> int:
+    """Runs a command, which asks before it runs the code of others."""
+    from jaxreward.run.trust import trusting
+
+    with trusting(getattr(command, "trust", False) or asked):
+        return command.run()

@@ -22,6 +22,7 @@ class Evaluate:
         stochastic: Sample actions as in training, instead of taking the most likely ones.
         render: Draw one episode to the run folder: a GIF, or a page with brax's viewer.
         key: The seed of the episodes.
+        trust: Run the code in a run folder that was not begun here by you.
         traceback: Show where an error came from.
     """
 
@@ -32,6 +33,7 @@ class Evaluate:
     stochastic: bool = False
     render: bool = False
     key: int = 0
+    trust: bool = False
     traceback: bool = False
 
     def run(self) -> int:

@@ -34,6 +34,7 @@ class Reproduce:
         list: Show the figures there are.
         strict: Let the exit code be 1 also when a claim is not met.
         quiet: Show no progress.
+        trust: Run the code in a run folder that was not begun here by you.
         traceback: Show where an error came from.
     """
 
@@ -46,6 +47,7 @@ class Reproduce:
     list: bool = False
     strict: bool = False
     quiet: bool = False
+    trust: bool = False
     traceback: bool = False
 
     def run(self) -> int:

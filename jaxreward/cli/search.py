@@ -61,6 +61,7 @@ class Search:
         address: Of a Ray cluster; a local Ray by default.
         devices: How many devices Ray gives each program; as many as there are here by default.
         quiet: Show no progress and no table.
+        trust: Run the code in a run folder that was not begun here by you.
         traceback: Show where an error came from.
     """
 
@@ -92,6 +93,7 @@ class Search:
     address: Text = None
     devices: Number = None
     quiet: bool = False
+    trust: bool = False
     traceback: bool = False
 
     def run(self) -> int:

@@ -77,6 +77,14 @@ def console(quiet: bool = False) -> Console:
     return Console(width=width, quiet=quiet, highlight=False, markup=False, emoji=False)
 
 
+def asked(question: str) -> bool:
+    """Whether a person at a terminal agrees; nobody else does."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"jaxreward: {question}. Run it? [y/N] ", file=sys.stderr, end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def guarded(action: Callable[[], int], show_traceback: bool) -> int:
     """Runs an action; every error is one message, unless where it came from is asked for."""
     from jaxreward.run.store import RunError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +17,6 @@ from jaxreward.agent import Policy
 from jaxreward.results.statistics import bootstrap_interval
 from jaxreward.results.summary import configurations, headline_metrics, summary
 from jaxreward.run.job import job_of
-from jaxreward.run.spec import Experiment
 from jaxreward.run.store import RunError, RunFolder
 from jaxreward.run.train import load_state
 from jaxreward.sweep import runs_of, sweep_metrics, sweep_of
@@ -94,7 +92,8 @@ def evaluate(
         key: The seed of the episodes.
 
     Raises:
-        RunError: There is no run, no checkpoint, or no such member or seed.
+        RunError: There is no run, no checkpoint, or no such member or seed, or the run's code is not trusted, see
+            `jaxreward.run.trust`.
         ValueError: If the run was not made by name, or the names no longer exist.
     """
     if episodes < 1:
@@ -102,7 +101,6 @@ def evaluate(
     found = _find(Path(folder), member, seed)
     described = found.run.read_config()
     experiment = job_of(found.run.path, steps=0).experiment()
-    _warn_if_changed(experiment, described["config"])
     state = load_state(found.run.path, experiment.agent, experiment.member(0))
     state = jax.tree.map(lambda leaf: leaf[found.row, described["seeds"].index(found.seed)], state)
     policy = experiment.agent.policy(state)
@@ -250,14 +248,6 @@ def _check(given: int, there: Any, kind: str = "member") -> int:
             f"there is no {kind} {given}; they are {', '.join(map(str, there[:20]))}{'...' * (len(there) > 20)}"
         )
     return given
-
-
-def _warn_if_changed(experiment: Experiment, then: dict[str, Any]) -> None:
-    if experiment.config.get("reward_digest") != then.get("reward_digest"):
-        warnings.warn(
-            f"the reward {then['reward']} has changed since training; the run folder's reward.py is what it was",
-            stacklevel=3,
-        )
 
 
 def _estimate(values: Array) -> str:

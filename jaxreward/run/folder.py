@@ -78,7 +78,7 @@ def check_unused(folder: Path, begun: Collection[str] = (), gone: str = "") -> N
 
     Args:
         folder: It need not exist.
-        begun: Names of files that are left when a beginning is interrupted. They count as such beside the lock alone:
+        begun: Names of files and folders that are left when a beginning is interrupted. They count as such beside the lock alone:
             a user may have files that are called so.
         gone: What it seems to have been, such as "a run whose config.json".
 
@@ -87,12 +87,11 @@ def check_unused(folder: Path, begun: Collection[str] = (), gone: str = "") -> N
     """
     ours = {LOCK, *begun} if (folder / LOCK).is_file() else set()
     ours |= {f"{name}.tmp" for name in ours}
-    other = next((path for path in folder.rglob("*") if not path.is_dir() and path.name not in ours), None)
+    found = (path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir())
+    other = next((path for path in found if not ours & set(path.parts)), None)
     if other is not None:
         advice = f", of {gone} is gone. Bring that back, or choose" if gone else ". Choose"
-        raise RunError(
-            f"{folder} is not empty: it has {other.relative_to(folder)}{advice} a folder that is new or empty"
-        )
+        raise RunError(f"{folder} is not empty: it has {other}{advice} a folder that is new or empty")
 
 
 def check_own(path: Path, ours: bool) -> None:

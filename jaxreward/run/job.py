@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple
 from jax.sharding import Mesh
 
 from jaxreward.rewards.registry import ENVIRONMENT
+from jaxreward.run.code import code_of, keep_code, places_of
 from jaxreward.run.distributed import from_leader
 from jaxreward.run.folder import hold_together
 from jaxreward.run.resume import check_new
@@ -88,14 +89,20 @@ class Job:
     log_every: int | None = None
     start: Start | None = None
 
+    def places(self) -> dict[str, str]:
+        """The user's files and modules that its names refer to, see `jaxreward.run.code.places_of`."""
+        return places_of(vars(self.setup))
+
     def experiment(self) -> Experiment:
-        """What its names stand for.
+        """What its names stand for, in a run that was begun: with the code that it kept.
 
         Raises:
+            RunError: That code is not trusted, see `jaxreward.run.trust`.
             ValueError: See `jaxreward.run.spec.resolve`.
         """
         setup = self.setup
-        return resolve(setup.agent, setup.env, setup.reward, setup.settings, self.members)
+        with code_of(RunFolder(self.folder)):
+            return resolve(setup.agent, setup.env, setup.reward, setup.settings, self.members)
 
     def finished(self) -> bool:
         """Whether its folder holds the whole of it.
@@ -138,7 +145,7 @@ class Job:
         run = RunFolder(self.folder)
         from_leader(lambda: None if run.exists() else check_new(run))
         with hold_together(run.path):
-            from_leader(lambda: None if run.exists() else _keep_source(self.setup.reward, run))
+            from_leader(lambda: None if run.exists() else _keep_source(self, run))
             return train(
                 experiment.agent,
                 experiment.hyperparams,
@@ -256,7 +263,8 @@ def _other_settings(job: Job, settings: Mapping[str, Value]) -> list[str]:
 def _effective(job: Job, settings: Iterable[str]) -> dict[str, Any]:
     """What a job comes to: sizes, traced numbers, and those settings that an environment's factory alone has seen."""
     experiment, setup = job.experiment(), job.setup
-    of_factory = [name for name in static_names(setup.agent, setup.env, settings) if name.startswith("env.")]
+    with code_of(RunFolder(job.folder)):
+        of_factory = [name for name in static_names(setup.agent, setup.env, settings) if name.startswith("env.")]
     options = {name: setup.settings.get(name) for name in of_factory}
     numbers = {**named_values(experiment.env_params), **named_values(experiment.hyperparams)}
     return {"config": to_json({**experiment.config["agent_config"], **options}), "hyperparams": numbers}
@@ -277,10 +285,12 @@ def _values(stored: dict[str, Any]) -> dict[str, Value]:
     return {name: tuple(v) if isinstance(v, list) else as_number(v) for name, v in stored.items()}
 
 
-def _keep_source(reward: str, run: RunFolder) -> None:
-    """Puts a copy of the user's reward beside the results: what a reward was is part of what came out."""
-    source = reward_source(reward)
-    if source is None:
+def _keep_source(job: Job, run: RunFolder) -> None:
+    """Puts a copy of the user's code beside the results: what a reward was is part of what came out."""
+    places, source = job.places(), reward_source(job.setup.reward)
+    if not places:
         return
     run.create()
-    (run.path / "reward.py").write_text(source)
+    keep_code(run, places)
+    if source is not None:
+        (run.path / "reward.py").write_text(source)

@@ -20,16 +20,19 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from jaxreward.compilation.cpu_scheduler import device_flags
+from jaxreward.run.code import remember_code
 from jaxreward.run.folder import hold
 from jaxreward.run.launcher import Outcome
 from jaxreward.run.progress import duration
 from jaxreward.run.store import RunError, RunFolder
+from jaxreward.run.trust import trusting
 
 if TYPE_CHECKING:
     from jaxreward.run.job import Job
 
-FORWARDED = ("JAX", "XLA_", "XDG_CACHE_HOME")
-"""How the environment variables begin that workers get from here: what decides on bits, and the compilation cache."""
+FORWARDED = ("JAX", "XLA_", "XDG_CACHE_HOME", "XDG_STATE_HOME")
+"""How the environment variables begin that workers get from here: what decides on bits, the compilation cache, and the
+record of trusted code."""
 LOG = "worker.log"
 """What a worker wrote, in the run folder of its job; not there if that was nothing."""
 PATIENCE = 120.0
@@ -74,6 +77,7 @@ class RayLauncher:
         if not rest:
             return
         for job in rest:
+            _agree(job)
             RunFolder(job.folder).create()  # a worker that does not find it is on another filesystem
         self._connect()
         self._warn_if_none_is_large_enough()
@@ -187,7 +191,7 @@ def _train(job: Job, directory: str) -> str | None:
         )
     _write_to(job.folder / LOG)
     try:
-        with hold(job.folder, PATIENCE):
+        with hold(job.folder, PATIENCE), trusting():  # whoever sends a job has said so where it was sent from
             job.train(progress=False, checkpoint_every=1)
     except (RunError, ValueError) as error:
         return str(error)
@@ -197,6 +201,14 @@ def _train(job: Job, directory: str) -> str | None:
     finally:
         _remove_if_empty(job.folder / LOG)
     return None
+
+
+def _agree(job: Job) -> None:
+    """Asks here for what a worker can't ask for, and knows a run again that a worker on another machine begins."""
+    if RunFolder(job.folder).exists():
+        job.experiment()
+    else:
+        remember_code(job.places())
 
 
 def _write_to(log: Path) -> None:

@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding
 
 from jaxreward.run.checkpoint import Restored, remove_after, restore, saved_iterations
 from jaxreward.run.chunk import Program
+from jaxreward.run.code import CODE
 from jaxreward.run.distributed import from_leader
 from jaxreward.run.folder import check_unused
 from jaxreward.run.plan import Plan, Start
@@ -19,8 +20,8 @@ from jaxreward.run.record import Counters
 from jaxreward.run.store import RunError, RunFolder, provenance, to_json
 from jaxreward.run.whole import check_whole
 
-KEPT = ("reward.py", "worker.log", ".writable")
-"""Files that may be in a run folder before its `config.json` is."""
+KEPT = ("reward.py", CODE, "worker.log", ".writable")
+"""Files and folders that may be in a run folder before its `config.json` is."""
 
 
 def previous_config(run: RunFolder, resume: bool | str, back_to: int | None = None) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxreward.run.code import changed_code, code_of
 from jaxreward.run.folder import check_unused
 from jaxreward.run.job import NAMED, Group, Job, Setup, job_of, split
 from jaxreward.run.plan import POINTS
@@ -95,7 +96,9 @@ def plan(sweep: Sweep, folder: str | os.PathLike[str], *, memory: int | None = N
     unfinished = [job for job in begun if not job.finished()]
     for job in unfinished:
         previous_config(RunFolder(job.folder), resume=True)  # of which nothing is gone
-    new = _named(list(_fitted(_missing(sweep, begun), memory, measure)), sweep, folder)
+    with code_of(*(RunFolder(job.folder) for job in begun)):  # what is not asked for any more may be gone
+        missing = list(_missing(sweep, begun))
+    new = _named(list(_fitted(iter(missing), memory, measure)), sweep, folder)
     done = {run for job in begun if job not in unfinished for run in _runs(job)}
     return Plan([*map(Planned, unfinished), *new], len(wanted), len(wanted - done), memory)
 
@@ -216,11 +219,12 @@ def _check_unchanged(job: Job) -> None:
     """
     then = RunFolder(job.folder).read_config()["config"]
     changes = differences({"config": then}, {"config": to_json(job.experiment().config)})
+    changes = [*changes, *changed_code(RunFolder(job.folder))]
     if changes:
         listing = "\n  ".join(changes)
         raise RunError(
             f"{job.folder} was trained with something else of the same name (then -> now):\n  {listing}\n"
-            "Choose another folder, or bring back what it was; a reward's text is in reward.py there"
+            "Choose another folder, or bring back what it was: it is in code/ there, a reward's text in reward.py"
         )
 
 
