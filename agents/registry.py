@@ -17,7 +17,7 @@ from jaxreward.learning.hyperparams import check_space
 from jaxreward.learning.population import Config as PopulationConfig
 from jaxreward.learning.population import pbt
 from jaxreward.learning.ranges import Range
-from jaxreward.lookup import is_reference, load_reference
+from jaxreward.lookup import check_reference, is_reference, load_reference
 from jaxreward.names import check_name
 
 _BUILT_IN = {
@@ -51,7 +51,9 @@ class AgentSpec(NamedTuple):
         make: The factory, `(env, env_params, config) -> Agent`.
         Config: A dataclass of what shapes the program, all fields with defaults. Its `steps_per_iteration`, if it has
             one, is how many environment steps an iteration takes; `num_envs * num_steps` otherwise. Its
-            `for_env(env, env_params)`, if it has one, gives the config with what the environment decides filled in.
+            `for_env(env, env_params)`, if it has one, gives the config with what the environment decides filled in;
+            its `headline` names the metrics that are the agent's results, the first before all, where those are not
+            returns; its `steps_note` says why an iteration may take other steps than that.
         Hyperparams: A pytree dataclass of traced numbers, all with defaults; its `env_params`, if it has that field,
             replaces the environment params the agent was made with.
     """
@@ -60,6 +62,11 @@ class AgentSpec(NamedTuple):
     make: Callable[..., Agent]
     Config: type
     Hyperparams: type
+
+    @property
+    def headline(self) -> tuple[str, ...]:
+        """The metrics that are the agent's results, where those are not returns."""
+        return tuple(getattr(self.Config, "headline", ()))
 
     def steps_per_iteration(self, config: Any) -> int:
         """Environment steps of one iteration.
@@ -104,6 +111,7 @@ def get_agent(name: str) -> AgentSpec:
     Raises:
         ValueError: If there is no such agent; says which is nearest.
     """
+    check_reference(name, "agent")
     if name.startswith(_POPULATION):
         return _population_of(get_agent(name.removeprefix(_POPULATION)))
     if is_reference(name):
@@ -150,6 +158,9 @@ def _population_of(member: AgentSpec) -> AgentSpec:
         return dataclasses.replace(config, **vars(_part(member.Config, config).for_env(env, env_params)))
 
     namespace: dict[str, Any] = {"steps_per_iteration": property(steps_per_iteration)}
+    namespace |= {"headline": tuple(getattr(member.Config, "headline", ()))}
+    if hasattr(member.Config, "steps_note"):
+        namespace |= {"steps_note": property(lambda config: _part(member.Config, config).steps_note)}
     if hasattr(member.Config, "for_env"):
         namespace |= {"for_env": for_env}
     config = dataclasses.make_dataclass(

@@ -20,7 +20,7 @@ import gymnax.registration
 from gymnax.environments.environment import Environment
 from jaxtyping import PyTree
 
-from jaxreward.lookup import is_reference, load_reference
+from jaxreward.lookup import check_reference, describe_failure, is_reference, load_reference
 from jaxreward.names import check_name
 
 _FAMILIES = {
@@ -48,6 +48,7 @@ def make(name: str, **kwargs: Any) -> tuple[Environment, PyTree]:
         ImportError: If it belongs to an optional extra that is not installed.
         RuntimeError: If it needs data that could not be read or downloaded.
     """
+    check_reference(name, "environment")
     name, _, query = name.partition("?")
     kwargs = {key: _value(text) for key, text in parse_qsl(query, keep_blank_values=True)} | kwargs
     factory = _factory(name)
@@ -105,6 +106,8 @@ def _build(name: str, factory: Callable[..., Any], arguments: dict[str, Any]) ->
     """Calls a factory that returns an environment, or an environment and its params."""
     try:
         made = factory(**arguments)
+    except SystemExit as error:
+        raise ValueError(f"environment {name!r} failed: {describe_failure(error)}") from error
     except OSError as error:
         raise RuntimeError(f"environment {name!r} could not read or download its data: {error}") from error
     env, params = made if isinstance(made, tuple) else (made, getattr(made, "default_params", None))

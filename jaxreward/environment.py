@@ -122,8 +122,14 @@ def with_reward(env: Environment, reward: Reward) -> WithReward:
     parts of the reward in `info["reward/NAME"]`.
 
     Raises:
-        ValueError: If the reward reads a field that is not there, or does not return a scalar or a vector.
+        ValueError: If the environment or the reward is none, or the reward reads a field that is not there, or does not
+            return a scalar or a vector.
     """
+    if not (hasattr(env, "step_env") and hasattr(env, "reset_env")):
+        raise ValueError(f"with_reward takes an environment, such as jaxreward.envs.make gives; not {env!r}")
+    if not isinstance(reward, Reward):
+        how = f"; make it one with markov({getattr(reward, '__name__', 'function')})" if callable(reward) else ""
+        raise ValueError(f"with_reward takes a Reward, not {reward!r}{how}")
     wrapped = WithReward(env, reward)
     check_reward(wrapped)
     return wrapped

@@ -85,8 +85,10 @@ def markov(fn: Callable[..., Float[Array, "..."]], init: Any = ()) -> Reward:
         init: The params, or a function `(key) -> params` that draws them.
 
     Raises:
-        TypeError: If `fn` takes neither one nor two positional arguments.
+        TypeError: If `fn` is no function, or takes neither one nor two positional arguments.
     """
+    if not callable(fn):
+        raise TypeError(f"a Markov reward is a function, fn(transition) or fn(params, transition), not {fn!r}")
     arity = _positional_arity(fn)
     if arity not in (1, 2):
         raise TypeError(

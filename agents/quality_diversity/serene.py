@@ -45,6 +45,15 @@ class ScheduledConfig(EmitterConfig):
 
     scheduler: Kind = "alternating"
 
+    @property
+    def steps_note(self) -> str:
+        if self.scheduler != "alternating":
+            return super().steps_note
+        return (
+            "(those are the steps of exploration, at most; where it meets rewards, emitters take about as many "
+            f"besides, and the first population takes {self.population_size * self.num_steps:,})"
+        )
+
 
 @dataclass(frozen=True)
 class Config(ScheduledConfig, BehaviourConfig):

@@ -14,7 +14,9 @@ from jaxreward.cli.shell import RUN_FAILED, Number, OptionalPath, Repeated, Text
 from jaxreward.cli.train import counted_seeds, finish, required_env
 
 if TYPE_CHECKING:
-    from jaxreward.run.job import Setup
+    from collections.abc import Sequence
+
+    from jaxreward.run.job import Job, Setup
     from jaxreward.run.launcher import Outcome
     from jaxreward.sweep import Sweep as Description
 
@@ -52,6 +54,7 @@ class Sweep:
         devices: How many devices Ray gives each program; as many as there are here by default.
         wandb: Also log to this Weights & Biases project.
         quiet: Show no progress and no table.
+        trust: Run the code in a run folder that was not begun here by you.
         traceback: Show where an error came from.
     """
 
@@ -74,6 +77,7 @@ class Sweep:
     devices: Number = None
     wandb: Text = None
     quiet: bool = False
+    trust: bool = False
     traceback: bool = False
 
     def run(self) -> int:
@@ -93,7 +97,7 @@ class Sweep:
         if self.plan or not self.quiet:
             setup = _shown(sweep, " ")
             note(f"{setup.agent} on {setup.env} with reward {setup.reward} -> {folder}")
-            note("\n".join(describe(planned, sweep)))
+            note("\n".join([*describe(planned, sweep), *_steps_notes(planned.jobs)]))
         if self.plan:
             return 0
         with hold(folder):
@@ -127,6 +131,14 @@ class Sweep:
         if not any("env" in axis for axis in (table.get("grid", {}), *table["zip"])):
             required_env(table.get("env"))
         return read_sweep(table)
+
+
+def _steps_notes(jobs: Sequence[Job]) -> list[str]:
+    """Where steps are not those that were asked for, and why; of the programs that are shown."""
+    made = [(job.steps, job.experiment()) for job in jobs[:20]]
+    told = [f"  {experiment.steps_told(steps)}" for steps, experiment in made if steps % experiment.steps_per_iteration]
+    notes = [f"  {experiment.steps_note}" for _, experiment in made if experiment.steps_note]
+    return list(dict.fromkeys([*told, *notes]))
 
 
 def parse_size(text: str) -> int:

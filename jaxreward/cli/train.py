@@ -43,6 +43,7 @@ class Train:
         log_every: Iterations from one row of the metrics to the next; a hundredth of all by default.
         wandb: Also log to this Weights & Biases project.
         quiet: Show no progress and no table.
+        trust: Run the code in a run folder that was not begun here by you.
         traceback: Show where an error came from.
         distributed: This is one of several processes, on a cluster that JAX knows: Slurm, Open MPI, Kubernetes, TPU.
         coordinator: HOST:PORT of the first of them, elsewhere.
@@ -62,6 +63,7 @@ class Train:
     log_every: Number = None
     wandb: Text = None
     quiet: bool = False
+    trust: bool = False
     traceback: bool = False
     distributed: bool = False
     coordinator: Annotated[str | None, tyro.conf.arg(metavar="HOST:PORT")] = None
@@ -154,24 +156,26 @@ def _announce(experiment: Experiment, job: Job) -> None:
     """Says what is about to be trained, and where it goes."""
     seeds, setup = len(job.seeds), job.setup
     note(f"{setup.agent} on {setup.env} with reward {setup.reward} -> {job.folder}")
-    taken = experiment.iterations(job.steps) * experiment.steps_per_iteration
-    whole = f" ({job.steps:,} rounded up to whole iterations of {experiment.steps_per_iteration:,})"
-    rounded = "" if taken == job.steps else whole
-    note(f"{seeds:,} run{'s' * (seeds > 1)} of {taken:,} environment steps{rounded}, in one compiled program")
+    note(f"{seeds:,} run{'s' * (seeds > 1)} of {experiment.steps_told(job.steps)}, in one compiled program")
+    if experiment.steps_note:
+        note(experiment.steps_note)
 
 
 def finish(folder: Path, metrics: pd.DataFrame, by: list[str], quiet: bool) -> int:
     """Draws, reports and prints what came out; the exit code says whether any run did."""
     from jaxreward.report import report
     from jaxreward.results.curves import learning_curves, save_png
-    from jaxreward.results.summary import headline_metrics, rich_table
+    from jaxreward.results.summary import declared_metrics, headline_metrics, rich_table
+    from jaxreward.results.tables import find_runs
+    from jaxreward.run.store import RunFolder
 
-    curves = learning_curves(metrics, headline_metrics(metrics)[0], by)
+    declared = declared_metrics(RunFolder(run).read_config() for run in find_runs(folder))
+    curves = learning_curves(metrics, headline_metrics(metrics, declared)[0], by)
     figure, page = save_png(curves, folder / "curves.png"), report(folder)
     if not quiet:
         out = console()
         out.print("interquartile means over seeds with 95% bootstrap intervals, best first")
-        out.print(rich_table(metrics, by))
+        out.print(rich_table(metrics, by, declared=declared))
         out.print(f"folder      {folder}\nfigure      {figure}\nreport      {page}")
     if bool(metrics.groupby(["member", "seed"])["failed"].any().all()):
         return say("failed: no run's numbers stayed finite", RUN_FAILED)

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from jaxreward.report.claims import claims_overview, figure_section, find_figures
 from jaxreward.report.page import document, is_document, note
-from jaxreward.report.runs import STUDY, NotYetError, Runs, comparison, curves_of, group, read, section
+from jaxreward.report.runs import STUDY, NotYetError, Runs, comparison, curves_of, group, headlines, read, section
 from jaxreward.reproduce.figure import CLAIMS, Reproduced, load_reproduced
 from jaxreward.results.curves import save_png
-from jaxreward.results.summary import headline_metrics
 from jaxreward.results.tables import find_runs
 from jaxreward.run.folder import check_own
 from jaxreward.run.store import RunError, write_atomically
@@ -58,7 +57,7 @@ def report(
 def save_curves(folder: str | os.PathLike[str]) -> Path:
     """Draws a run's learning curves to `curves.png` in its folder, in the first of its headline metrics."""
     runs = read(Path(folder), [Path(folder)])
-    return save_png(curves_of(runs, headline_metrics(runs.frame)[0]), Path(folder) / "curves.png")
+    return save_png(curves_of(runs, headlines(runs)[0]), Path(folder) / "curves.png")
 
 
 def _figures(places: Sequence[Path]) -> Iterator[Reproduced]:

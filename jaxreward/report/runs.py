@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from jaxreward.report.page import code, details, drawing, facts, heading, note, table
 from jaxreward.results.charts import sensitivity
 from jaxreward.results.curves import learning_curves, to_svg
-from jaxreward.results.summary import NAMES, cells, configurations, headline_metrics, show, summary
+from jaxreward.results.summary import NAMES, cells, configurations, declared_metrics, headline_metrics, show, summary
 from jaxreward.run.job import NAMED
 from jaxreward.run.record import COLUMNS
 from jaxreward.run.store import RunError, RunFolder, read_json
@@ -95,7 +95,7 @@ def _is_confirmed(folder: Path) -> bool:
 
 def section(runs: Runs, title: str = "") -> str:
     """Everything about one of them."""
-    metrics = headline_metrics(runs.frame)
+    metrics = headlines(runs)
     others = [name for name in map(str, runs.frame) if _is_curve(name) and name not in metrics]
     curves = "\n".join(drawing(to_svg(curves_of(runs, name))) for name in others)
     described = runs.described[0] if len(runs.described) == 1 else runs.described
@@ -115,7 +115,9 @@ def section(runs: Runs, title: str = "") -> str:
 
 def comparison(every: Sequence[Runs]) -> str:
     """The best configuration of each, in the metric that all of them have."""
-    metric = next((m for m in ("episode/env_return", "episode/return") if all(m in run.frame for run in every)), None)
+    declared = declared_metrics(described for runs in every for described in runs.described)
+    shown = (*declared, "episode/env_return", "episode/return")
+    metric = next((m for m in shown if all(m in run.frame for run in every)), None)
     if metric is None:
         return ""
     names = [_unique_name(every, index) for index in range(len(every))]
@@ -131,11 +133,16 @@ def comparison(every: Sequence[Runs]) -> str:
     return "\n".join(
         [
             heading("Comparison"),
-            heading(f"{_capitalised(NAMES[metric])} of each run's best configuration", level=3),
+            heading(f"{_capitalised(NAMES.get(metric, metric))} of each run's best configuration", level=3),
             drawing(to_svg(learning_curves(pd.concat(frames, ignore_index=True), metric, ["run"]))),
             table(columns, rows, {"run", "best configuration"}),
         ]
     )
+
+
+def headlines(runs: Runs) -> list[str]:
+    """The metrics that these runs are judged by, the first before all."""
+    return headline_metrics(runs.frame, declared_metrics(runs.described))
 
 
 def curves_of(runs: Runs, metric: str) -> Figure:

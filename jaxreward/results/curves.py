@@ -56,7 +56,8 @@ class Curve(NamedTuple):
 def curve(frame: pd.DataFrame, metric: str, resamples: int = 500) -> Curve:
     """The mean over seeds of one configuration's metric at each logged step, and its 95% percentile bootstrap interval.
 
-    Whole seeds are drawn, so a seed counts at all steps or at none.
+    Whole seeds are drawn, so a seed counts at all steps or at none. Seeds that were logged at other steps than one
+    another, whose iterations take as many steps as it happens, are compared between their logged steps.
 
     Args:
         frame: The metrics of one member.
@@ -65,6 +66,8 @@ def curve(frame: pd.DataFrame, metric: str, resamples: int = 500) -> Curve:
     """
     by_seed = frame.pivot_table(index="env_steps", columns="seed", values=metric, aggfunc="mean", dropna=False)
     by_seed = by_seed[by_seed.notna().any(axis=1)]
+    if not _logged_together(frame):
+        by_seed = _on_common_steps(by_seed)
     values = by_seed.to_numpy(float).T
     seeds = len(values)
     if not values.size:
@@ -74,6 +77,23 @@ def curve(frame: pd.DataFrame, metric: str, resamples: int = 500) -> Curve:
     low, high = np.nanquantile(_weighted_means(draws, values), [0.025, 0.975], axis=0)
     mean = _weighted_means(np.ones((1, seeds)), values)[0]
     return Curve(by_seed.index.to_numpy(float), mean, low, high)
+
+
+def _logged_together(frame: pd.DataFrame) -> bool:
+    """Whether seeds have rows at the same steps, as far as each of them got."""
+    steps = sorted((set(rows) for _, rows in frame.groupby("seed")["env_steps"]), key=len)
+    return all(fewer <= more for fewer, more in itertools.pairwise(steps))
+
+
+def _on_common_steps(by_seed: pd.DataFrame) -> pd.DataFrame:
+    """Each seed's values, between its own steps, at as many steps as one was logged at, evenly over what all did."""
+    logged = [column.dropna() for _, column in by_seed.items() if column.notna().any()]
+    if not logged:
+        return by_seed
+    first, last = max(each.index[0] for each in logged), min(each.index[-1] for each in logged)
+    steps = np.linspace(first, max(first, last), max(map(len, logged)))
+    values = {each.name: np.interp(steps, each.index, each, left=np.nan, right=np.nan) for each in logged}
+    return pd.DataFrame(values, index=steps)
 
 
 def learning_curves(frame: pd.DataFrame, metric: str, by: Sequence[str], title: str = "") -> Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,27 @@ NAMES = {RETURN: "return", ENV_RETURN: "environment's return"}
 """What the headline metrics are called to people."""
 
 
-def headline_metrics(frame: pd.DataFrame) -> list[str]:
-    """The metrics to judge a run by: the environment's own return, and the return of the given reward if it differs."""
-    present = [name for name in (ENV_RETURN, RETURN) if name in frame]
-    if len(present) == 2 and frame[RETURN].equals(frame[ENV_RETURN]):
-        return [RETURN]
-    return present
+def headline_metrics(frame: pd.DataFrame, declared: Sequence[str] = ()) -> list[str]:
+    """The metrics to judge a run by, the first before all.
+
+    Args:
+        frame: The metrics.
+        declared: Those that the agent calls its results, see `declared_metrics`.
+
+    Returns:
+        What is declared; the environment's own return, and the return of the given reward if it differs.
+    """
+    results = [name for name in declared if name in frame]
+    returns = [name for name in (ENV_RETURN, RETURN) if name in frame and name not in results]
+    if len(returns) == 2 and frame[RETURN].equals(frame[ENV_RETURN]):
+        returns = [RETURN]
+    return [*results, *returns]
+
+
+def declared_metrics(described: Iterable[Mapping[str, Any]]) -> list[str]:
+    """What the agents of all these runs call their results, from their `config.json`: what a search covers."""
+    lists = [each["config"].get("headline") or [] for each in described]
+    return [name for name in (lists[0] if lists else []) if all(name in other for other in lists)]
 
 
 def configurations(described: Mapping[str, Any]) -> list[str]:
@@ -56,12 +71,12 @@ def show(value: Any) -> str:
     return f"{value:.4g}"
 
 
-def rich_table(frame: pd.DataFrame, by: list[str], largest: int = 40) -> Table:
+def rich_table(frame: pd.DataFrame, by: list[str], largest: int = 40, declared: Sequence[str] = ()) -> Table:
     """What came out of a run, for a terminal: the headline metrics of each configuration, its `largest` best rows."""
-    metrics = headline_metrics(frame)
+    metrics = headline_metrics(frame, declared)
     tables = [summary(frame, by, metric).set_index("member") for metric in metrics]
     table = Table()
-    for name in [*by, *(NAMES[metric] for metric in metrics), "seeds"]:
+    for name in [*by, *(NAMES.get(metric, metric) for metric in metrics), "seeds"]:
         table.add_column(name, justify="right")
     for member in tables[0].index[:largest]:
         row = tables[0].loc[member]

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from jaxreward.lookup import describe_failure, is_reference, load_reference
+from jaxreward.lookup import check_reference, describe_failure, is_reference, load_reference
 from jaxreward.names import check_name
 from jaxreward.reward import Reward, environment_reward, markov
 from jaxreward.rewards.algebra import clip
@@ -56,6 +56,7 @@ def get_reward(name: str) -> Reward:
     Raises:
         ValueError: If there is no such reward, file or attribute, or it is something else; says which is nearest.
     """
+    check_reference(name, "reward")
     if is_reference(name):
         return _lift(name, load_reference(name, "reward"))
     hint = "Your own reward is `path/to/file.py:function`."
@@ -92,7 +93,7 @@ def _lift(name: str, found: Any) -> Reward:
 def _made_by(name: str, factory: Callable[[], Any]) -> Reward:
     try:
         made = factory()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{name}() failed: {describe_failure(error)}") from error
     if not isinstance(made, Reward):
         raise ValueError(f"{name}() returned a {type(made).__name__}; expected a Reward")

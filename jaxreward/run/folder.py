@@ -78,8 +78,8 @@ def check_unused(folder: Path, begun: Collection[str] = (), gone: str = "") -> N
 
     Args:
         folder: It need not exist.
-        begun: Names of files and folders that are left when a beginning is interrupted. They count as such beside the lock alone:
-            a user may have files that are called so.
+        begun: Names of files and folders that are left when a beginning is interrupted. They count as such beside the
+            lock alone: a user may have files that are called so.
         gone: What it seems to have been, such as "a run whose config.json".
 
     Raises:

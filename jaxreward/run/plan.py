@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,6 +90,7 @@ def make_plan(
     length = max(1, iterations // POINTS) if log_every is None else log_every
     check_positive("log_every", length)
     listed = _listed(seeds)
+    _check_numbers(hyperparams)
     if population is None:
         hyperparams, population = jax.tree.map(lambda leaf: strong(leaf)[None], hyperparams), [{}]
     _check_population(hyperparams, population)
@@ -166,10 +167,21 @@ def _divisors(number: int) -> list[int]:
 
 
 def _listed(seeds: int | Sequence[int]) -> list[int]:
+    if isinstance(seeds, str) or not isinstance(seeds, int | Iterable):
+        raise RunError(f"seeds must be their number or a list of them, such as 8 or [0, 1], not {seeds!r}")
     listed = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
     if not listed or len(set(listed)) < len(listed) or min(listed) < 0 or max(listed) >= 2**31:
         raise RunError(f"seeds must be their number or different integers from 0 to 2**31 - 1, not {seeds}")
     return listed
+
+
+def _check_numbers(hyperparams: PyTree) -> None:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(hyperparams):
+        try:
+            jnp.asarray(leaf)
+        except TypeError as error:
+            name = path_name(path)
+            raise RunError(f"the hyperparameter {name} must be a number or an array of them, not {leaf!r}") from error
 
 
 def _check_population(hyperparams: PyTree, population: Sequence[dict[str, Any]]) -> None:

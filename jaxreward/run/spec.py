@@ -10,10 +10,8 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import hashlib
-import inspect
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +23,7 @@ from jaxreward.agent import Agent
 from jaxreward.agents.registry import AgentSpec, get_agent
 from jaxreward.environment import WithRewardParams, with_reward
 from jaxreward.envs.registry import make
-from jaxreward.lookup import describe_failure, is_reference, load_reference
+from jaxreward.lookup import describe_failure, is_reference, reference_text
 from jaxreward.names import path_name
 from jaxreward.reward import AgentDiscount, bind_discount
 from jaxreward.rewards.registry import ENVIRONMENT, get_reward
@@ -44,6 +42,7 @@ class Experiment(NamedTuple):
         hyperparams: Of all members, leaves `[population, ...]`.
         population: What each member was given of the grid, by name; `[{}]` without a grid.
         steps_per_iteration: Environment steps that one iteration of one run takes.
+        steps_note: Why it may be other steps, where it may.
         config: What was asked for, to be kept with the run; `resolve` makes the same of it and the population again.
     """
 
@@ -54,6 +53,7 @@ class Experiment(NamedTuple):
     population: Choices
     steps_per_iteration: int
     config: dict[str, Any]
+    steps_note: str = ""
 
     def iterations(self, steps: int) -> int:
         """The iterations that take at least `steps` environment steps.
@@ -64,6 +64,12 @@ class Experiment(NamedTuple):
         if steps < 1:
             raise ValueError(f"steps must be positive, not {steps}")
         return math.ceil(steps / self.steps_per_iteration)
+
+    def steps_told(self, steps: int) -> str:
+        """How many environment steps there will be in place of `steps`, and why."""
+        taken = self.iterations(steps) * self.steps_per_iteration
+        whole = f" ({steps:,} rounded up to whole iterations of {self.steps_per_iteration:,})"
+        return f"{taken:,} environment steps{whole if taken != steps else ''}"
 
     def member(self, index: int) -> PyTree:
         """The hyperparams of one member."""
@@ -98,6 +104,8 @@ def resolve(
         ValueError: If a name does not exist (says which is nearest), a value is of the wrong type, or things do not
             fit together.
     """
+    if not isinstance(settings or {}, Mapping):
+        raise ValueError(f"settings are values by name, such as {{'learning_rate': 1e-3}}, not {settings!r}")
     spec = get_agent(agent)
     single, choices = _choices(dict(settings or {}), members)
     varied = list(dict.fromkeys(name for choice in choices for name in choice))
@@ -118,7 +126,8 @@ def resolve(
         hyperparams=_batched(hyperparams, population),
         population=population,
         steps_per_iteration=spec.steps_per_iteration(config),
-        config=_description(agent, env, reward, single, config),
+        config=_description(spec, [agent, env, reward], single, config),
+        steps_note=getattr(config, "steps_note", ""),
     )
 
 
@@ -201,7 +210,7 @@ def _rewarded(env: Environment, params: PyTree, name: str) -> tuple[Environment,
             f"reward {name} branches on a number that is known only when the program runs "
             f"({describe_failure(error)}); use jnp.where(condition, a, b) instead of if"
         ) from error
-    except Exception as error:  # whatever a user's function may raise
+    except (Exception, SystemExit) as error:  # whatever a user's function may raise
         raise ValueError(f"reward {name} failed: {describe_failure(error)}") from error
 
 
@@ -254,6 +263,8 @@ def _make_agent(spec: AgentSpec, env: Environment, env_params: PyTree, config: A
         return spec.make(env, env_params, config)
     except TypeError as error:
         raise ValueError(f"{spec.name} can't train on this environment: {error}") from error
+    except SystemExit as error:
+        raise ValueError(f"{spec.name} failed: {describe_failure(error)}") from error
 
 
 def _public_name(path: tuple, hyperparams: PyTree) -> str:
@@ -278,20 +289,16 @@ def _unknown(name: str, choices: list[str]) -> str:
     return f"no setting {name!r}{hint}{note} There are: {', '.join(choices) or 'none'}."
 
 
-def _description(agent: str, env: str, reward: str, settings: Settings, config: Any) -> dict[str, Any]:
+def _description(spec: AgentSpec, names: Sequence[str], settings: Settings, config: Any) -> dict[str, Any]:
     """What `config.json` keeps of an experiment, beside its population."""
-    named = {"agent": agent, "env": env, "reward": reward, "settings": settings}
-    source = reward_source(reward)
+    named = {**dict(zip(("agent", "env", "reward"), names, strict=True)), "settings": settings}
+    if spec.headline:
+        named["headline"] = list(spec.headline)
+    source = reward_source(names[-1])
     digest = {} if source is None else {"reward_digest": hashlib.sha256(source.encode()).hexdigest()[:12]}
     return {**named, **digest, "agent_config": vars(config)}
 
 
 def reward_source(name: str) -> str | None:
     """The text of the file that a user's own reward is in; None for a built-in one."""
-    if not is_reference(name):
-        return None
-    place = name.rpartition(":")[0]
-    if place.endswith(".py"):
-        return Path(place).expanduser().read_text()
-    module = inspect.getmodule(load_reference(name, "reward"))
-    return None if module is None else inspect.getsource(module)
+    return reference_text(name, "reward") if is_reference(name) else None

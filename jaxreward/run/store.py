@@ -291,6 +291,8 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """How two configurations differ, a line `key: old -> new` for each entry."""
     before, after = ({k: v for key in IDENTITY for k, v in flatten(c.get(key), key).items()} for c in (old, new))
+    for entries in (before, after):
+        entries.pop("config.headline", None)  # what is drawn first
     keys = [*before, *(key for key in after if key not in before)]
     show = lambda side, key: _shortened(side[key]) if key in side else "absent"  # noqa: E731
     return [

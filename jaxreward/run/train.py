@@ -7,6 +7,7 @@ hyperparameters, and leaves a run folder (`jaxreward.run.store`) from which an i
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import time
@@ -307,7 +308,8 @@ class _Training:
             self._checkpoints.wait()
             raise RunError(f"{problem}\nwhat was done is saved in {self._run.path}")
         if problem and is_leader():
-            warnings.warn(f"{problem}\nthe other runs go on", NonFiniteWarning, stacklevel=5)
+            left = "no run is left whose numbers are" if self._counters.failed.all() else "the other runs go on"
+            warnings.warn(f"{problem}\n{left}", NonFiniteWarning, stacklevel=5)
         self._signal, due = largest([self._interrupt.received, self._checkpoint_is_due()])
         if due:
             self._save(state)
@@ -384,9 +386,11 @@ def _disk_errors(run: RunFolder) -> Iterator[None]:
     except OSError as error:
         saved = saved_iterations(run.checkpoints)
         last = f"the last checkpoint is of iteration {saved[-1]}" if saved else "there is no checkpoint yet"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        where = run.path if full or error.filename is None else error.filename
         raise RunError(
-            f"can't write to {run.path}: {error.strerror or error}. What was written before is kept; {last}. "
-            "Make space, then resume the run"
+            f"can't write to {where}: {error.strerror or error}. What was written before is kept; {last}. "
+            f"{'Make space' if full else 'See to that'}, then resume the run"
         ) from error
 
 

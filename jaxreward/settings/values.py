@@ -80,6 +80,10 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
         return tomllib.loads(Path(path).read_text())
     except FileNotFoundError as error:
         raise ValueError(f"there is no file {path}") from error
+    except IsADirectoryError as error:
+        raise ValueError(
+            f"{path} is a folder, not a TOML file; what was begun in it goes on with --resume --folder {path}"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from error
 

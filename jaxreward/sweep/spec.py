@@ -54,6 +54,7 @@ class Sweep:
     log_every: int | None = None
 
     def __post_init__(self) -> None:
+        self._check_forms()
         for name, number in (("steps", self.steps), ("log_every", self.log_every)):
             if number is not None and number < 1:
                 raise ValueError(f"{name} must be positive, not {number}")
@@ -66,6 +67,20 @@ class Sweep:
                 if name in taken:
                     raise ValueError(f"{name} is set in two places; a name has one value, or is in one axis")
                 taken.add(name)
+
+    def _check_forms(self) -> None:
+        """Refuses what is not of the form that it has in the examples here."""
+        if not isinstance(self.setup, Setup):
+            raise ValueError(f"setup must be like Setup(env='CartPole-v1'), not {self.setup!r}")
+        for name in ("steps", "log_every"):
+            number = getattr(self, name)
+            if isinstance(number, bool) or not isinstance(number, int | float | None):
+                raise ValueError(f"{name} must be a whole number, not {number!r}")
+        if not _is_list(self.seeds) or not self.seeds or not all(map(_is_seed, self.seeds)):
+            several = f": for {self.seeds} of them, tuple(range({self.seeds}))" if isinstance(self.seeds, int) else ""
+            raise ValueError(f"seeds must be one or more integers, like (0, 1, 2), not {self.seeds!r}{several}")
+        if not _is_list(self.axes) or not all(map(_is_axis, self.axes)):
+            raise ValueError(f"axes must be like ({{'learning_rate': [1e-3, 1e-4]}},), not {self.axes!r}")
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Sweep:
@@ -152,6 +167,17 @@ def identity(setup: Setup) -> str:
 
 def _is_seed(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
+
+
+def _is_axis(value: Any) -> bool:
+    """Whether something has lists of values by name."""
+    if not isinstance(value, Mapping):
+        return False
+    return all(isinstance(name, str) and _is_list(values) for name, values in value.items())
 
 
 def check_forms(table: Mapping[str, Any]) -> None:

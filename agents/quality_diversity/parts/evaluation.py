@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple, Self
+from typing import ClassVar, Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -33,6 +33,8 @@ class TrialConfig:
         genome_high: and below this.
     """
 
+    headline: ClassVar[tuple[str, ...]] = ("coverage",)
+
     chunk_size: int = 1_000
     num_steps: int = 0
     controller: Literal["shared_bias", "mlp", "constant"] = "shared_bias"
@@ -55,6 +57,11 @@ class TrialConfig:
     def steps_per_iteration(self) -> int:
         """Environment steps of an iteration, at most; with emitters, of its exploration."""
         return self.generations * self.brood * self.num_steps
+
+    @property
+    def steps_note(self) -> str:
+        """Why a run may take other steps than its iterations are counted with."""
+        return "(steps are counted as if every episode were as long as it may be; there are fewer where some end early)"
 
     def for_env(self, env: Environment, env_params: PyTree) -> Self:
         """The config with the steps of an episode.

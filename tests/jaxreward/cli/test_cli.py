@@ -1,6 +1,7 @@
 """The command line from end to end, and what it says to those who get it wrong."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from jaxreward.results.tables import load
 from jaxreward.run.job import Job, Setup, asked_for
 
 SMALL = ["--set", "num_envs=4", "num_steps=16", "num_minibatches=1", "num_epochs=1", "layers=(8,)"]
+PPO = "from jaxreward.agents.baselines.ppo import Config, Hyperparams\n"
 REWARD = """
 def tilted(params, transition):
     return params["weight"] * transition.reward
@@ -65,6 +67,26 @@ def test_evaluate_reads_the_newest_checkpoint(trained, capsys):
     assert means["return"] == pytest.approx(2 * means["length"], rel=1e-3)  # printed in 4 digits
     assert (trained / "run" / "episode.gif").read_bytes()[:3] == b"GIF"
     assert main(["evaluate", str(trained / "run"), "--episodes", "2", "--stochastic"]) == 0
+
+
+def test_a_run_is_evaluated_with_the_reward_it_kept(trained, tmp_path, capsys, monkeypatch):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    mine = trained / "my_reward.py"
+    try:
+        mine.write_text(REWARD.replace("transition.reward", "0.0"))
+        with pytest.warns(UserWarning, match=r"my_reward\.py has changed since the run began \(my_reward\.py\)"):
+            assert main(["evaluate", str(tmp_path / "run"), "--episodes", "2"]) == 0
+    finally:
+        mine.write_text(REWARD)
+    numbers = re.findall(r"^  (?:return|length) +(\S+)", capsys.readouterr().out, re.M)
+    assert float(numbers[0]) == pytest.approx(2 * float(numbers[1]), rel=1e-3)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "of another user"))
+    for command in (["evaluate", "--episodes", "1"], ["train", "--quiet", "--resume", "--folder"]):
+        message, code = failed(capsys, *command, str(tmp_path / "run"))
+        assert code == 2
+        assert "was not begun here by you" in message
+        assert "say --trust" in message
+    assert main(["train", "--quiet", "--trust", "--resume", "--folder", str(tmp_path / "run")]) == 0
 
 
 def test_report_is_written_where_asked(trained, capsys):
@@ -188,6 +210,14 @@ def test_a_run_without_a_finite_number_fails(tmp_path, capsys):
         ("report nowhere", "not a run folder"),
         ("report", "which run folders"),
         ("evaluate nowhere", "not a run folder"),
+        (
+            "train --env CartPole-v1 --steps 10 --reward nowhere.py",
+            "nowhere.py is a file; say what in it is the reward",
+        ),
+        ("train --env CartPole-v1 --steps 10 --agent nowhere.py", "say what in it is the agent, as nowhere.py:NAME"),
+        ("train --env nowhere.py --steps 10", "say what in it is the environment, as nowhere.py:NAME"),
+        ("sweep .", ". is a folder, not a TOML file"),
+        ("search .", ". is a folder, not a TOML file"),
         ("train --stepz 10", "--steps"),
         ("trian", "train"),
     ],
@@ -198,6 +228,35 @@ def test_mistakes_are_one_message(arguments, expected, capsys, monkeypatch, tmp_
     assert code == 2
     assert expected in message
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("reward", "import sys\nsys.exit(3)\n"),
+        ("reward", "import sys\ndef reward(transition):\n    sys.exit(3)\n"),
+        ("reward", "import sys\ndef reward():\n    sys.exit(3)\n"),
+        ("env", "import sys\ndef env():\n    sys.exit(3)\n"),
+        ("agent", "import sys\nsys.exit(3)\n"),
+        ("agent", f"import sys\n{PPO}def agent(*arguments):\n    sys.exit(3)\n"),
+    ],
+)
+def test_a_file_that_ends_the_program_is_a_mistake_in_it(what, text, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(text)
+    options = {"env": "CartPole-v1", what: f"{tmp_path}/mine.py:{what}"}
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    message, code = failed(capsys, "train", *words, "--steps", "8", "--folder", str(tmp_path / "run"))
+    assert code == 2
+    assert re.search(rf"SystemExit at {re.escape(str(tmp_path))}/mine\.py:\d: 3", message)
+
+
+def test_a_file_alone_is_no_reward_and_what_there_is_in_it_is_named(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text("a = 1\n_b = 2\ndef gain(t):\n    raise SystemExit\n")
+    message, code = failed(
+        capsys, "train", "--env", "CartPole-v1", "--steps", "8", "--reward", str(tmp_path / "mine.py")
+    )
+    assert code == 2
+    assert f"say what in it is the reward, as {tmp_path}/mine.py:NAME; there are: gain, a" in message
 
 
 def test_the_place_of_an_error_is_shown_when_asked(capsys):
@@ -256,6 +315,26 @@ def test_steps_are_rounded_aloud(capsys, monkeypatch, tmp_path):
     message = capsys.readouterr().err
     assert "3 runs of 8,192 environment steps (5,000 rounded up" in message
     assert re.search(r"-> runs/CartPole-v1-ppo-\d{8}-\d{6}\n", message)
+
+
+@pytest.mark.parametrize(
+    ("agent", "said"),
+    [
+        ("serene", "emitters take about as many besides, and the first population takes 5,000)"),
+        ("novelty_search", "there are fewer where some end early)"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_steps_that_may_be_others_are_said_to_be(agent, said, command, capsys, monkeypatch, tmp_path):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("jaxreward.run.job.train", stop)
+    main([command, "--agent", agent, "--env", "qd/point2d", "--steps", "25000", "--set", "budget=2000"])
+    message = capsys.readouterr().err
+    assert said in message
+    assert "50,000 environment steps (25,000 rounded up to whole iterations of 50,000)" in message
 
 
 def test_whole_numbers_are_read_as_people_write_them():

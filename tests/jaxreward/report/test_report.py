@@ -17,7 +17,7 @@ from jaxreward.reproduce.claims import Claim, above, check, exact, within
 from jaxreward.reproduce.figure import Reproduced, save
 from jaxreward.results.curves import LARGEST_PANELS, curve, learning_curves
 from jaxreward.results.statistics import estimate
-from jaxreward.results.summary import configurations, headline_metrics, rich_table, show, summary
+from jaxreward.results.summary import configurations, declared_metrics, headline_metrics, rich_table, show, summary
 from jaxreward.run.store import RunError, RunFolder
 from jaxreward.search.folder import StudyFolder
 from jaxreward.sweep import sweep_of
@@ -100,6 +100,47 @@ def test_curve_of_one_seed_has_no_width_and_gaps_stay_out():
     np.testing.assert_array_equal(drawn.high, drawn.mean)
     data["episode/return"] = np.nan
     assert curve(data, "episode/return").steps.size == 0
+
+
+def test_seeds_that_are_logged_at_other_steps_meet_between_them():
+    """As those of agents whose iterations differ in length: a value that is the steps, and ten more for one seed."""
+    steps = {0: [100, 250, 420, 500], 1: [130, 200, 390, 610], 2: [90, 91, 640, 641]}
+    rows = [{"seed": s, "env_steps": t, "x": t + 10.0 * (s == 1)} for s, ts in steps.items() for t in ts]
+    drawn = curve(pd.DataFrame([*rows, {"seed": 3, "env_steps": 7, "x": np.nan}]), "x")
+    np.testing.assert_allclose(drawn.steps, np.linspace(130, 500, 4))
+    np.testing.assert_allclose(drawn.mean, drawn.steps + 10 / 3)
+    assert (drawn.low < drawn.mean).all()
+    alone = curve(pd.DataFrame(rows).query("seed == 1"), "x")
+    np.testing.assert_array_equal(alone.steps, steps[1])
+
+
+def test_a_seed_that_got_less_far_counts_as_far_as_it_got():
+    rows = [{"seed": s, "env_steps": t, "x": float(s)} for s, last in ((0, 4), (1, 2)) for t in range(1, last + 1)]
+    drawn = curve(pd.DataFrame(rows), "x")
+    assert drawn.steps.tolist() == [1, 2, 3, 4]
+    assert drawn.mean.tolist() == [0.5, 0.5, 0, 0]
+
+
+def test_what_an_agent_calls_its_result_is_judged_first(tmp_path):
+    data = frame().assign(coverage=lambda f: 1.0 * (f["member"] == 0))  # of which the other has more return
+    assert headline_metrics(data, ["coverage", "no such"]) == ["coverage", "episode/env_return", "episode/return"]
+    folders = [write_run(tmp_path / name, data, "qd/point2d") for name in ("one", "two")]
+    for folder in folders:
+        described = RunFolder(folder).read_config()
+        described["config"]["headline"] = ["coverage"]
+        RunFolder(folder).write_config(described)
+    described = [RunFolder(folder).read_config() for folder in folders]
+    assert declared_metrics(described) == ["coverage"]
+    assert declared_metrics([*described, {"config": {}}]) == []
+    page = report(folders, tmp_path / "page.html").read_text()
+    headings = re.findall(r"<h3.*?>(.*?)</h3>", page)
+    assert headings[0] == "Coverage of each run&#x27;s best configuration"
+    assert headings[1:4] == ["Coverage", "Environment&#x27;s return", "Return"]
+    best = next(row for row in cells_of(page) if row[0] == "one")
+    assert best[1:3] == ["learning_rate = 0.1", "1 [1, 1]"]
+    columns = rich_table(data, ["learning_rate"], declared=["coverage"]).columns
+    assert [column.header for column in columns][1:3] == ["coverage", "environment's return"]
+    assert list(columns[0].cells) == ["0.1", "0.2"]
 
 
 def test_a_seed_without_a_value_is_left_out_of_the_mean():

@@ -255,6 +255,8 @@ def test_answers_are_exported_and_nothing_is_overwritten(store, tmp_path, capsys
         assert message in capsys.readouterr().err
     assert main(["results", "--csv", str(tmp_path / "x"), "--in", str(store)]) == 2
     assert "which question" in capsys.readouterr().err
+    assert main(["results", " ", "--in", str(store)]) == 2
+    assert "the question is empty; for example" in capsys.readouterr().err
 
 
 def test_damage_that_only_reading_shows_is_named(store):

@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from jaxreward.agents.registry import AgentSpec, get_agent
-from jaxreward.reward import Reward, Transition
+from jaxreward.environment import with_reward
+from jaxreward.envs import make
+from jaxreward.reward import Reward, Transition, markov
 from jaxreward.rewards.registry import get_reward, list_rewards
 from jaxreward.run.spec import resolve, setting_names
+from jaxreward.run.store import differences
 from jaxreward.settings.values import convert, parse_grid, parse_settings, parse_value, product
 
 REWARDS = """
@@ -327,11 +330,42 @@ def test_own_agent_by_file(tmp_path):
     assert len(made.population) == 2
 
 
+def test_agents_say_what_their_result_is_and_a_run_from_before_goes_on():
+    told = {name: get_agent(name).headline for name in ("ppo", "cma_es", "serene", "pbt/serene", "map_elites", "stax")}
+    assert {name for name, headline in told.items() if headline == ("coverage",)} == {*told} - {"ppo", "cma_es"}
+    made = resolve("random_search", "qd/point2d", settings={"budget": 100}).config
+    assert made["headline"] == ["coverage"]
+    before = {name: value for name, value in made.items() if name != "headline"}
+    assert differences({"config": before}, {"config": made}) == []
+    assert differences({"config": before}, {"config": {**made, "agent": "serene"}}) != []
+    assert "headline" not in resolve().config
+
+
 def test_steps_are_rounded_up_to_iterations():
     made = resolve(settings={"num_envs": 4, "num_steps": 8})
     assert [made.iterations(steps) for steps in (1, 32, 33)] == [1, 1, 2]
     with pytest.raises(ValueError, match="positive"):
         made.iterations(0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: make(5), "expected the name of an environment as text, not 5"),
+        (lambda: get_agent(None), "expected the name of an agent as text, not None"),
+        (lambda: get_reward(markov), "expected the name of a reward as text"),
+        (lambda: resolve(settings=["learning_rate=1"]), "settings are values by name"),
+        (
+            lambda: with_reward(make("CartPole-v1")[0], value),
+            r"not <function value.*; make it one with markov\(value\)",
+        ),
+        (lambda: with_reward(make("CartPole-v1")[0], 5), r"takes a Reward, not 5$"),
+        (lambda: with_reward(None, get_reward("sparse")), "takes an environment, .* not None"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_in_python_too(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_commas_in_brackets_and_quotes_are_part_of_a_value():

@@ -224,6 +224,10 @@ class TestNonFinite:
             jax.tree.map(lambda x: x[0, :2], finished.state.params),
         )
 
+    def test_says_when_none_is_left(self, tmp_path):
+        with pytest.warns(NonFiniteWarning, match="(?s)4 of 4 runs .*no run is left whose numbers are$"):
+            run(tmp_path, hyperparams=BATCH._replace(explode_at=jnp.array([4, 4])), seeds=2)
+
     def test_raise_saves_first(self, tmp_path):
         with pytest.raises(RunError, match=r"seed 0: .*loss"):
             run(tmp_path, hyperparams=self.hyperparams, on_nan="raise")
@@ -247,7 +251,10 @@ class TestBadInput:
             ({"seeds": [1, 1]}, "seeds must be"),
             ({"seeds": 0}, "seeds must be"),
             ({"seeds": [-1]}, "seeds must be"),
+            ({"seeds": "8"}, "such as 8 or .0, 1., not '8'"),
+            ({"seeds": None}, "such as 8 or .0, 1., not None"),
             ({"on_nan": "ignore"}, "on_nan must be"),
+            ({"hyperparams": BATCH._replace(learning_rate="x")}, "hyperparameter learning_rate must be .* not .x."),
             ({"population": POPULATION[:1]}, r"names 1 members.*'learning_rate': \(2,\)"),
             ({"population": [{"seed": 1}, {"seed": 2}]}, r"\['seed'\]"),
             ({"resume": "require"}, "no run to resume"),

@@ -124,6 +124,25 @@ def test_mistakes_are_named_before_anything_compiles(changes, message, tmp_path,
         plan(read_sweep({"env": "CartPole-v1", "steps": 10, **changes}), tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": 8}, r"like \(0, 1, 2\), not 8: for 8 of them, tuple\(range\(8\)\)"),
+        ({"seeds": ()}, r"one or more integers, like \(0, 1, 2\), not \(\)"),
+        ({"seeds": "01"}, "one or more integers"),
+        ({"axes": {"clip": [0.1]}}, r"axes must be like .*, not \{'clip': \[0.1\]\}"),
+        ({"axes": ({"clip": 0.1},)}, "axes must be like"),
+        ({"axes": ("clip",)}, "axes must be like"),
+        ({"steps": "10"}, "steps must be a whole number, not '10'"),
+        ({"log_every": True}, "log_every must be a whole number, not True"),
+        ({"setup": "CartPole-v1"}, r"setup must be like Setup\(env='CartPole-v1'\)"),
+    ],
+)
+def test_what_is_of_another_form_in_python_is_shown_the_right_one(changes, message):
+    with pytest.raises(ValueError, match=message):
+        Sweep(**{"setup": Setup(), "steps": 10, **changes})
+
+
 def test_choices_that_shape_a_program_have_one_each(tmp_path):
     planned = plan(SWEEP, tmp_path)
     assert [job.folder.name for job in planned.jobs] == ["000-steps_per_iteration=32", "001-steps_per_iteration=64"]
