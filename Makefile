@@ -3,7 +3,7 @@
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test check-oldest
+.PHONY: demo test docs check-oldest check-wheel
 
 # 16 configurations x 8 seeds in one compiled program; a new run folder each time.
 demo: .venv/installed
@@ -29,6 +29,22 @@ $(ROOMS): .venv/installed-dev
 # All tests run on one Python; that the oldest works too is checked briefly.
 check-oldest: .venv-oldest/installed
 	.venv-oldest/bin/python .ci/check_install.py
+
+# The documentation, into docs/_build/html; what is broken in it is an error.
+docs:
+	@.venv/bin/python -c 'import furo, myst_nb' 2>/dev/null || { echo "the documentation needs the extra 'docs': \
+	.venv/bin/python -m pip install -c constraints.txt -e '.[docs]'" >&2; exit 1; }
+	.venv/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+# A wheel, in an environment that has what it depends on and not the source, trains.
+check-wheel: .venv/installed
+	rm -rf build && $(PIP) wheel --quiet --no-deps --wheel-dir build/wheel .
+	.venv/bin/python -m venv --without-pip build/fresh
+	cd build/fresh/lib/python*/site-packages && ../../../../../$(PIP) install --quiet --no-deps --target . ../../../../wheel/*.whl \
+		&& ../../../../../.venv/bin/python -c 'import sys; print(*(p for p in sys.path if "-packages" in p), sep="\n")' > rest.pth
+	cd build && fresh/bin/python -m jaxreward.cli train --env CartPole-v1 --quiet --steps 64 --folder run \
+		--set num_envs=4 num_steps=16 "layers=(4,)"
 
 %/installed: pyproject.toml constraints.txt | %/bin/python
 	@echo "installing what constraints.txt says ..."

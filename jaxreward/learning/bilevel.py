@@ -53,7 +53,7 @@ def implicit_gradient(
     would have if it were linear in `theta`.
 
     Args:
-        update: How the inner learner moves, `(theta, phi) -> ` a tree as `theta`: a direction of ascent. It need not be
+        update: How the inner learner moves, `(theta, phi)` to a tree as `theta`: a direction of ascent. It need not be
             a gradient.
         theta: The inner params.
         phi: The outer params, floating-point leaves.

@@ -110,7 +110,7 @@ class Search:
         """Refuses what could not be trained or measured, before anything compiles.
 
         Raises:
-            ValueError: See `jaxreward.settings.space.check_space` and `jaxreward.search.objective.check_metrics`.
+            ValueError: See `jaxreward.search.check.check_space` and `jaxreward.search.objective.check_metrics`.
         """
         check_space(self.space, self.setup)
         check_metrics(self.objectives, self.setup)

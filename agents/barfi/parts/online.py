@@ -149,8 +149,8 @@ class Online:
         config: Its options.
         called: What `z` is called among the metrics.
         start: Where `z` starts, everywhere.
-        combine: `(z, batch, hyperparams) -> ` the reward that the policy learns from.
-        improve: `(online, state, batch) -> ` what the batch teaches.
+        combine: `(z, batch, hyperparams)` to the reward that the policy learns from.
+        improve: `(online, state, batch)` to what the batch teaches.
         carries_jacobian: Whether `improve` carries one along.
         shows_values: Whether the policy sees `z` of all actions beside the features.
     """

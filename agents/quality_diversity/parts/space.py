@@ -24,7 +24,7 @@ class BehaviourConfig:
 
     Attributes:
         behaviour: "final", where the episode ended; "samples", where it was at several steps; "signature" or
-            "log_signature" of the path from the first step's end on, with "time_" as a further dimension.
+            "log_signature" of the path from the first step's end on, with `time_` as a further dimension.
         samples: At how many steps.
         depth: Of signatures.
     """
