@@ -31,9 +31,9 @@ check-oldest: .venv-oldest/installed
 	.venv-oldest/bin/python .ci/check_install.py
 
 # The documentation, into docs/_build/html; what is broken in it is an error.
-docs:
-	@.venv/bin/python -c 'import furo, myst_nb' 2>/dev/null || { echo "the documentation needs the extra 'docs': \
-	.venv/bin/python -m pip install -c constraints.txt -e '.[docs]'" >&2; exit 1; }
+docs: | .venv/bin/python
+	@.venv/bin/python -c 'import furo, myst_nb' 2>/dev/null || \
+		{ echo "the documentation needs more: .venv/bin/python -m pip install -c constraints.txt -e '.[docs]'" >&2; exit 1; }
 	.venv/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 

@@ -154,3 +154,13 @@ def test_comments_cut_a_block_down(tmp_path):
 def test_what_can_not_be_run_has_to_say_so(block, message, scope):
     with pytest.raises(AssertionError, match=message):
         run_block(block, Path("page.md"), scope)
+
+
+def test_make_docs_without_the_extra_says_what_to_install(tmp_path):
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text("#!/bin/sh\nexit 1\n")
+    python.chmod(0o755)
+    run = subprocess.run(["make", "-f", str(ROOT / "Makefile"), "docs"], cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 2
+    assert "pip install -c constraints.txt -e '.[docs]'" in run.stderr
