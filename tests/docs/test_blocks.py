@@ -7,6 +7,7 @@ is written there first. Comments before a block say how it differs from what a r
     <!-- file: my_reward.py -->              the block is this file (Python is run as well)
     <!-- with train: --steps 512 -->         added to every `jaxreward train` of the block; one comment for each command
     <!-- replace: steps=200_000 -> steps=512 -->
+    <!-- traced: it is slow to compile -->   `jaxreward train` resolves the command and traces an iteration of it
     <!-- not run: it needs two machines -->
 """
 
@@ -19,10 +20,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import jax
 import pytest
 import tyro
 
 from jaxreward.cli import main
+from jaxreward.cli.train import Train, _job
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -82,6 +85,8 @@ def run_command(words: list[str], block: Block) -> None:
     program, *arguments = words
     if program == "make":
         subprocess.run(["make", "--dry-run", *arguments], cwd=ROOT, check=True, capture_output=True)
+    elif program == "jaxreward" and block.mark("traced"):
+        trace(tyro.cli(Train, args=arguments[1:]))
     elif program == "jaxreward":
         more = shlex.split(block.mark(f"with {arguments[0]}") or "")
         assert main([*arguments, *more]) == 0
@@ -89,6 +94,14 @@ def run_command(words: list[str], block: Block) -> None:
         tyro.cli(importlib.import_module(arguments[1]).Options, args=arguments[2:])
     else:
         raise AssertionError(f"{program} can't be run by this test: say why not in a comment, <!-- not run: WHY -->")
+
+
+def trace(command: Train) -> None:
+    """Makes what would be trained, and finds the shapes of an iteration."""
+    experiment = _job(command).experiment()
+    state = jax.eval_shape(lambda key: experiment.agent.init(key, experiment.member(0)), jax.random.key(0))
+    _, metrics = jax.eval_shape(experiment.agent.step, state)
+    assert all(metric.shape == () for metric in metrics.values())
 
 
 def run_block(block: Block, page: Path, scope: ModuleType) -> None:
