@@ -133,7 +133,7 @@ def scope(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_blocks_of_a_page_run(page, scope, compilation_cache):
+def test_the_blocks_of_a_page_run(page, scope):
     for block in blocks(page):
         if block.mark("not run") is None:
             run_block(block, page, scope)
