@@ -8,11 +8,15 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 
 import pytest
 
 from jaxreward.run.folder import LOCK, check_own, check_unused, hold
+from jaxreward.run.job import Job, Setup
 from jaxreward.run.store import RunError, RunFolder
+from jaxreward.run.train import train
+from tests.noisy_quadratic import Hyperparams, agent
 
 HOLDER = """
 import sys
@@ -63,6 +67,24 @@ def test_a_second_process_is_told_who_holds_it_until_that_is_killed(tmp_path, ho
     holder.kill()
     with hold(folder):  # nothing was left behind
         assert f'"process": {os.getpid()}' in (folder / LOCK).read_text()
+
+
+def test_a_run_is_not_trained_where_another_process_is(tmp_path, holder, monkeypatch):
+    monkeypatch.setattr("jaxreward.run.chunk.Program.compile", lambda self: pytest.fail("compiled"))
+    assert holder(tmp_path / "run") == "held"
+    with pytest.raises(RunError, match=f"another process is at work in .*: process {holder.process.pid} on "):
+        train(agent, Hyperparams(), iterations=2, folder=tmp_path / "run", resume=True, progress=False)
+    with pytest.raises(RunError, match=f"another process is at work in .*: process {holder.process.pid} on "):
+        Job(Setup(), tmp_path / "run", 64).train(progress=False)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK]
+
+
+def test_what_another_process_did_before_the_folder_was_held_is_noticed(tmp_path, monkeypatch):
+    run, config = RunFolder(tmp_path), {"population": [{}], "seeds": [0]}
+    monkeypatch.setattr("jaxreward.run.train.hold_together", lambda path: nullcontext(run.write_config(config)))
+    with pytest.raises(RunError, match=r"another process was at work in .* just now; start again"):
+        train(agent, Hyperparams(), iterations=2, folder=tmp_path, progress=False)
+    assert run.read_config() == config
 
 
 def test_one_waits_where_a_holder_may_be_about_to_end(tmp_path, holder):
