@@ -262,13 +262,14 @@ def shows_auxiliary(env: Environment, env_params: PyTree) -> bool:
 
 
 def without_rest(episodes: Episodes) -> Episodes:
-    """Episodes with their first step behind their ends, for what may be there, NaN, has derivatives that masks keep.
+    """Episodes with their first step behind their ends, where it is still paid nothing.
 
-    Zeros would not do: a reward need not have derivatives there, but it has at the steps there were.
+    What may be there, NaN, has derivatives that masks keep. Zeros would not do: a reward need not have derivatives
+    there, but it has at the steps there were.
     """
     first = lambda x: select(episodes.valid, x, jnp.broadcast_to(x[:1], x.shape))  # noqa: E731
     steps, extras = (jax.tree.map(first, part) for part in (episodes.steps, episodes.extras))
-    return Episodes(steps, extras, episodes.valid)
+    return Episodes(steps._replace(reward=episodes.steps.reward), extras, episodes.valid)
 
 
 def returns_to_go(rewards: Float[Array, "T N"], discount: Scalar) -> Float[Array, "T N"]:

@@ -12,12 +12,13 @@ from scipy import stats
 
 from jaxreward import vmap, with_reward
 from jaxreward.agents.barfi.barfi import Aligned, Barfi, Config, Hyperparams, Learning, Params, alignment_for, barfi
-from jaxreward.agents.baselines.parts.learner import make_learner
+from jaxreward.agents.baselines.parts.learner import make_learner, without_rest
 from jaxreward.agents.baselines.reinforce import Config as ReinforceConfig
 from jaxreward.agents.baselines.reinforce import Hyperparams as ReinforceHyperparams
 from jaxreward.agents.baselines.reinforce import reinforce
 from jaxreward.envs import make
-from jaxreward.reward import markov
+from jaxreward.learning.episodes import Episodes
+from jaxreward.reward import Transition, markov
 from jaxreward.rewards import environment_reward
 from jaxreward.rewards.beside import auxiliary, beside
 
@@ -163,13 +164,30 @@ def test_the_implicit_gradient_is_how_the_outer_objective_changes_with_reward_an
         assert np.abs(expected).min() > 1e-4
 
 
+def test_what_is_behind_an_episodes_end_has_no_derivative():
+    """There is NaN, and there are zeros, where the root that is paid has no derivative either."""
+    algo = algorithm(Bandit(), markov(lambda params, t: jnp.sqrt(params["w"] * t.observation[0]), {"w": 4.0}))
+    seen = jnp.array([[9.0, 4.0], [jnp.nan, 1.0], [0.0, jnp.nan]])[..., None]
+    valid = jnp.array([[1, 1], [0, 1], [0, 0]])
+    steps = Transition(seen, jnp.zeros((3, 2), int), valid * 2.0, seen, valid == 0, valid == 0)
+    episodes = without_rest(Episodes(steps, (), valid > 0))
+    np.testing.assert_array_equal(episodes.steps.observation[..., 0], [[9, 4], [9, 1], [9, 4]])
+    np.testing.assert_array_equal(episodes.steps.reward, valid * 2)
+    earned = lambda w: algo.rewards(Aligned({"w": w}, jnp.zeros(())), episodes)  # noqa: E731
+    np.testing.assert_allclose(earned(4.0), [[6, 4], [0, 2], [0, 0]])
+    np.testing.assert_allclose(jax.grad(lambda w: earned(w).sum())(4.0), (6 + 4 + 2) / 8)
+
+
 class Witness(Barfi):
-    """Notes the keys that it is to take inner steps with, `told["keys"]`, and takes none."""
+    """Notes the keys that it is to take inner steps with, `told["keys"]`, and takes no step."""
 
     def inner(self, learning, replay, hyperparams, key):
         told = learning.told
         keys = told["keys"].at[told["number"]].set(jax.random.key_data(key))
         return learning._replace(told={"keys": keys, "number": told["number"] + 1})
+
+    def outer(self, learning, replay, hyperparams, key):
+        return learning
 
 
 def test_no_two_rounds_of_inner_steps_share_their_key():
@@ -178,7 +196,8 @@ def test_no_two_rounds_of_inner_steps_share_their_key():
     told = {"keys": jnp.zeros((6, 2), jnp.uint32), "number": jnp.zeros((), jnp.int32)}
     learning, keys = Learning(state.params, state.optimisers, told), tuple(jax.random.split(KEY))
     replay = state.replay._replace(seen=jnp.asarray(9))  # of which the last three ended the warm-up
-    told = Witness(**vars(algo)).learn(learning, replay, state.hyperparams, keys).told
+    witness = Witness(algo.learner, algo.env_params, algo.config, algo.reward)
+    told = witness.learn(learning, replay, state.hyperparams, keys).told
     assert told["number"] == 5
     assert len(np.unique(told["keys"], axis=0)) == 6  # those five, and the row that is left
 
