@@ -321,7 +321,7 @@ def best(last: np.ndarray, hyperparams: dict[str, Sequence[float]]) -> tuple[int
     number = len(next(iter(hyperparams.values())))
     of_configuration = last.reshape(-1, number).T
     index = int(of_configuration.mean(1).argmax())
-    value, low, high = estimate(of_configuration[index], aggregate_mean)
+    value, low, high, _ = estimate(of_configuration[index], aggregate_mean)
     return index, f"{value:.1f} [{low:.1f}, {high:.1f}]"
 
 

@@ -242,7 +242,7 @@ def found_table(name: str, rows: list[Measured]) -> Table:
         if not len(mine):
             table.caption = "; ".join(row.failure for row in rows if row.failure)
             break
-        value, low, high = estimate_difference(mine, theirs, aggregate_mean)
+        value, low, high, _ = estimate_difference(mine, theirs, aggregate_mean)
         cells = [f"{each.mean():.3f} ({each.min():.3f} to {each.max():.3f}, n={len(each)})" for each in (theirs, mine)]
         table.add_row(what, *cells, f"{value:+.3f} [{low:+.3f}, {high:+.3f}]")
     return table

@@ -12,6 +12,7 @@ from jaxreward.cli.shell import console
 
 if TYPE_CHECKING:
     from jaxreward.results.compare import Contrast, Entry
+    from jaxreward.results.statistics import Estimate
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Compare:
             raise ValueError("which runs? For example jaxreward compare runs/first runs/second")
         entries = read_entries(self.places, self.metric, self.by)
         out = console()
-        out.print(f"final {self.metric}, interquartile means with 95% bootstrap intervals")
+        out.print(f"final {self.metric}, interquartile means with 95% intervals")
         for line in _lines(entries):
             out.print(line, soft_wrap=True)
         if len(entries) > 2:
@@ -82,6 +83,6 @@ def _advice(needed: int | None, seeds: int) -> str:
     )
 
 
-def _show(estimate: tuple[float, float, float]) -> str:
-    value, low, high = estimate
+def _show(estimate: Estimate) -> str:
+    value, low, high, _ = estimate
     return f"{value:.4g} [{low:.4g}, {high:.4g}]"

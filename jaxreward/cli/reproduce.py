@@ -123,7 +123,7 @@ def _show(made: Reproduced) -> None:
     table = Table(
         "claim",
         "paper",
-        "ours, 95% interval",
+        "ours, 95% interval of n runs",
         "must be",
         "verdict",
         title=made.title,

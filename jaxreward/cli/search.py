@@ -195,7 +195,7 @@ def _show_trials(session: Session, out: Any) -> None:
         values = [_interval(each) for each in measured.get(trial.number, [{"value": value} for value in trial.values])]
         table.add_row(str(trial.number), *values, *(show(choice.get(name, "-")) for name in names))
     title = "trials that no other betters in all objectives" if several else "the best trials, as they were seen"
-    out.print(f"{title}, with 95% bootstrap intervals over {search.seeds} seeds", soft_wrap=True)
+    out.print(f"{title}, with 95% intervals over {search.seeds} seeds", soft_wrap=True)
     out.print(table)
     if several:
         out.print(f"hypervolume from the worst value of each objective: {dominated_volume(session):.6g}")
@@ -212,9 +212,7 @@ def _show_confirmed(session: Session, confirmed: list[Confirmed], out: Any) -> N
     for each in confirmed:
         name = "defaults" if each.trial is None else str(each.trial)
         table.add_row(name, *map(_interval, each.measured))
-    out.print(
-        f"on {seeds} fresh seeds, with 95% bootstrap intervals; a search picks the luckiest, so believe these numbers"
-    )
+    out.print(f"on {seeds} fresh seeds, with 95% intervals; a search picks the luckiest, so believe these numbers")
     out.print(table)
 
 

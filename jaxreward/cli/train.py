@@ -174,7 +174,7 @@ def finish(folder: Path, metrics: pd.DataFrame, by: list[str], quiet: bool) -> i
     figure, page = save_png(curves, folder / "curves.png"), report(folder)
     if not quiet:
         out = console()
-        out.print("interquartile means over seeds with 95% bootstrap intervals, best first")
+        out.print("interquartile means over seeds with 95% intervals, best first")
         out.print(rich_table(metrics, by, declared=declared))
         out.print(f"folder      {folder}\nfigure      {figure}\nreport      {page}")
     if bool(metrics.groupby(["member", "seed"])["failed"].any().all()):

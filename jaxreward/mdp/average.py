@@ -15,7 +15,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxreward.mdp.bellman import EXACT, expected_reward, greedy, induced_chain
-from jaxreward.mdp.iteration import fixed_point, improve_until_stable, span, sup_norm
+from jaxreward.mdp.iteration import (
+    FIRST_SWEEPS,
+    failed_unless_finite,
+    fixed_point,
+    improve_until_stable,
+    span,
+    sup_norm,
+)
 from jaxreward.mdp.tabular import TabularMDP
 
 
@@ -26,7 +33,8 @@ class AverageSolution(NamedTuple):
         gain: Reward a step in the long run from each state, `[S]`; the same everywhere if the MDP is communicating.
         bias: Reward beyond the gain that is earned in the transient, `[S]`.
         policy: Action probabilities, one-hot `[S, A]`.
-        residual: By how much the optimality equation is missed; see the function that made it.
+        residual: By how much the optimality equations are missed, see the function that made it; infinite if a number
+            is not finite.
         iterations: How many were needed.
     """
 
@@ -91,7 +99,8 @@ def average_policy_iteration(
     """Multichain policy iteration (Howard 1960; Puterman 1994, section 9.2): optimal gain from every state.
 
     A state changes its action for one that leads to a higher gain, or, among those that lead to the highest gain, for
-    one of higher bias. The residual is the largest such improvement left.
+    one of higher bias. It begins with the policy that some sweeps of relative value iteration come to. The residual is
+    by how much the optimality equations are missed: the largest such improvement left, or error of the evaluation.
 
     Args:
         mdp: Any MDP.
@@ -101,7 +110,7 @@ def average_policy_iteration(
         max_iterations: Bound on the number of policies.
     """
     slack = 16 * mdp.num_states * jnp.finfo(mdp.start.dtype).eps if tolerance is None else tolerance
-    first = greedy(expected_reward(mdp))
+    first = relative_value_iteration(mdp, max_iterations=FIRST_SWEEPS).policy
 
     def improve(policy: Float[Array, "S A"]) -> Float[Array, "S A"]:
         return _improved(mdp, policy, *gain_and_bias(mdp, policy), slack)[0]
@@ -119,7 +128,7 @@ def _improved(
     bias: Float[Array, " S"],
     slack: jax.typing.ArrayLike,
 ) -> tuple[Float[Array, "S A"], Float[Array, ""]]:
-    """The policy improved where that is possible, and by how much at most."""
+    """The policy improved where that is possible, and by how much at most its gain and bias miss the equations."""
     reward = expected_reward(mdp)
     gain_slack = slack * jnp.max(jnp.abs(reward))
     bias_slack = jnp.maximum(gain_slack, slack * sup_norm(bias))
@@ -134,7 +143,7 @@ def _improved(
     bias_left = jnp.max(candidate, axis=-1) - (gain + bias)
     better = (gain_left > gain_slack) | (bias_left > bias_slack)
     improved = jnp.where(better[:, None], greedy(candidate), policy)
-    return improved, jnp.max(jnp.maximum(gain_left, bias_left))
+    return improved, failed_unless_finite(jnp.maximum(sup_norm(gain_left), sup_norm(bias_left)), gain, bias)
 
 
 def relative_value_iteration(
@@ -168,4 +177,5 @@ def relative_value_iteration(
     candidate = look_ahead(bias)
     gain = jnp.max(candidate, axis=-1) - bias
     middle = jnp.full_like(gain, (jnp.min(gain) + jnp.max(gain)) / 2)
-    return AverageSolution(middle, bias, greedy(candidate), span(gain), iterations)
+    residual = failed_unless_finite(span(gain), bias)
+    return AverageSolution(middle, bias, greedy(candidate), residual, iterations)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxreward.mdp.bellman import EXACT, Discount, action_value, continuation, expected_reward, greedy, uniform_policy
-from jaxreward.mdp.iteration import fixed_point, improve_until_stable, sup_norm
+from jaxreward.mdp.iteration import FIRST_SWEEPS, failed_unless_finite, fixed_point, improve_until_stable, sup_norm
 from jaxreward.mdp.tabular import TabularMDP
 
 
@@ -27,8 +27,8 @@ class Solution(NamedTuple):
         action_value: Value of an action followed by the policy, `[S, A]`.
         policy: Action probabilities, `[S, A]`.
         residual: `max_s |max_a action_value - value|`, the Bellman residual; `residual / (1 - discount)` bounds the
-            distance to the optimal value. Not small if the iteration was cut short; NaN if a discount of 1 has no
-            finite value.
+            distance to the optimal value. Not small if the iteration was cut short; infinite if a number that it
+            takes is not finite, such as the value of a policy that goes on for ever at a discount of 1.
         iterations: How many were needed.
     """
 
@@ -60,25 +60,25 @@ def value_iteration(
         max_iterations: Bound on the number of sweeps.
     """
     constant, rate = jax.lax.stop_gradient((mdp, discount))
-
-    def sweep(value: Float[Array, " S"]) -> Float[Array, " S"]:
-        return jnp.max(action_value(constant, value, rate), axis=-1)
-
-    value, iterations = fixed_point(sweep, jnp.zeros_like(constant.start), sup_norm, tolerance, max_iterations)
-    return _solution(mdp, greedy(action_value(constant, value, rate)), discount, iterations)
+    candidate, iterations = _look_ahead(constant, rate, tolerance, max_iterations)
+    solution = _solution(mdp, greedy(candidate), discount, iterations)
+    return solution._replace(residual=failed_unless_finite(solution.residual, candidate))
 
 
 def policy_iteration(
     mdp: TabularMDP, discount: Discount, *, tolerance: float | None = None, max_iterations: int = 1_000
 ) -> Solution:
-    """Howard's policy iteration, from the policy greedy in the uniform policy's value (Puterman 1994, section 6.4).
+    """Howard's policy iteration (Puterman 1994, section 6.4).
+
+    It begins with the policy that some sweeps of value iteration come to, or, where that one has no value, with the one
+    that is greedy in the uniform policy's.
 
     Args:
         mdp: The MDP; the dtype of its numbers is that of the solution.
         discount: In `[0, 1)`, or 1 if the uniform policy reaches a terminal state from everywhere.
         tolerance: An action is changed only for one that is better by more, relative to the largest value (to 1 if
             that is smaller), so that rounding does not make it circle; 64 times the resolution of the dtype by default.
-        max_iterations: Bound on the number of policies.
+        max_iterations: Bound on the number of policies, and on that of the sweeps before them.
     """
     constant, rate = jax.lax.stop_gradient((mdp, discount))
     slack = 64 * jnp.finfo(mdp.start.dtype).eps if tolerance is None else tolerance
@@ -89,14 +89,32 @@ def policy_iteration(
         better = jnp.max(candidate, axis=-1) > value + slack * jnp.maximum(1, sup_norm(value))
         return jnp.where(better[:, None], greedy(candidate), policy)
 
-    uniform = policy_value(constant, uniform_policy(mdp), rate)
-    first = greedy(action_value(constant, uniform, rate))
+    first = _first_policy(constant, rate, min(FIRST_SWEEPS, max_iterations))
     policy, iterations = improve_until_stable(improve, first, max_iterations)
     return _solution(mdp, policy, discount, iterations)
+
+
+def _look_ahead(
+    mdp: TabularMDP, discount: Discount, tolerance: float | None, max_iterations: int
+) -> tuple[Float[Array, "S A"], Int[Array, ""]]:
+    """What actions are worth by value iteration from zero, and after how many sweeps."""
+
+    def sweep(value: Float[Array, " S"]) -> Float[Array, " S"]:
+        return jnp.max(action_value(mdp, value, discount), axis=-1)
+
+    value, iterations = fixed_point(sweep, jnp.zeros_like(mdp.start), sup_norm, tolerance, max_iterations)
+    return action_value(mdp, value, discount), iterations
+
+
+def _first_policy(mdp: TabularMDP, discount: Discount, sweeps: int) -> Float[Array, "S A"]:
+    nearly = greedy(_look_ahead(mdp, discount, None, sweeps)[0])
+    uniform = policy_value(mdp, uniform_policy(mdp), discount)
+    cautious = greedy(action_value(mdp, uniform, discount))
+    return jnp.where(jnp.all(jnp.isfinite(policy_value(mdp, nearly, discount))), nearly, cautious)
 
 
 def _solution(mdp: TabularMDP, policy: Float[Array, "S A"], discount: Discount, iterations: Int[Array, ""]) -> Solution:
     value = policy_value(mdp, policy, discount)
     following = action_value(mdp, value, discount)
-    residual = sup_norm(jnp.max(following, axis=-1) - value)
+    residual = failed_unless_finite(sup_norm(jnp.max(following, axis=-1) - value), value)
     return Solution(value, following, policy, residual, iterations)

@@ -8,6 +8,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+FIRST_SWEEPS = 1_000
+"""Sweeps of value iteration, at most, for the policy that policy iteration begins with.
+
+Begun with a poor one, policy iteration passes through policies that hold on to what is good and never come back to it:
+their values grow with the time until they do, which may be exponential in the number of states, until no digit is left.
+"""
+
 Vector = Float[Array, " S"]
 Policy = Float[Array, "S A"]
 
@@ -22,6 +29,12 @@ def span(vector: Vector) -> Float[Array, ""]:
     return jnp.max(vector) - jnp.min(vector)
 
 
+def failed_unless_finite(residual: Float[Array, ""], *numbers: Float[Array, "..."]) -> Float[Array, ""]:
+    """The residual, infinite if it or one of the numbers that led to it is not finite: NaN is above no bound."""
+    finite = [jnp.all(jnp.isfinite(array)) for array in (residual, *numbers)]
+    return jnp.where(jnp.all(jnp.stack(finite)), residual, jnp.inf)
+
+
 def fixed_point(
     update: Callable[[Vector], Vector],
     initial: Vector,
@@ -30,6 +43,8 @@ def fixed_point(
     max_iterations: int,
 ) -> tuple[Vector, Int[Array, ""]]:
     """Applies `update` until a step is no longer than `tolerance`, relative to `max(1, max |vector|)`.
+
+    It also ends, without having converged, once a number is not finite, which no update would mend.
 
     Args:
         update: The map.
@@ -46,7 +61,7 @@ def fixed_point(
     def unfinished(carry: tuple) -> Array:
         vector, step, iterations = carry
         moving = norm(step) > limit * jnp.maximum(1, sup_norm(vector))
-        return (iterations == 0) | (moving & (iterations < max_iterations))
+        return (iterations == 0) | (moving & jnp.isfinite(sup_norm(vector)) & (iterations < max_iterations))
 
     def advance(carry: tuple) -> tuple:
         vector, _, iterations = carry
@@ -60,7 +75,10 @@ def fixed_point(
 def improve_until_stable(
     improve: Callable[[Policy], Policy], policy: Policy, max_iterations: int
 ) -> tuple[Policy, Int[Array, ""]]:
-    """Applies `improve` to a policy until it changes nothing; also returns how many were looked at."""
+    """Applies `improve` to a policy until it changes nothing; also returns how many were looked at.
+
+    A policy whose evaluation is not finite is not improved either; the residual that its evaluation leaves tells.
+    """
 
     def unfinished(carry: tuple) -> Array:
         _, changed, iterations = carry

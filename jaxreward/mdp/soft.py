@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from jaxreward.mdp.bellman import Discount, action_value
 from jaxreward.mdp.discounted import Solution, policy_value
 from jaxreward.mdp.finite import FiniteSolution
-from jaxreward.mdp.iteration import fixed_point, sup_norm
+from jaxreward.mdp.iteration import failed_unless_finite, fixed_point, sup_norm
 from jaxreward.mdp.tabular import TabularMDP
 
 Temperature = Float[Array, ""] | float
@@ -51,7 +51,8 @@ def soft_value_iteration(
     """Soft value iteration from zero, then one exact evaluation (Haarnoja et al. 2017, theorem 3).
 
     The last step is Newton's and makes value, action value and policy differentiable once (not twice) in the MDP, the
-    discount and the temperature. `residual` is `max_s |soft_max(action_value) - value|`.
+    discount and the temperature. `residual` is `max_s |soft_max(action_value) - value|`,
+    infinite if a number is not finite.
 
     Args:
         mdp: The MDP; the dtype of its numbers is that of the solution.
@@ -67,10 +68,10 @@ def soft_value_iteration(
         return _best(constant, action_value(constant, value, rate), heat)
 
     value, iterations = fixed_point(sweep, jnp.zeros_like(constant.start), sup_norm, tolerance, max_iterations)
-    nearly = soft_policy(action_value(constant, value, rate), heat)
-    value = soft_policy_value(mdp, nearly, discount, temperature)
+    candidate = action_value(constant, value, rate)
+    value = soft_policy_value(mdp, soft_policy(candidate, heat), discount, temperature)
     following = action_value(mdp, value, discount)
-    residual = sup_norm(_best(mdp, following, temperature) - value)
+    residual = failed_unless_finite(sup_norm(_best(mdp, following, temperature) - value), candidate, value)
     return Solution(value, following, soft_policy(following, temperature), residual, iterations)
 
 

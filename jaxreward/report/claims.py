@@ -26,7 +26,7 @@ def claims_overview(figures: Sequence[Reproduced]) -> str:
         for figure in figures
         for claim in figure.claims
     )
-    columns = ["figure", "claim", "paper", "ours, 95% interval", "verdict"]
+    columns = ["figure", "claim", "paper", "ours, 95% interval of n runs", "verdict"]
     return "\n".join(
         [
             heading("Claims", "claims"),
@@ -38,7 +38,7 @@ def claims_overview(figures: Sequence[Reproduced]) -> str:
 
 def figure_section(figure: Reproduced) -> str:
     """One figure: the picture, its claims, what differs from the paper and what it was made with."""
-    columns = ["claim", "paper", "ours, 95% interval", "must be", "verdict"]
+    columns = ["claim", "paper", "ours, 95% interval of n runs", "must be", "verdict"]
     return "\n".join(
         [
             heading(f"{figure.title} ({figure.scale})", anchor(figure)),

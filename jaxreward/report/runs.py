@@ -286,7 +286,7 @@ def _result(runs: Runs, metric: str) -> str:
         [
             heading(_capitalised(NAMES.get(metric, metric)), level=3),
             drawing(to_svg(curves_of(runs, metric))),
-            note(f"Mean over the last tenth of training, with 95% bootstrap intervals over seeds; {order}{more}."),
+            note(f"Mean over the last tenth of training, with 95% intervals over seeds; {order}{more}."),
             table(columns, rows, {n for n in runs.by if not pd.api.types.is_numeric_dtype(ranked[n])}),
         ]
     )

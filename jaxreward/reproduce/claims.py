@@ -1,8 +1,8 @@
 """What a paper claims, as something that can be measured: an effect, its interval, and where the interval must lie.
 
 An interval that lies wholly where the claim says decides for it, one that lies wholly elsewhere decides against it, and
-any other decides nothing: more seeds or longer runs are needed. Bootstrap intervals of very few seeds are narrower than
-they should be, so a verdict from two or three of them is a hint.
+any other decides nothing: more seeds or longer runs are needed. Nothing is decided by fewer than `FEWEST_RUNS`: the
+interval holds for them too, if scores are normal, but of so few nobody can tell whether they are.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ SCALES: tuple[Scale, ...] = get_args(Scale)
 """How much is run, from the least: seconds (that it works), minutes on a laptop, what the paper ran."""
 
 Verdict: TypeAlias = Literal["met", "not met", "not decidable"]
+FEWEST_RUNS = 5
+"""Runs of each sample that a verdict takes, unless nothing is left to chance."""
+
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
@@ -28,9 +31,10 @@ def exact(value: float) -> Estimate:
 
 
 def describe(estimate: Estimate) -> str:
-    """An effect as text, with its interval where it has one of some width."""
-    value, low, high = map(float, estimate)
-    return show(value) if math.isnan(low) or low == high else f"{show(value)} [{show(low)}, {show(high)}]"
+    """An effect as text, with its interval where it has one of some width, and of how many runs it is."""
+    value, low, high, runs = map(float, estimate)
+    interval = "" if math.isnan(low) or low == high else f" [{show(low)}, {show(high)}]"
+    return show(value) + interval + (f", n = {runs:.0f}" if math.isfinite(runs) else "")
 
 
 class Range(NamedTuple):
@@ -122,6 +126,8 @@ def decide(estimate: Estimate, holds: Range) -> tuple[Verdict, str]:
         return "not decidable", "no value: numbers were not finite, or no episode ended"
     if math.isnan(estimate.low) or math.isnan(estimate.high):
         return "not decidable", "no interval: it takes two seeds"
+    if estimate.runs < FEWEST_RUNS:
+        return "not decidable", f"{estimate.runs:.0f} runs: a verdict takes {FEWEST_RUNS}"
     if holds.low <= estimate.low and estimate.high <= holds.high:
         return "met", ""
     if estimate.high < holds.low or holds.high < estimate.low:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -12,9 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxreward.results.curves import STYLE, Curve
+from jaxreward.results.curves import STYLE, Curve, of_seeds, span_of
 from jaxreward.results.curves import label as named
-from jaxreward.results.statistics import Estimate
+from jaxreward.results.statistics import Estimate, Profile
 from jaxreward.results.summary import NAMES, show
 from jaxreward.results.tables import summarise
 
@@ -26,6 +27,8 @@ COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#00
 
 def intervals(panels: Mapping[str, Mapping[str, Estimate]], title: str = "") -> Figure:
     """A panel for each quantity with a bar from end to end of each method's interval, the value marked in it.
+
+    Beside a method stands how many runs its intervals are of.
 
     This is how Agarwal et al. 2021 (figure 9 there) compare methods.
 
@@ -44,7 +47,8 @@ def intervals(panels: Mapping[str, Mapping[str, Estimate]], title: str = "") -> 
             axis.grid(axis="y", visible=False)
             axis.use_sticky_edges = False
             axis.xaxis.set_major_locator(MaxNLocator(5))
-        axes[0].set_yticks(range(len(methods)), methods)
+        runs = {method: [Estimate(*values[method]).runs for values in panels.values()] for method in methods}
+        axes[0].set_yticks(range(len(methods)), [_counted(method, runs[method]) for method in methods])
         axes[0].set_ylim(len(methods) - 0.4, -0.6)
         figure.suptitle(title)
     return figure
@@ -52,7 +56,7 @@ def intervals(panels: Mapping[str, Mapping[str, Estimate]], title: str = "") -> 
 
 def profiles(
     thresholds: Float[np.ndarray, " K"],
-    curves: Mapping[str, tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"], Float[np.ndarray, " K"]]],
+    curves: Mapping[str, Profile],
     xlabel: str = "score",
     title: str = "",
 ) -> Figure:
@@ -60,14 +64,14 @@ def profiles(
 
     Args:
         thresholds: Scores.
-        curves: By method the shares and the ends of their intervals.
+        curves: By method the shares, the ends of their intervals, and how many runs they are of.
         xlabel: What the scores are.
         title: Above the figure.
     """
     with mpl.rc_context(STYLE):
         figure, axis = _single(title)
-        for index, (method, (share, low, high)) in enumerate(curves.items()):
-            line(axis, Curve(thresholds, share, low, high), method, COLORS[index % len(COLORS)])
+        for index, (method, profile) in enumerate(curves.items()):
+            line(axis, Curve(thresholds, *profile), method, COLORS[index % len(COLORS)])
         axis.set_ylim(-0.02, 1.02)
         axis.set_xlabel(xlabel)
         axis.set_ylabel("share of runs above it")
@@ -76,7 +80,7 @@ def profiles(
 
 
 def sensitivity(frame: pd.DataFrame, name: str, metric: str = "episode/return", by: str | None = None) -> Figure:
-    """The interquartile mean of final values against one hyperparameter, with 95% bootstrap intervals.
+    """The interquartile mean of final values against one hyperparameter, with 95% intervals.
 
     The hyperparameter's axis is logarithmic where its values are nearer to evenly spaced in their logarithms. Runs
     equal in it (and in `by`) count as seeds of one another, whatever else they differ in.
@@ -99,14 +103,15 @@ def sensitivity(frame: pd.DataFrame, name: str, metric: str = "episode/return", 
         axis.minorticks_off()
         axis.set_xticks(list(places.values()), labels, rotation=45 * (len(places) > 6))
         axis.set_xlabel(name)
-        axis.set_ylabel(NAMES.get(metric, metric))
+        axis.set_ylabel(f"{NAMES.get(metric, metric)}\ninterquartile mean, 95% interval, {of_seeds(table['seeds'])}")
         _legend(figure, axis, by)
     return figure
 
 
 def line(axis: Axes, drawn: Curve, label: str, color: str, marker: str = "") -> None:
-    """A line with its interval shaded."""
-    axis.plot(drawn.steps, drawn.mean, color=color, linewidth=1.4, label=named(label), marker=marker, markersize=4)
+    """A line with its interval shaded, and beside its name how many seeds it is of."""
+    shown = _counted(named(label), [drawn.seeds]) if label and drawn.seeds else named(label)
+    axis.plot(drawn.steps, drawn.mean, color=color, linewidth=1.4, label=shown, marker=marker, markersize=4)
     axis.fill_between(drawn.steps, drawn.low, drawn.high, color=color, alpha=0.18, linewidth=0)
 
 
@@ -117,9 +122,15 @@ def _single(title: str) -> tuple[Figure, Axes]:
 
 
 def _bar(axis: Axes, row: int, interval: Estimate, color: str) -> None:
-    value, low, high = interval
+    value, low, high, _ = Estimate(*interval)
     axis.barh(row, high - low, left=low, height=0.6, color=color, alpha=0.45)
     axis.plot([value, value], [row - 0.3, row + 0.3], color=color, linewidth=2)
+
+
+def _counted(name: str, runs: Sequence[float]) -> str:
+    """A name with the number of runs, unless nothing is left to chance."""
+    numbers = [int(number) for number in runs if math.isfinite(number)]
+    return f"{name} (n = {span_of(numbers)})" if numbers else name
 
 
 def _places(values: pd.Series) -> tuple[dict, list[str], bool]:

@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from jaxreward.names import check_name
 from jaxreward.results.statistics import (
+    NOTHING,
     Estimate,
     estimate,
     estimate_difference,
@@ -61,7 +62,7 @@ class Contrast(NamedTuple):
 
     Attributes:
         name: The entry's.
-        difference: Of interquartile means, the entry's minus the first's.
+        difference: Of interquartile means, the entry's minus the first's, by seed where they have the same.
         improvement: The probability that a run of it scores higher than one of the first.
         p_value: Of the test for a difference in means, corrected for the number of comparisons by Holm's method.
         paired: Whether runs with the same seed were compared.
@@ -107,7 +108,7 @@ def contrasts(entries: Sequence[Entry]) -> list[Contrast]:
     return [
         Contrast(
             entry.name,
-            estimate_difference(entry.scores, first.scores),
+            estimate_difference(entry.scores, first.scores, paired=entry.seeds == first.seeds),
             estimate_improvement(entry.scores, first.scores),
             float(p),
             entry.seeds == first.seeds,
@@ -141,7 +142,7 @@ def _entry(name: str, frame: pd.DataFrame, metric: str) -> Entry:
     if len(twice):
         raise ValueError(f"{name} holds several configurations: seed {twice.iloc[0]} is there more than once")
     scores = kept["value"].to_numpy(float)
-    iqm = estimate(scores) if len(scores) else Estimate(np.nan, np.nan, np.nan)
+    iqm = estimate(scores) if len(scores) else NOTHING
     return Entry(name, tuple(kept["seed"]), scores, iqm, len(values) - len(kept))
 
 

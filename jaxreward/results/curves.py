@@ -7,13 +7,14 @@ import io
 import itertools
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+import scipy.stats
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -45,38 +46,51 @@ STYLE: Any = {
 
 
 class Curve(NamedTuple):
-    """A mean over seeds with its interval, `[T]` each; NaN where no seed had a value."""
+    """A mean over seeds with its interval, `[T]` each, NaN where no seed had a value; and how many seeds, if known."""
 
     steps: Float[np.ndarray, " T"]
     mean: Float[np.ndarray, " T"]
     low: Float[np.ndarray, " T"]
     high: Float[np.ndarray, " T"]
+    seeds: int = 0
 
 
-def curve(frame: pd.DataFrame, metric: str, resamples: int = 500) -> Curve:
-    """The mean over seeds of one configuration's metric at each logged step, and its 95% percentile bootstrap interval.
+def curve(frame: pd.DataFrame, metric: str, confidence: float = 0.95) -> Curve:
+    """The mean over seeds of one configuration's metric at each logged step, with its t-interval.
 
-    Whole seeds are drawn, so a seed counts at all steps or at none. Seeds that were logged at other steps than one
-    another, whose iterations take as many steps as it happens, are compared between their logged steps.
+    An interval is that of its step alone. It has no width where only one seed has a value. Seeds that were logged at
+    other steps than one another, whose iterations take as many steps as it happens, are compared between their logged
+    steps.
 
     Args:
         frame: The metrics of one member.
         metric: One of its columns.
-        resamples: Of the bootstrap.
+        confidence: Of the intervals.
     """
     by_seed = frame.pivot_table(index="env_steps", columns="seed", values=metric, aggfunc="mean", dropna=False)
     by_seed = by_seed[by_seed.notna().any(axis=1)]
     if not _logged_together(frame):
         by_seed = _on_common_steps(by_seed)
     values = by_seed.to_numpy(float).T
-    seeds = len(values)
     if not values.size:
         empty = np.zeros(0)
         return Curve(empty, empty, empty, empty)
-    draws = np.random.default_rng(0).multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
-    low, high = np.nanquantile(_weighted_means(draws, values), [0.025, 0.975], axis=0)
-    mean = _weighted_means(np.ones((1, seeds)), values)[0]
-    return Curve(by_seed.index.to_numpy(float), mean, low, high)
+    finite = np.ma.masked_invalid(values)
+    count, mean = finite.count(axis=0), finite.mean(axis=0).filled(np.nan)
+    several = np.maximum(count, 2)
+    reach = scipy.stats.t.ppf((1 + confidence) / 2, several - 1) * finite.std(axis=0).filled(0.0) / np.sqrt(several - 1)
+    return Curve(by_seed.index.to_numpy(float), mean, mean - reach, mean + reach, len(values))
+
+
+def span_of(counts: Collection[int]) -> str:
+    """Counts as text, from the least to the greatest."""
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+def of_seeds(counts: Collection[int]) -> str:
+    """How many seeds some intervals are of."""
+    return f"{span_of(counts)} seed{'s' * (max(counts) != 1)}"
 
 
 def _logged_together(frame: pd.DataFrame) -> bool:
@@ -97,7 +111,7 @@ def _on_common_steps(by_seed: pd.DataFrame) -> pd.DataFrame:
 
 
 def learning_curves(frame: pd.DataFrame, metric: str, by: Sequence[str], title: str = "") -> Figure:
-    """A figure of a metric over environment steps, with 95% bootstrap intervals over seeds.
+    """A figure of a metric over environment steps, with 95% intervals over seeds.
 
     Args:
         frame: The metrics of one run.
@@ -121,7 +135,9 @@ def learning_curves(frame: pd.DataFrame, metric: str, by: Sequence[str], title: 
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
         figure.supxlabel("environment steps", fontsize=9)
-        figure.supylabel(NAMES.get(metric, metric.removeprefix("episode/")), fontsize=9)
+        seeds = of_seeds(frame.groupby([*outer, inner])["seed"].nunique())
+        name = NAMES.get(metric, metric.removeprefix("episode/"))
+        figure.supylabel(f"{name}\nmean, 95% interval, {seeds}", fontsize=9)
         omitted = frame.groupby(outer).ngroups - len(panels) if outer else 0
         figure.suptitle(title + (f" (the first {len(panels)} panels; {omitted} more)" if omitted else ""))
         _legend(figure, axes[0], inner if by else "", len(lines))
@@ -163,14 +179,6 @@ def _drawing() -> Iterator[None]:
 def _comparable(metric: str, outer: Sequence[str]) -> bool:
     """Whether panels have one scale: returns of different rewards or environments are no measure of one another."""
     return "env" not in outer and (metric == ENV_RETURN or not any(name.startswith("reward") for name in outer))
-
-
-def _weighted_means(weights: Float[np.ndarray, "R S"], values: Float[np.ndarray, "S T"]) -> Float[np.ndarray, "R T"]:
-    """Means over the seeds that have a value; NaN where those drawn have none."""
-    present = np.isfinite(values)
-    count = weights @ present
-    total = weights @ np.where(present, values, 0.0)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
 def _groups(frame: pd.DataFrame, outer: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:

@@ -14,7 +14,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Policy
-from jaxreward.results.statistics import bootstrap_interval
+from jaxreward.results.statistics import aggregate_mean, estimate
 from jaxreward.results.summary import configurations, headline_metrics, summary
 from jaxreward.run.job import job_of
 from jaxreward.run.store import RunError, RunFolder
@@ -113,7 +113,7 @@ def evaluate(
 
 
 def describe(evaluation: Evaluation) -> str:
-    """An evaluation in a few lines, with 95% bootstrap intervals over its episodes."""
+    """An evaluation in a few lines, with 95% intervals over its episodes."""
     episodes = evaluation.episodes
     count = len(episodes.returns)
     overrides = ", ".join(f"{name}={value:.6g}" for name, value in evaluation.overrides.items())
@@ -251,7 +251,6 @@ def _check(given: int, there: Any, kind: str = "member") -> int:
 
 
 def _estimate(values: Array) -> str:
-    numbers = np.asarray(values, float)
-    low, high = bootstrap_interval(numbers, np.mean)
+    value, low, high, _ = estimate(np.asarray(values, float), aggregate_mean)
     interval = "" if np.isnan(low) else f"  [{low:.4g}, {high:.4g}]"
-    return f"{numbers.mean():.4g}{interval}"
+    return f"{value:.4g}{interval}"

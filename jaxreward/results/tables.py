@@ -1,7 +1,7 @@
 """Reading runs back: one table of any number of run folders, and the statistics that are quoted from it.
 
 Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", 2021, is why the interquartile
-mean and bootstrap intervals over seeds stand beside the mean.
+mean and intervals over seeds stand beside the mean.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from jaxreward.results.query import FINAL_FRACTION, ask, connect
-from jaxreward.results.statistics import bootstrap_interval, iqm
+from jaxreward.results.statistics import NOTHING, aggregate_iqm, aggregate_mean, estimate
 from jaxreward.run.store import RunError, RunFolder
 
 Places: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -104,18 +104,14 @@ def summarise(
     by: Sequence[str] = ("member",),
     *,
     confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
 ) -> pd.DataFrame:
-    """The final values of each configuration over its seeds, with percentile bootstrap intervals.
+    """The final values of each configuration over its seeds, with intervals; see `jaxreward.results.intervals`.
 
     Args:
         frame: From `load` or `jaxreward.run.train.train`.
         metric: One of its columns.
         by: The columns that tell configurations apart, e.g. the members' overrides; runs equal in them are one's seeds.
         confidence: Of the intervals.
-        resamples: Of the bootstrap.
-        seed: Of the bootstrap.
 
     Returns:
         A row for each configuration: `by`, `seeds` (the runs that have a final value), `failed` (the runs whose numbers
@@ -133,10 +129,9 @@ def summarise(
     for key, group in values.groupby(list(by), dropna=False):
         row: dict[str, float] = {"seeds": int(group["value"].count()), "failed": int(group["failed"].sum())}
         present = group["value"].dropna().to_numpy()
-        for name, statistic in (("mean", np.mean), ("iqm", iqm)):
-            low, high = bootstrap_interval(present, statistic, confidence, resamples, seed)
-            middle = statistic(present) if present.size else np.nan
-            row |= {name: float(middle), f"{name}_low": low, f"{name}_high": high}
+        for name, aggregate in (("mean", aggregate_mean), ("iqm", aggregate_iqm)):
+            middle = estimate(present, aggregate, confidence) if present.size else NOTHING
+            row |= {name: middle.value, f"{name}_low": middle.low, f"{name}_high": middle.high}
         rows.append({**dict(zip(by, key, strict=True)), **row})
     return pd.DataFrame(rows)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from jaxreward.names import check_name
-from jaxreward.results.statistics import bootstrap_interval, iqm
+from jaxreward.results.statistics import aggregate_iqm, aggregate_mean, estimate, iqm
 from jaxreward.results.tables import final_values
 from jaxreward.run.job import Job, Setup
 
@@ -107,7 +107,7 @@ def scores(frame: pd.DataFrame, objective: Objective) -> pd.Series:
 
 
 def intervals(frame: pd.DataFrame, objective: Objective, confidence: float = 0.95) -> pd.DataFrame:
-    """What each configuration is worth, with a percentile bootstrap interval over its seeds.
+    """What each configuration is worth, with an interval over its seeds.
 
     Args:
         frame: As for `scores`.
@@ -116,14 +116,14 @@ def intervals(frame: pd.DataFrame, objective: Objective, confidence: float = 0.9
 
     Returns:
         By `choice` the columns `value`, `low`, `high` and `seeds`; the ends are NaN for fewer than two seeds, and for
-        the worst of them, which a bootstrap says nothing of.
+        the worst of them, whose spread they say nothing of.
     """
     rows = {}
     for choice, values in seed_values(frame, objective).groupby("choice"):
         value, low, high = _over_seeds(objective)(values), np.nan, np.nan
         if np.isfinite(value) and objective.statistic != "worst":
-            statistic = np.mean if objective.statistic == "mean" else iqm
-            low, high = bootstrap_interval(values.to_numpy(), statistic, confidence)
+            aggregate = aggregate_mean if objective.statistic == "mean" else aggregate_iqm
+            _, low, high, _ = estimate(values.to_numpy(), aggregate, confidence)
         rows[choice] = {"value": value, "low": low, "high": high, "seeds": len(values)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("choice")
 

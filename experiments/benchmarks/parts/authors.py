@@ -214,7 +214,7 @@ def overall(ours: np.ndarray, theirs: np.ndarray) -> Estimate:
 
 def verdict(difference: Estimate) -> str:
     """What a difference to the authors' says."""
-    value, low, high = difference
+    value, low, high, _ = difference
     said = "better" if low > 0 else "worse" if high < 0 else "no difference shown"
     return f"{value:+.2f} [{low:+.2f}, {high:+.2f}] over all of training, {said}"
 

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -23,6 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from jaxreward.experiments.figures.subpo._common import NOTHING, Choice
+from jaxreward.reproduce.claims import Claim, above
 from jaxreward.reproduce.figure import Stages
 from jaxreward.results.charts import COLORS, HEIGHT, WIDTH, line
 from jaxreward.results.curves import curve
@@ -38,6 +40,8 @@ FIRST_FRESH_SEED = 1_000
 """Final runs have this seed and those after it."""
 STARTS = {"auxiliary": OneOf((0.0, 1.0))}
 """Whether LIRPG's policy learns from the auxiliary reward as well; in its paper there is none."""
+KEPT: Choice = {"discount_learning_rate": 0.0}
+"""BARFI without a learned discount, all else as it was tuned."""
 BLUE, RED, GREEN, PINK, ORANGE, _, BLACK = COLORS
 
 
@@ -200,7 +204,10 @@ def final(frame: pd.DataFrame, task: str, method: str) -> Float[np.ndarray, " R"
 
 def throughout(frame: pd.DataFrame, task: str, method: str) -> Float[np.ndarray, " R"]:
     """What each run of a method returned on average over all its episodes; nothing if there are none."""
-    found = rows(frame, task, method)
+    return _over_all_episodes(rows(frame, task, method))
+
+
+def _over_all_episodes(found: pd.DataFrame) -> Float[np.ndarray, " R"]:
     counted = found.assign(weighted=found[RETURN] * found["episode/count"]).groupby(["member", "seed"])
     return (counted["weighted"].sum(min_count=1) / counted["episode/count"].sum()).to_numpy(float)
 
@@ -230,10 +237,29 @@ def lead_throughout(task: str, first: str, second: str, frame: pd.DataFrame) -> 
     return lead(throughout(frame, task, first), throughout(frame, task, second))
 
 
-def final_discount(task: str, frame: pd.DataFrame) -> Estimate:
-    """BARFI's mean learned discount at the end."""
-    found = rows(frame, task, "BARFI")
-    return level(final_values(found, "outer/discount")["value"].to_numpy(float)) if len(found) else NOTHING
+def keeps_discount(frame: pd.DataFrame) -> pd.Series:
+    """Which rows are of members that were trained beside the tuned one with `KEPT`."""
+    if "discount_learning_rate" not in frame:
+        return pd.Series(False, frame.index)
+    return (frame["member"] > 0) & (frame["discount_learning_rate"] == 0)
+
+
+def lead_of_learned_discount(task: str, frame: pd.DataFrame) -> Estimate:
+    """How much higher BARFI's mean return over all episodes is than with its discount kept, seed by seed."""
+    kept = frame[(frame["run"] == run_name(task, "BARFI")) & keeps_discount(frame)]
+    learned = throughout(frame, task, "BARFI")
+    if kept.empty or not len(learned):
+        return NOTHING
+    return estimate_difference(learned, _over_all_episodes(kept), aggregate_mean, paired=True)
+
+
+def helps_to_learn(task: str, hint: str) -> Claim:
+    """That BARFI's discount does something for it.
+
+    That it falls would be no claim: the penalty on it sees to that whatever is learned, and without one it stays.
+    """
+    text = f"BARFI earns more with the discount that it learns than with 0.99, {hint}: what it adds to its mean return"
+    return Claim(text, partial(lead_of_learned_discount, task), above(0))
 
 
 def plot_tasks(frame: pd.DataFrame, tasks: Mapping[str, Task], label: str) -> Figure:

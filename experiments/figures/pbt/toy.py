@@ -10,7 +10,8 @@ hyperparameters too.
 Here the second worker begins with h = (0, 0.9), since two that do equally well have nothing to copy. The numbers that
 follow are ours: a step size of 0.02, workers compare every 10 steps, h moves up or down by 0.1 within [0, 2]. (Within
 [0, 1] a copy of h = (1, 0) can come out as (1, 0) again, a tie that lasts, and a third of all seeds stay at 0.39.) The
-paper shows one run, here are many seeds.
+paper shows one run, here are many seeds. That grid search stays at 0.39 follows from what its workers see, and is drawn
+but not claimed.
 """
 
 from __future__ import annotations
@@ -29,16 +30,14 @@ from matplotlib.figure import Figure
 from jaxreward.agent import Agent, Policy
 from jaxreward.learning.population import PBT, Config, State, explore
 from jaxreward.learning.ranges import Range
-from jaxreward.reproduce.claims import Claim, Scale, above, below, within
+from jaxreward.reproduce.claims import Claim, Scale, above
 from jaxreward.reproduce.figure import PaperFigure
 from jaxreward.results.charts import COLORS, line
 from jaxreward.results.curves import curve
-from jaxreward.results.statistics import Estimate, aggregate_mean, estimate
+from jaxreward.results.statistics import Estimate, aggregate_mean, estimate, estimate_difference
 
 BEST = 1.2
 START = 0.9
-BOUND = BEST - START**2
-"""What a worker reaches at most that sees one of the parameters alone."""
 STEP_SIZE, STEPS = 0.02, 200
 SPACE = {"h0": Range(0.0, 2.0), "h1": Range(0.0, 2.0)}
 CONFIG = Config(population=2, ready_iterations=10, fraction=0.5, perturb=1.1, resample=0.0, score="score")
@@ -149,8 +148,8 @@ def reached(method: str, frame: pd.DataFrame) -> Estimate:
 
 
 def gain(method: str, frame: pd.DataFrame) -> Estimate:
-    """How much better than grid search a method ends."""
-    return estimate(final(frame, method) - final(frame, "grid search"), aggregate_mean)
+    """How much better than grid search a method ends, seed by seed."""
+    return estimate_difference(final(frame, method), final(frame, "grid search"), aggregate_mean, paired=True)
 
 
 def plot(frame: pd.DataFrame) -> Figure:
@@ -177,13 +176,7 @@ figure = PaperFigure(
     data=data,
     plot=plot,
     claims=(
-        Claim("PBT approaches the best score of 1.2", partial(reached, "PBT"), within(1.15, BEST), paper="1.2"),
-        Claim(
-            "Grid search stays at 1.2 - 0.9^2 = 0.39 or below",
-            partial(reached, "grid search"),
-            below(BOUND + 1e-6),
-            paper="<= 0.39 (implied)",
-        ),
+        Claim("PBT approaches the best score of 1.2", partial(reached, "PBT"), above(1.15), paper="1.2"),
         Claim("Exploring alone beats grid search: gain in score", partial(gain, "explore only"), above(0)),
         Claim("Exploiting alone beats grid search: gain in score", partial(gain, "exploit only"), above(0)),
     ),

@@ -8,7 +8,7 @@ of behaviours, is not below SERENE by more than 0.1.
 
 Different here: the table is simulated by contacts of our own, see `jaxreward.envs.qd.curling`; up to the first contact
 it moves as the authors' does, and what happens once the ball is squeezed is another chaos. So equal numbers are not to
-be expected, but the same order. See `_qd` for what the methods have in common. `small` has 100,000 evaluations, 4 seeds
+be expected, but the same order. See `_qd` for what the methods have in common. `small` has 100,000 evaluations, 5 seeds
 and 5 methods; there who is ahead is decided, and what is after 500,000 evaluations is not.
 """
 
@@ -37,7 +37,7 @@ TASK = "curling"
 FIRST, SECOND = AREA + "0", AREA + "1"
 SIZES = {
     "smoke": Size(200, 2, {TASK: ("novelty search",)}, {**SMOKE, "num_steps": 5}),
-    "small": Size(100_000, 4, {TASK: ("SERENE", "novelty search", "NSGA-II", "MAP-Elites", "CMA-ME")}),
+    "small": Size(100_000, 5, {TASK: ("SERENE", "novelty search", "NSGA-II", "MAP-Elites", "CMA-ME")}),
     "paper": Size(500_000, 20, {TASK: tuple(METHODS)}),
 }
 PAPERS = {

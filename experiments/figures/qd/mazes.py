@@ -9,7 +9,7 @@ areas that novelty search only finds, is claimed as a lead over it, in the mean 
 In collect-ball behaviours that are given are the positions after half of an episode and at its end, as in the authors'
 experiments; there is a single area, whose reward is the number of balls brought. See `_qd` for what the methods have in
 common. Different here: the ant is brax's and has a third of SERENE's time (see `jaxreward.envs.qd.ant_maze`), and walls
-are geometry fitted to the authors' pictures. `small` has the hard maze alone, and of it 30,100 evaluations, 2 seeds and
+are geometry fitted to the authors' pictures. `small` has the hard maze alone, and of it 30,100 evaluations, 5 seeds and
 3 methods; at `paper` all of it needs an accelerator.
 """
 
@@ -39,7 +39,7 @@ from jaxreward.run.job import Job
 MAZES = ("hard_maze", "collect_ball", "ant_maze")
 SIZES = {
     "smoke": Size(200, 2, {"hard_maze": ("novelty search",)}, {**SMOKE, "num_steps": 5}),
-    "small": Size(30_000, 2, {"hard_maze": ("SERENE", "novelty search", "MAP-Elites")}),
+    "small": Size(30_000, 5, {"hard_maze": ("SERENE", "novelty search", "MAP-Elites")}),
     "paper": Size(500_000, 20, dict.fromkeys(MAZES, tuple(METHODS))),
 }
 EARLY = 30_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -12,14 +11,12 @@ from matplotlib.axes import Axes
 
 from jaxreward.results.charts import COLORS, line
 from jaxreward.results.curves import curve
-from jaxreward.results.statistics import Estimate, aggregate_mean, estimate
+from jaxreward.results.statistics import NOTHING, Estimate, aggregate_mean, estimate
 from jaxreward.results.tables import final_values
 from jaxreward.settings.values import Value
 
 SLIP = 0.1
 """How often actions are random where moves are; how often they were in the paper is not known."""
-
-NOTHING = Estimate(math.nan, math.nan, math.nan)
 
 Choice = dict[str, Value]
 

@@ -75,7 +75,7 @@ PPO = Setup(agent="ppo", env="subrl/car", reward=REWARD, settings={"num_envs": 3
 ITERATION = 8 * 700
 SIZES = {
     "smoke": Size(LAPTOP, {"subpo": 2 * ITERATION}, 2),
-    "small": Size(LAPTOP, {"subpo": 900 * ITERATION, "ppo": 1_500_000}, 4),
+    "small": Size(LAPTOP, {"subpo": 900 * ITERATION, "ppo": 1_500_000}, 5),
     "paper": Size(AUTHORS, {"subpo": 10_001 * ITERATION, "ppo": 5_000_000}, 20),
 }
 

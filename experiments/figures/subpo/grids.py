@@ -10,7 +10,7 @@ A score is the return as share of the best that is known of the instance: what t
 500 earns, or the highest mean return of any batch of this figure, with or without random moves. The optimum may be
 higher. D-design's return is the information gain, without what the authors' code adds for each measurement. "About
 equal" is a difference of at most 0.05 of that. Methods are compared instance by instance where a task has several, seed
-by seed where it has one: what is resampled for the intervals are those differences.
+by seed where it has one: intervals are of those differences.
 
 Different here: the gorilla density is made up, see `jaxreward.envs.subrl.densities`, as the paper's was not released.
 Its peak is 36 steps from the start of a walk of 39, so ModPO arrives too late to stay there and has to cover what is on

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
 from jaxreward.envs.barfi.tasks import FEATURES
 from jaxreward.experiments.figures.barfi import _common as shared
@@ -32,8 +33,8 @@ TUNED = tuple(NAMES)
 ITERATIONS = 10
 
 
-def table(returns, run="good-BARFI", discount=0.9):
-    """Metrics of a run: returns `[members, seeds]` in the last tenth, `throughout` before."""
+def table(returns, run="good-BARFI", rates=None):
+    """Metrics of a run: returns `[members, seeds]` in the last tenth, none before; the members' rates of discounts."""
     rows = []
     for (member, seed), value in np.ndenumerate(np.asarray(returns, float)):
         row = {"run": run, "member": member, "seed": seed, "failed": False, "episode/count": 3}
@@ -43,7 +44,7 @@ def table(returns, run="good-BARFI", discount=0.9):
                 "iteration": t,
                 "env_steps": 100 * t,
                 RETURN: value if t == ITERATIONS else 0.0,
-                "outer/discount": discount,
+                **({"discount_learning_rate": rates[member]} if rates else {}),
             }
             for t in range(1, ITERATIONS + 1)
         ]
@@ -140,7 +141,8 @@ def test_only_the_member_that_was_tuned_is_drawn_and_measured():
     np.testing.assert_array_equal(shared.final(frame, "good", "BARFI"), [1.0, 3.0])
     np.testing.assert_allclose(shared.throughout(frame, "good", "BARFI"), [0.1, 0.3])
     estimate = shared.final_level("good", "BARFI", frame)
-    assert (estimate.value, estimate.low, estimate.high) == (2.0, 1.0, 3.0)
+    reach = scipy.stats.t.ppf(0.975, 1) * 1.0  # the standard error of 1 and 3
+    assert estimate == pytest.approx((2.0, 2.0 - reach, 2.0 + reach, 2))
 
 
 def test_who_has_no_runs_decides_nothing():
@@ -148,16 +150,20 @@ def test_who_has_no_runs_decides_nothing():
     assert math.isnan(shared.final_level("bad", "BARFI", frame).value)
     assert math.isnan(shared.final_lead("good", "BARFI", "naive sum", frame).value)
     assert math.isnan(shared.lead_throughout("good", "BARFI", "naive sum", frame).value)
-    assert math.isnan(shared.final_discount("bad", frame).value)
+    assert math.isnan(shared.lead_of_learned_discount("good", frame).value)
+    assert math.isnan(shared.lead_of_learned_discount("bad", frame).value)
 
 
-def gridworld(barfi_bad=98.0, naive_bad=-4.0, barfi_good=98.0, naive_good=99.0, potential=97.0, discount=0.96):
-    spread = np.array([[-0.1, 0.0, 0.1]])
+def gridworld(barfi_bad=98.0, naive_bad=-4.0, barfi_good=98.0, naive_good=99.0, potential=97.0, kept=-5.0):
+    spread = np.array([[-0.1, -0.05, 0.0, 0.05, 0.1]])
     levels = {("bad", "BARFI"): barfi_bad, ("bad", "naive sum"): naive_bad, ("good", "BARFI"): barfi_good}
     levels |= {("good", "naive sum"): naive_good}
     levels |= {(task, name): 97.0 for task in ("good", "bad") for name in ("primary only", "potential")}
     levels |= {(task, "potential"): potential for task in ("good", "bad")}
-    tables = [table(level + spread, run_name(*place), discount) for place, level in levels.items()]
+    tables = [
+        table(np.concatenate([level + spread, level + kept + spread]), run_name(*place), rates=[0.005, 0.0])
+        for place, level in levels.items()
+    ]
     return pd.concat(tables, ignore_index=True)
 
 
@@ -169,7 +175,7 @@ def test_claims_of_the_grid_world():
         "naive sum does not": {"naive_bad": 20.0},
         "not worse": {"barfi_good": 96.0},
         "does not help": {"potential": 130.0},
-        "falls": {"discount": 0.995},
+        "discount that it learns": {"kept": 5.0},
     }
     for text, changed in wrong.items():
         decided = verdicts(figure, gridworld(**changed))
@@ -179,7 +185,8 @@ def test_claims_of_the_grid_world():
 
 
 def test_pole_and_car_and_cheetah_are_compared_the_right_way_round():
-    better, worse = np.array([[0.50, 0.51, 0.52]]), np.array([[0.40, 0.41, 0.42]])
+    worse = np.array([[0.40, 0.405, 0.41, 0.415, 0.42]])
+    better = worse + 0.1
     for module, scale in ((barfi_mountain_car, 1.0), (barfi_cartpole, 500.0), (barfi_half_cheetah, 1000.0)):
         for first, second, expected in ((better, worse, "met"), (worse, better, "not met")):
             frame = pd.concat(
@@ -205,13 +212,15 @@ def test_all_methods_are_drawn_over_episodes(module):
     for axis in drawn.axes[: 2 * columns]:
         assert axis.lines[0].get_xdata()[-1] == 3 * ITERATIONS
     upper, lower = drawn.axes[0], drawn.axes[columns]
-    assert {line.get_label() for line in [*upper.lines, *lower.lines]} == set(METHODS)
+    assert {line.get_label() for line in [*upper.lines, *lower.lines]} == {f"{name} (n = 2)" for name in METHODS}
     assert upper.lines[0].get_ydata()[-1] == 0.5
 
 
 def test_the_pole_is_drawn_against_the_size_of_the_auxiliary_reward():
     returns = np.tile(np.array(barfi_cartpole.FACTORS)[:, None], (1, 2))
-    drawn = draw(barfi_cartpole.figure, table(returns, run_name("bad", "BARFI")))
+    returns = np.concatenate([returns, [[50.0, 50.0]]])  # last without a learned discount, which is drawn nowhere
+    rates = [0.005] * len(barfi_cartpole.FACTORS) + [0.0]
+    drawn = draw(barfi_cartpole.figure, table(returns, run_name("bad", "BARFI"), rates))
     (line,) = drawn.axes[7].lines
     np.testing.assert_allclose(line.get_xdata(), [0.1, 0.3, 1, 3, 10])
     np.testing.assert_allclose(line.get_ydata(), [0.1, 0.3, 1, 3, 10])
@@ -241,16 +250,37 @@ def test_a_snapshot_is_the_mean_over_seeds_and_the_box_of_each():
     assert set(frame["episodes"]) == {60}
 
 
-def test_rewards_claims_are_of_the_end_and_since_the_start():
-    box = lambda episodes, values: barfi_rewards.by_seed(  # noqa: E731
-        barfi_rewards.IN_BOX, np.array([episodes]), np.array([values])
-    )
-    falling = [barfi_rewards.by_seed("discount", np.array([3, 6]), np.array([[0.99, 0.99], [0.95, 0.96]]))]
-    bad = pd.concat([*falling, box(0, [0.1, 0.3]), box(6, [-0.1, 0.2])]).assign(task="bad")
-    decided = [check(claim, bad, "small") for claim in barfi_rewards.figure.claims]
-    assert [claim.verdict for claim in decided] == ["met", "not decidable", "met"]
-    assert decided[0].estimate.value == pytest.approx(0.955)
-    assert decided[2].estimate.value == pytest.approx(-0.15)
+def test_rewards_claims_are_of_what_is_learned():
+    steady = np.array([0.1, 0.3, 0.2, 0.1, 0.3])
+
+    def moved(quantity, first, last, task):
+        return barfi_rewards.by_seed(quantity, np.array([0, 6]), np.stack([first, last])).assign(task=task)
+
+    def decided(bad, good, change):
+        ends = {"bad": bad, "good": good}
+        frames = [moved("discount", 0.99 + 0 * steady, end + steady / 100, task) for task, end in ends.items()]
+        frames.append(moved(barfi_rewards.IN_BOX, steady, steady + change + steady / 100, "bad"))
+        return [check(claim, pd.concat(frames), "small") for claim in barfi_rewards.figure.claims]
+
+    checked = decided(bad=0.95, good=0.87, change=-0.5)
+    assert [claim.verdict for claim in checked] == ["met", "met"]
+    np.testing.assert_allclose([claim.estimate.value for claim in checked], [0.08, -0.498])
+    # Both far below 0.99, as the penalty has it, is nothing that was learned.
+    assert decided(bad=0.9, good=0.9, change=0.0)[0].verdict == "not decidable"
+    assert [claim.verdict for claim in decided(bad=0.87, good=0.95, change=0.5)] == ["not met"] * 2
+    assert math.isnan(barfi_rewards.discount_gap(moved("discount", steady, steady, "bad")).value)
+
+
+def test_barfi_is_trained_beside_with_its_discount_kept():
+    for module, name in ((barfi_gridworld, "bad"), (barfi_cartpole, "good")):
+        going = module.data("small")
+        tuned = next(going)
+        jobs = {job.folder.name: job for job in final_jobs(going, tuned)}
+        first, *others = jobs[run_name(name, "BARFI")].members
+        assert [each for each in others if each["discount_learning_rate"] == 0] == [{**first, **shared.KEPT}]
+        assert first["discount_learning_rate"] > 0
+        naive = jobs[run_name(name, "naive sum")].members
+        assert all("discount_learning_rate" not in each for each in naive)
 
 
 def test_stages_try_others_beside_the_best_in_one_program():

@@ -25,12 +25,12 @@ from jaxreward.quality_diversity import Archive
 from jaxreward.reproduce.claims import check
 from jaxreward.reproduce.figure import draw
 
-SPREAD = (-0.01, 0.0, 0.01)
+SPREAD = (-0.01, -0.005, 0.0, 0.005, 0.01)
 TRAINED = (qd_point2d, qd_curling, qd_arm, qd_mazes)
 
 
 def table(task, method, areas, coverage, budget=500_000, early=None):
-    """Three runs, a little apart: their coverage after a tenth of the budget, and everything in the end."""
+    """Five runs, a little apart: their coverage after a tenth of the budget, and everything in the end."""
     rows = []
     for seed, apart in enumerate(SPREAD):
         for iteration, part in enumerate((0.1, 0.5, 1.0), 1):
@@ -167,7 +167,7 @@ def test_claims_of_mazes():
 def check_drawn(figure, tasks, methods):
     frame = pd.concat([table(task, name, (0.5, 0.6), 0.7) for task in tasks for name in methods])
     axes = draw(figure, frame).axes
-    assert {line.get_label() for axis in axes for line in axis.lines} == set(methods)
+    assert {line.get_label() for axis in axes for line in axis.lines} == {f"{name} (n = 5)" for name in methods}
     for axis in axes:
         assert axis.lines[0].get_xdata()[-1] == 500_000
         assert axis.get_ylim()[0] == 0
@@ -229,25 +229,22 @@ def test_coverage_at_a_moment_counts_the_cells_of_those_that_are_stored():
 
 
 def test_members_are_those_that_are_stored():
-    env, _ = make("qd/point2d")
     ends = jnp.array([[[0.9, 0.9], [-0.9, 0.1], [0.0, 0.0]], [[0.5, -0.5], [0.0, 0.0], [0.0, 0.0]]])
-    outcome = Outcome(jnp.zeros((2, 3)), jnp.array([[0, 3, 0], [2, 0, 0]]), ends, jnp.ones((2, 3)), ())
-    found = qd_archives.ends(env, individuals((), outcome), jnp.array([2, 1]))
-    assert found[["seed", "x", "y", "area"]].to_numpy().tolist() == pytest.approx(
-        np.array([[0, 0.9, 0.9, 0], [0, -0.9, 0.1, 3], [1, 0.5, -0.5, 2]])
-    )
-    # Cells of 50 x 50, the first coordinate first.
-    assert found["cell"].tolist() == [47 * 50 + 47, 2 * 50 + 27, 37 * 50 + 12]
+    reward = jnp.array([[1.0, 2.0, 9.0], [3.0, 9.0, 9.0]])
+    outcome = Outcome(reward, jnp.array([[0, 3, 0], [2, 0, 0]]), ends, jnp.ones((2, 3)), ())
+    found = qd_archives.ends(individuals((), outcome), jnp.array([2, 1]))
+    expected = [[0, 0.9, 0.9, 0, 1], [0, -0.9, 0.1, 3, 2], [1, 0.5, -0.5, 2, 3]]
+    np.testing.assert_allclose(found[["seed", "x", "y", "area", "reward"]], expected, rtol=1e-6)
 
 
-def archives(cells, areas):
-    """A point in so many cells of each seed's archive of novelty, and one in each area of that of rewards."""
+def archives(areas, earned):
+    """Of five seeds members of as many areas, of novelty's of two, and in each archive one that earned nothing."""
     row = {"task": "point2d", "method": "SERENE", "x": 0.5, "y": 0.25}
     rows = [
-        {**row, "seed": seed, "archive": archive, "cell": index, "area": index if archive == "reward" else -1}
-        for seed in (0, 1)
-        for archive, number in (("novelty", cells), ("reward", areas))
-        for index in range(number)
+        {**row, "seed": seed, "archive": archive, "area": area, "reward": (reward * (1 + area) + seed) * (area >= 0)}
+        for seed in range(5)
+        for archive, reward, number in (("novelty", 2.0, 2), ("reward", earned, areas))
+        for area in range(-1, number)
     ]
     return pd.DataFrame(rows)
 
@@ -256,13 +253,14 @@ def test_claims_of_archives():
     def read(frame):
         return [check(claim, frame, "paper").estimate.value for claim in qd_archives.figure.claims[:2]]
 
-    assert read(archives(30, 4)) == pytest.approx([26 / 2500, 1.0])
-    assert read(archives(3, 4)) == pytest.approx([-1 / 2500, 1.0])
-    assert read(archives(30, 2)) == pytest.approx([28 / 2500, 0.5])
-    assert read(archives(30, 0)) == pytest.approx([30 / 2500, 0.0])
-    decided = list(verdicts(qd_archives.figure, archives(30, 4)).values())
+    # Of areas that both are in, here two, area by area: first 3 over 2, then 6 over 4, and each seed earns one more.
+    share = np.mean([((3 + s) / (2 + s) + (6 + s) / (4 + s)) / 2 - 1 for s in range(5)])
+    assert read(archives(4, 3.0)) == pytest.approx([share, 1.0])
+    assert read(archives(2, 2.0)) == pytest.approx([0.0, 0.5])
+    assert np.isnan(read(archives(0, 3.0))[0])
+    decided = list(verdicts(qd_archives.figure, archives(4, 3.0)).values())
     assert decided == ["met", "met", *["not decidable"] * (len(decided) - 2)]
-    assert list(verdicts(qd_archives.figure, archives(2, 3)).values())[:2] == ["not met", "not met"]
+    assert list(verdicts(qd_archives.figure, archives(3, 1.0)).values())[:2] == ["not met", "not met"]
 
 
 @pytest.mark.parametrize("task", ["point2d", "hard_maze", "curling", "collect_ball"])

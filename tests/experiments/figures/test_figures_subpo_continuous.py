@@ -40,7 +40,7 @@ def metrics(final, metric, noises=(None,)):
 
 
 def test_subpo_and_modpo_share_a_program_and_ppo_learns_from_marginal_gains():
-    for scale, seeds in zip(SCALES, (2, 4, 20), strict=True):
+    for scale, seeds in zip(SCALES, (2, 5, 20), strict=True):
         actor_critic, *others = subpo_car.data(scale)
         assert len(others) == (scale != "smoke")
         assert [(m[SHARE], m["env.noise"]) for m in actor_critic.members] == [(0, 0), (0, 0.1), (1, 0), (1, 0.1)]
@@ -103,8 +103,8 @@ def test_the_logged_lap_is_how_far_the_car_got():
 
 
 def test_claims_of_the_car_are_read_off_the_runs_without_noise():
-    final = {"SubPO": [0.95, 0.97, 0.96], "ModPO": [0.2, 0.1, 0.3], "PPO on marginal gains": [1.0, 0.9, 1.0]}
-    noisy = {"SubPO": [0.3, 0.3, 0.4], "ModPO": [0.5, 0.6, 0.5], "PPO on marginal gains": [0.5, 0.5, 0.5]}
+    final = {"SubPO": [0.95, 0.97, 0.96] * 2, "ModPO": [0.2, 0.1, 0.3] * 2, "PPO on marginal gains": [1.0, 0.9] * 3}
+    noisy = {"SubPO": [0.3] * 6, "ModPO": [0.5] * 6, "PPO on marginal gains": [0.5] * 6}
     frame = pd.concat([metrics(final, subpo_car.LAP, [0.0]), metrics(noisy, subpo_car.LAP, [0.1])], ignore_index=True)
     checked = [check(claim, frame, "small") for claim in subpo_car.figure.claims]
     np.testing.assert_allclose([claim.estimate.value for claim in checked], [0.96, 0.2, 0.76, -0.2], atol=1e-6)
@@ -113,7 +113,7 @@ def test_claims_of_the_car_are_read_off_the_runs_without_noise():
 
 
 def test_claims_of_the_ant():
-    frame = metrics({"SubPO": [500.0, 600.0], "ModPO": [100.0, 100.0]}, subpo_ant.CELLS)
+    frame = metrics({"SubPO": [500.0, 550.0, 600.0, 500.0, 600.0], "ModPO": [100.0] * 5}, subpo_ant.CELLS)
     checked = [check(claim, frame, "paper") for claim in subpo_ant.figure.claims]
     assert [claim.estimate.value for claim in checked] == [450.0, 100.0]
     assert [claim.verdict for claim in checked] == ["met", "met"]
@@ -122,7 +122,8 @@ def test_claims_of_the_ant():
 def test_the_plots_have_a_line_for_each_method_that_was_trained():
     final = {name: [0.1, 0.2] for name in METHODS}
     car = draw(subpo_car.figure, metrics(final, subpo_car.LAP, subpo_car.NOISES))
-    assert [[each.get_label() for each in axis.lines] for axis in car.axes] == [list(METHODS)] * 2
+    labels = [f"{name} (n = 2)" for name in METHODS]
+    assert [[each.get_label() for each in axis.lines] for axis in car.axes] == [labels] * 2
     ant = draw(subpo_ant.figure, metrics({name: final[name] for name in ("SubPO", "ModPO")}, subpo_ant.CELLS))
-    assert [each.get_label() for each in ant.axes[0].lines] == ["SubPO", "ModPO", "3 % of the arena"]
+    assert [each.get_label() for each in ant.axes[0].lines] == ["SubPO (n = 2)", "ModPO (n = 2)", "3 % of the arena"]
     np.testing.assert_allclose(ant.axes[0].lines[0].get_ydata(), 0.15)

@@ -14,8 +14,6 @@ from jaxreward.results.tables import load, query
 from jaxreward.run.store import RunError, RunFolder
 from jaxreward.search.folder import StudyFolder
 
-pytestmark = pytest.mark.usefixtures("compilation_cache")
-
 NAMES = [
     "seed=7,learning_rate=5 [a-c]*?",
     ' it\'s  "q" `\\ $x_y$ {0}',

@@ -103,6 +103,17 @@ def test_undiscounted_corridor_costs_its_length(solve):
     assert solution.residual == 0
 
 
+@pytest.mark.parametrize("solve", [value_iteration, policy_iteration])
+def test_what_has_no_finite_value_is_a_failure_and_stays_by_itself(solve):
+    ends = corridor(4)
+    never = ends._replace(terminal=jnp.zeros_like(ends.terminal))  # its last state is worth nothing, for ever
+    broken = ends._replace(reward=ends.reward.at[1, 0].set(jnp.nan))
+    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), ends, never, broken)
+    solution = jax.jit(jax.vmap(lambda mdp: solve(mdp, 1.0, max_iterations=100)))(batch)
+    assert solution.value[0].tolist() == [-3, -2, -1, 0]
+    assert solution.residual.tolist() == [0, np.inf, np.inf]
+
+
 def test_the_reward_of_entering_a_terminal_state_counts_and_nothing_after_it():
     mdp = tabular_mdp(np.ones((2, 1, 1)) * [0.0, 1.0], [7.0, 100.0], terminal=[False, True])
     assert policy_value(mdp, uniform_policy(mdp), 1.0).tolist() == [7.0, 0.0]

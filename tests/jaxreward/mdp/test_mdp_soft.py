@@ -168,3 +168,11 @@ def test_soft_backward_induction_sums_over_all_paths():
 def test_a_long_soft_horizon_is_the_discounted_problem(mdp):
     finite = soft_backward_induction(mdp, 300, TEMPERATURE, DISCOUNT)
     np.testing.assert_allclose(finite.value[0], solve(mdp, DISCOUNT, TEMPERATURE).value, atol=1e-10)
+
+
+def test_what_is_not_finite_is_a_failure_and_stays_by_itself(mdp):
+    broken = mdp._replace(reward=mdp.reward.at[1, 0].set(jnp.nan))
+    batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), mdp, broken)
+    solution = jax.vmap(solve, in_axes=(0, None, None))(batch, DISCOUNT, TEMPERATURE)
+    np.testing.assert_allclose(solution.value[0], solve(mdp, DISCOUNT, TEMPERATURE).value, rtol=1e-12)
+    assert np.isinf(solution.residual).tolist() == [False, True]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import scipy.stats
 
 from jaxreward.report import report, save_curves
 from jaxreward.report.page import Html, table
@@ -84,11 +85,11 @@ def test_curve_is_the_mean_over_seeds_and_its_interval_holds_it():
     drawn = curve(frame()[lambda f: f["member"] == 1], "episode/env_return")
     np.testing.assert_array_equal(drawn.steps, 100.0 * np.arange(1, 21))
     np.testing.assert_allclose(drawn.mean, 10 + 1.5 + np.arange(1, 21), rtol=1e-12)
-    # Seeds 0 to 3 shift the curve: the interval is the same at all steps, and within the seeds' range.
-    np.testing.assert_allclose(drawn.low - drawn.mean, (drawn.low - drawn.mean)[0], atol=1e-9)
-    assert (drawn.mean - 1.5 <= drawn.low).all()
-    assert (drawn.low < drawn.mean).all()
-    assert (drawn.mean < drawn.high).all()
+    # Seeds 0 to 3 shift the curve: the interval is the same at all steps, and that of these four numbers.
+    low, high = scipy.stats.ttest_1samp(np.arange(4.0), 0).confidence_interval()
+    np.testing.assert_allclose(drawn.low - drawn.mean, np.full(20, low - 1.5), atol=1e-9)
+    np.testing.assert_allclose(drawn.high - drawn.mean, np.full(20, high - 1.5), atol=1e-9)
+    assert drawn.seeds == 4
 
 
 def test_curve_of_one_seed_has_no_width_and_gaps_stay_out():
@@ -146,7 +147,9 @@ def test_what_an_agent_calls_its_result_is_judged_first(tmp_path):
 def test_a_seed_without_a_value_is_left_out_of_the_mean():
     data = frame(seeds=2)[lambda f: f["member"] == 0].reset_index(drop=True)
     data.loc[(data["seed"] == 1) & (data["iteration"] == 5), "episode/env_return"] = np.nan
-    assert curve(data, "episode/env_return").mean[4] == 5.0
+    drawn = curve(data, "episode/env_return")
+    assert drawn.mean[4] == drawn.low[4] == drawn.high[4] == 5.0  # of one seed
+    assert drawn.low[3] < drawn.mean[3] < drawn.high[3]
 
 
 def test_figure_has_a_panel_for_each_outer_value_and_a_line_for_each_inner_one():
@@ -322,11 +325,12 @@ def test_a_sweep_is_one_table_of_all_its_configurations(tmp_path):
     assert "<title>sweep</title>" in page
     rows = [row for row in cells_of(page) if len(row) == 5]
     # The agent's return is the same for both widths; the environment's comes first, and is larger for the wider one.
+    # Two seeds are one apart, and half of that times 12.71, the quantile of t, is 6.353.
     assert [(row[0], row[1], row[3]) for row in rows[:4]] == [
-        ("[16]", "0.2", "46 [45.5, 46.5]"),
-        ("[8]", "0.2", "38 [37.5, 38.5]"),
-        ("[16]", "0.1", "36 [35.5, 36.5]"),
-        ("[8]", "0.1", "28 [27.5, 28.5]"),
+        ("[16]", "0.2", "46 [39.65, 52.35]"),
+        ("[8]", "0.2", "38 [31.65, 44.35]"),
+        ("[16]", "0.1", "36 [29.65, 42.35]"),
+        ("[8]", "0.1", "28 [21.65, 34.35]"),
     ]
     assert "8 = 4 configurations × 2 seeds" in page
 

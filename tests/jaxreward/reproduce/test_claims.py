@@ -20,7 +20,7 @@ from jaxreward.reproduce.claims import (
     tally,
     within,
 )
-from jaxreward.results.statistics import Estimate, aggregate_mean, estimate
+from jaxreward.results.statistics import Estimate, aggregate_mean, estimate, estimate_difference, estimate_improvement
 
 NAN = math.nan
 
@@ -69,7 +69,21 @@ def test_without_an_interval_nothing_is_decided():
     assert decide(estimate([[5.0, 5.0], [NAN, 5.0]], aggregate_mean), above(0))[0] == "not decidable"
 
 
+def test_fewer_than_five_runs_decide_nothing():
+    """Neither way, of neither sample, and however clear; what is exact has none."""
+    for claim in (above(0), below(0)):
+        assert decide(estimate([5.0, 5.1, 4.9, 5.0]), claim) == ("not decidable", "4 runs: a verdict takes 5")
+    assert decide(estimate([5.0, 5.1, 4.9, 5.0, 5.0]), above(0)) == ("met", "")
+    assert decide(estimate_difference([5.0, 5.1, 4.9], [1.0, 1.1, 0.9, 1.0, 1.0, 1.1]), above(0))[0] == "not decidable"
+    assert decide(estimate([[5.0, 5.1]] * 4), above(0))[0] == "not decidable"  # of runs, not of tasks
+    assert decide(estimate_improvement([5.0] * 8, [1.0] * 8), above(0.5)) == ("met", "")
+    assert decide(estimate_improvement([5.0] * 4, [1.0] * 8), above(0.1))[0] == "not decidable"
+    assert decide(exact(1), above(0)) == ("met", "")
+
+
 def test_estimates_as_text():
+    assert describe(Estimate(0.5, 0.25, 0.75, 8)) == "0.5 [0.25, 0.75], n = 8"
+    assert describe(estimate([2.0])) == "2, n = 1"
     assert describe(Estimate(0.5, 0.25, 0.75)) == "0.5 [0.25, 0.75]"
     assert describe(exact(1 / 3)) == "0.3333"
     assert describe(Estimate(2.0, NAN, NAN)) == "2"
@@ -78,7 +92,7 @@ def test_estimates_as_text():
 
 def test_a_claim_below_its_least_scale_is_measured_and_left_open():
     claim = Claim("larger", lambda data: estimate(data, aggregate_mean), above(0), paper="7", least="small")
-    at = {scale: check(claim, [1.0, 2.0], scale) for scale in ("smoke", "small", "paper")}
+    at = {scale: check(claim, [1.0, 2.0, 1.5, 1.2, 1.8], scale) for scale in ("smoke", "small", "paper")}
     assert {scale: checked.verdict for scale, checked in at.items()} == {
         "smoke": "not decidable",
         "small": "met",

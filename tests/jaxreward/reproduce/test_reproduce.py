@@ -28,7 +28,7 @@ from jaxreward.reproduce.figure import PaperFigure
 from jaxreward.results.statistics import aggregate_mean, estimate
 
 def data(scale):
-    return pd.DataFrame({"x": {"smoke": [5.0], "small": [1.0, 2.0, 3.0], "paper": [1.0, 2.0, 3.0]}[scale]})
+    return pd.DataFrame({"x": {"smoke": [5.0], "small": [1.0, 2.0, 3.0, 1.5, 2.5], "paper": [1.0, 2.0, 3.0]}[scale]})
 
 def plot(frame):
     figure = Figure()
@@ -76,7 +76,7 @@ def test_a_figure_leaves_all_that_a_report_needs(file, tmp_path):
     }
     assert [claim.verdict for claim in made.claims] == ["met", "not met"]
     assert made.claims[0].estimate.value == 2.0
-    assert pd.read_parquet(tmp_path / "out" / "data.parquet")["x"].tolist() == [1.0, 2.0, 3.0]
+    assert pd.read_parquet(tmp_path / "out" / "data.parquet")["x"].tolist() == [1.0, 2.0, 3.0, 1.5, 2.5]
     assert (tmp_path / "out" / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert made.notes == "A toy, unlike the paper."
     assert made.made["versions"]["jax"] == jax.__version__
@@ -101,6 +101,16 @@ def test_a_single_seed_decides_nothing_and_is_kept_as_it_is(file, tmp_path):
     assert [claim.verdict for claim in again.claims] == ["not decidable"] * 2
     assert str(again.claims) == str(made.claims)  # NaN is not equal to itself
     assert json.loads((tmp_path / "claims.json").read_text())["claims"][0]["estimate"]["low"] == "nan"
+
+
+def test_what_was_made_before_runs_were_counted_is_still_read(file, tmp_path):
+    made = reproduce(f"{file}:figure", "small", tmp_path)
+    stored = json.loads((tmp_path / "claims.json").read_text())
+    for claim in stored["claims"]:
+        del claim["estimate"]["runs"]
+    (tmp_path / "claims.json").write_text(json.dumps(stored))
+    again = load_reproduced(tmp_path)
+    assert [claim.estimate[:3] for claim in again.claims] == [claim.estimate[:3] for claim in made.claims]
 
 
 def test_choices_are_trained_in_few_programs_and_never_twice(tmp_path, monkeypatch):
@@ -233,7 +243,7 @@ def test_command_prints_claims_and_succeeds_when_they_are_not_met(file, tmp_path
     assert main(["reproduce", f"{file}:figure", "--scale", "small", "--folder", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "1 of 1 figures, 2 claims: 1 met, 1 not met, 0 not decidable" in printed
-    assert "2 [1, 3]" in printed
+    assert "2 [1.018, 2.982], n = 5" in printed
     assert (tmp_path / "toy-small" / "claims.json").exists()
 
 

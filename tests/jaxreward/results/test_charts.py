@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from jaxreward.reproduce.claims import exact
 from jaxreward.results.charts import intervals, profiles, sensitivity
+from jaxreward.results.curves import learning_curves
+from jaxreward.results.statistics import Estimate, estimate_profile
 
 
 def frame(values, score=lambda value, seed: value + seed):
@@ -79,3 +82,16 @@ def test_sensitivity_has_a_line_for_each_value_of_another_column():
     figure = sensitivity(data, "x", "loss", by="env")
     assert len(figure.axes[0].lines) == 2
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b"]
+
+
+def test_pictures_say_of_how_many_runs_they_are():
+    panels = {name: {"a": Estimate(1, 0, 2, runs), "b": exact(3)} for name, runs in (("IQM", 8), ("mean", 5))}
+    assert [label.get_text() for label in intervals(panels).axes[0].get_yticklabels()] == ["a (n = 5 to 8)", "b"]
+    thresholds = np.array([0.0, 1.5])
+    curves = {name: estimate_profile([1.0, 2.0, 3.0], thresholds) for name in ("a", "b")}
+    legend = profiles(thresholds, curves).legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["a (n = 3)", "b (n = 3)"]
+    assert "95% interval, 3 seeds" in sensitivity(frame([0.1, 0.2]), "x", "loss").axes[0].get_ylabel()
+    data = frame([0.1, 0.2]).assign(env_steps=8)
+    assert "95% interval, 3 seeds" in learning_curves(data, "loss", ["x"]).get_supylabel()
+    assert "95% interval, 2 to 3 seeds" in learning_curves(data.drop(index=0), "loss", ["x"]).get_supylabel()
