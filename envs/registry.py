@@ -22,6 +22,7 @@ from jaxtyping import PyTree
 
 from jaxreward.lookup import check_reference, describe_failure, is_reference, load_reference
 from jaxreward.names import check_name
+from jaxreward.wrappers import as_environment
 
 _FAMILIES = {
     "subrl": "submodular task",
@@ -116,7 +117,10 @@ def _build(name: str, factory: Callable[..., Any], arguments: dict[str, Any]) ->
             f"{name!r} made a {type(env).__name__}; expected a gymnax Environment (`reset_env`, `step_env`, "
             "`is_truncated` and spaces), or a pair of one and its params"
         )
-    return env, params
+    try:
+        return as_environment(env), params
+    except ValueError as error:
+        raise ValueError(f"environment {name!r}: {error}") from error
 
 
 def _arguments(factory: Callable[..., Any]) -> set[str]:

@@ -22,6 +22,7 @@ from jaxreward.envs.subrl.coverage_ant import ArenaAnt
 from jaxreward.envs.subrl.coverage_ant_drawing import arenas
 from jaxreward.envs.subrl.grid_drawing import walks
 from jaxreward.envs.subrl.task import Task
+from jaxreward.wrappers import Wrapped, WrappedState
 
 _FROM_ABOVE: dict[type[Environment], Callable[[Any, PyTree], Iterator[Image.Image]]] = {
     Car: lambda env, states: laps(env.track, states.motion),
@@ -128,8 +129,16 @@ def save_html(env: Environment, states: PyTree, path: str | Path) -> Path:
 def _unwrap(env: Environment, states: PyTree, params: PyTree = None) -> tuple[Any, PyTree, PyTree]:
     """Takes wrappers off, but a task's own objective, which is drawn."""
     while hasattr(env, "env") and not isinstance(env, Task):
-        env, states, params = env.env, getattr(states, "env", states), getattr(params, "env", params)
+        states = _inside(states) if isinstance(env, Wrapped) else getattr(states, "env", states)
+        env, params = env.env, params if isinstance(env, Wrapped) else getattr(params, "env", params)
     return env, states, params
+
+
+def _inside(states: PyTree) -> PyTree:
+    """The states of the environment in a wrapper, where gymnax's wrappers have them."""
+    while isinstance(states, WrappedState) or hasattr(states, "env_state"):
+        states = states.state if isinstance(states, WrappedState) else states.env_state
+    return states
 
 
 def _check_lengths(states: PyTree, observations: PyTree) -> None:

@@ -7,16 +7,18 @@ one, and the result is one again. `jaxreward.learning.rollout` steps many of the
 from __future__ import annotations
 
 import difflib
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Key, PyTree
 
-from jaxreward.reward import Reward, Transition, components, episode_rewards
+from jaxreward.contract import Moves, abstract_step, check_environment, sample_moves
+from jaxreward.indices import check_indices
+from jaxreward.reward import Reward, Transition, as_number, components, episode_rewards, forget
+from jaxreward.wrappers import AutoReset, Wrapped, as_environment, carry_over, carry_within
+from jaxreward.wrappers import select as select
 
 
 @struct.dataclass
@@ -36,12 +38,12 @@ class WithRewardState:
     memory: PyTree
 
 
-class WithReward(Environment):
+class WithReward(AutoReset):
     """An environment whose reward is the given one; see `with_reward`."""
 
     def __init__(self, env: Environment, reward: Reward) -> None:
         super().__init__()
-        self.env = env
+        self.env = as_environment(env)
         self.reward = reward
 
     def __getattr__(self, name: str) -> Any:
@@ -65,28 +67,30 @@ class WithReward(Environment):
     def step_env(
         self, key: Key[Array, ""], state: WithRewardState, action: PyTree, params: WithRewardParams
     ) -> tuple[PyTree, WithRewardState, Array, Array, dict]:
-        observation, env_state, env_reward, terminated, info = self.env.step_env(key, state.env, action, params.env)
+        t = self.transition(key, state, action, params)
+        memory, reward = self.reward.step(params.reward, state.memory, t)
+        info = self.describe(t.reward, t.info, components(memory))
+        return t.next_observation, WithRewardState(t.next_state, t.next_observation, memory), reward, t.terminated, info
+
+    def transition(
+        self, key: Key[Array, ""], state: WithRewardState, action: PyTree, params: WithRewardParams
+    ) -> Transition:
+        """What happens in a step, and the reward is shown."""
+        observation, env_state, reward, terminated, info = self.env.step_env(key, state.env, action, params.env)
         truncated = self.env.is_truncated(env_state, params.env)
-        transition = Transition(
-            state.observation, action, env_reward, observation, terminated, truncated, state.env, env_state, info
+        return Transition(
+            state.observation, action, reward, observation, terminated, truncated, state.env, env_state, info
         )
-        memory, reward = self.reward.step(params.reward, state.memory, transition)
-        info = self.describe(env_reward, info, components(memory))
-        return observation, WithRewardState(env_state, observation, memory), reward, terminated, info
 
     def describe(self, env_reward: Array, info: dict[str, Any], parts: dict[str, Array]) -> dict[str, Any]:
         """What `info` says of the rewards: the environment's own, of several the innermost, and the named parts."""
         return {"env_reward": env_reward, **info, **{f"reward/{name}": value for name, value in parts.items()}}
 
-    def step(
-        self, key: Key[Array, ""], state: WithRewardState, action: PyTree, params: WithRewardParams | None = None
-    ) -> tuple[PyTree, WithRewardState, Array, Array, Array, dict]:
-        """Steps and resets by itself, as gymnax does, keeping what of the reward's memory outlives the episode."""
-        params = self.default_params if params is None else params
-        return _auto_reset_step(self, key, state, action, params)
+    def carry_over(self, ended: PyTree, fresh: PyTree) -> PyTree:
+        """The state that an episode starts from after another, also within a wrapper's; see `Reward.persist`."""
+        return carry_within(WithRewardState, self._carry_over, ended, fresh)
 
-    def carry_over(self, ended: WithRewardState, fresh: WithRewardState) -> WithRewardState:
-        """The state an episode starts from when it follows another: see `Reward.persist`."""
+    def _carry_over(self, ended: WithRewardState, fresh: WithRewardState) -> WithRewardState:
         env = carry_over(self.env, ended.env, fresh.env)
         return WithRewardState(env, fresh.observation, self.reward.persist(ended.memory, fresh.memory))
 
@@ -137,12 +141,17 @@ def with_reward(env: Environment, reward: Reward) -> WithReward:
 
 def world(env: Environment, params: PyTree) -> tuple[Environment, PyTree]:
     """The environment beneath all its rewards, and its params."""
-    return world(env.env, params.env) if isinstance(env, WithReward) else (env, params)
+    return world(env.env, params.env) if isinstance(env, WithReward) else (as_environment(env), params)
 
 
 def memories(env: Environment, params: PyTree, ended: tuple[PyTree, ...] | None = None) -> tuple[PyTree, ...]:
-    """The memories that an episode's rewards start from, the innermost first; `ended` are those the last one left."""
+    """The memories that an episode's rewards start from, the innermost first; `ended` are those the last one left.
+
+    Raises:
+        ValueError: If a wrapper is around a reward of which something outlives an episode: it would be forgotten.
+    """
     if not isinstance(env, WithReward):
+        _refuse_hidden(as_environment(env), params)
         return ()
     fresh = env.reward.reset(params.reward)
     last = fresh if ended is None else env.reward.persist(ended[-1], fresh)
@@ -180,13 +189,25 @@ def earn(
 
 
 def check_reward(env: WithReward) -> None:
-    """Traces one step abstractly, so that a wrong reward is an error here and not in the middle of a compilation.
+    """Looks at one step abstractly, so that a wrong reward is an error here and not in the middle of a compilation.
 
     Raises:
-        ValueError: If the reward reads what is not there, or returns neither a scalar nor a vector.
+        ValueError: If the reward reads what is not there, beyond an array too, or returns neither a scalar nor a
+            vector.
     """
+    params = env.init_params(jax.random.key(0))
+
+    def earned(memory: PyTree, transition: Transition) -> Array:
+        return as_number(env.reward.step(params.reward, memory, transition)[1])
+
+    def moved(move: Moves) -> tuple[PyTree, Transition]:
+        return move.state.memory, env.transition(*move, params)
+
+    move = _first_move(env, params)
     try:
-        shape = reward_shape(env, env.init_params(jax.random.key(0)))
+        seen = jax.eval_shape(moved, move)
+        check_indices(earned, seen, lambda: jax.jit(jax.vmap(moved))(sample_moves(env, params)))
+        shape = jax.eval_shape(earned, *seen).shape
     except (AttributeError, KeyError) as error:
         raise ValueError(_missing(error)) from error
     if len(shape) > 1:
@@ -196,25 +217,45 @@ def check_reward(env: WithReward) -> None:
         )
 
 
-def check_scalar_reward(env: Environment, params: PyTree) -> None:
-    """Refuses a reward of several objectives, for agents that maximise one number.
+def scalar_environment(env: Environment, params: PyTree) -> Environment:
+    """The environment as an agent that maximises one number trains on it, looked at before anything compiles.
 
     Raises:
-        ValueError: If the reward is a vector.
+        ValueError: If the reward is a vector, or the environment doesn't keep the contract: see `as_environment` and
+            `jaxreward.contract.check_environment`.
     """
-    shape = reward_shape(env, params)
+    env = as_environment(env)
+    shape = check_environment(env, params).reward.shape
     if shape:
         raise ValueError(f"this agent maximises a scalar reward, the environment's has shape {shape}; use `scalarise`")
+    return env
 
 
 def reward_shape(env: Environment, params: PyTree) -> tuple[int, ...]:
     """The shape of one step's reward, found without computing anything."""
+    return abstract_step(as_environment(env), params).reward.shape
 
-    def step_once(key: Key[Array, ""]) -> Array:
-        _, state = env.reset_env(key, params)
-        return jnp.asarray(env.step_env(key, state, env.action_space(params).sample(key), params)[2])
 
-    return jax.eval_shape(step_once, jax.random.key(0)).shape
+def _first_move(env: WithReward, params: PyTree) -> Moves:
+    """The shapes of a move."""
+
+    def first(key: Key[Array, ""]) -> Moves:
+        return Moves(key, env.reset_env(key, params)[1], env.action_space(params).sample(key))
+
+    return jax.eval_shape(first, jax.random.key(0))
+
+
+def _refuse_hidden(env: Environment, params: PyTree) -> None:
+    inside, name = env, type(getattr(env, "wrapper", env)).__name__
+    while isinstance(inside, Wrapped):
+        inside = inside.env
+    if inside is env or not isinstance(inside, WithReward):
+        return
+    if inside.reward.persist is not forget and jax.tree.leaves(inside.reward.reset(params.reward)):
+        raise ValueError(
+            f"{name} is around an environment with a reward of which something outlives an episode, so it can't be "
+            "played by whole episodes: put the reward outermost, with_reward(wrapper(env), reward)"
+        )
 
 
 def _missing(error: AttributeError | KeyError) -> str:
@@ -227,31 +268,3 @@ def _missing(error: AttributeError | KeyError) -> str:
     near = difflib.get_close_matches(name, fields, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return f"the reward reads {name!r} of a {type(owner).__name__}, which has {', '.join(fields) or 'no fields'}{hint}"
-
-
-def carry_over(env: Environment, ended: PyTree, fresh: PyTree) -> PyTree:
-    """What a fresh episode's state keeps of the one that ended; nothing, unless the environment says so."""
-    return env.carry_over(ended, fresh) if hasattr(env, "carry_over") else fresh
-
-
-@partial(jax.jit, static_argnames="env")
-def _auto_reset_step(env: Environment, key: Key[Array, ""], state: PyTree, action: PyTree, params: PyTree) -> tuple:
-    key_step, key_reset = jax.random.split(key)
-    last, ended, reward, terminated, info = env.step_env(key_step, state, action, params)
-    truncated = env.is_truncated(ended, params)
-    done = terminated | truncated
-    observation, fresh = env.reset_env(key_reset, params)
-    fresh = carry_over(env, ended, fresh)
-    observation, state = select(done, (observation, fresh), (last, ended))
-    info = {**info, "terminated": terminated, "truncated": truncated, "final_observation": last}
-    return observation, state, reward, terminated, truncated, info
-
-
-def select(condition: Bool[Array, "*batch"], on_true: PyTree, on_false: PyTree) -> PyTree:
-    """`jnp.where` leaf by leaf, with `condition` on the leading axes; PRNG keys are leaves too."""
-
-    def where(x: Array, y: Array) -> Array:
-        mask = condition.reshape(condition.shape + (1,) * (jnp.ndim(y) - condition.ndim))
-        return jnp.where(mask, x, y)
-
-    return jax.tree.map(where, on_true, on_false)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import importlib
 import importlib.util
 import os
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -113,8 +115,7 @@ def describe_failure(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"SyntaxError at {error.filename}:{error.lineno}: {error.msg}"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename and not frame.filename.startswith("<")]
-    place = (own or frames)[-1]
+    place = ([frame for frame in frames if is_users(frame.filename)] or frames)[-1]
     message = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__} at {place.filename}:{place.lineno}: {message}"
 
@@ -124,6 +125,27 @@ def _import_place(place: str, kind: str) -> ModuleType:
     if found is not None:
         return found
     return _import_file(Path(place), kind) if place.endswith(".py") else _import_module(place, kind)
+
+
+def is_users(path: str) -> bool:
+    """Whether a source file is neither this library's nor Python's nor that of an installed package."""
+    outside = "site-packages" in path or "dist-packages" in path or path.startswith(("<", sysconfig.get_path("stdlib")))
+    return not outside and not is_library(path)
+
+
+def is_library(path: str) -> bool:
+    """Whether a source file is this library's."""
+    return any(path.startswith(folder) for folder in _library())
+
+
+@functools.cache
+def _library() -> tuple[str, ...]:
+    """The folders that hold it: an editable installation has its packages in several."""
+    specs = [importlib.util.find_spec(name) for name in ("jaxreward", *(f"jaxreward.{part}" for part in _PARTS))]
+    return tuple(f"{folder}{os.sep}" for spec in specs if spec for folder in spec.submodule_search_locations or ())
+
+
+_PARTS = ("agents", "envs", "experiments")
 
 
 def _import_file(path: Path, kind: str) -> ModuleType:

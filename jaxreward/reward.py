@@ -51,7 +51,8 @@ class Transition(NamedTuple):
     valid: Bool[Array, ""] | tuple[()] = ()
 
 
-def _forget(ended: Memory, fresh: Memory) -> Memory:
+def forget(ended: Memory, fresh: Memory) -> Memory:
+    """Keeps nothing of an ended episode: what `Reward.persist` is by default."""
     del ended
     return fresh
 
@@ -73,7 +74,7 @@ class Reward(NamedTuple):
     init: Callable[[Key[Array, ""]], Params]
     reset: Callable[[Params], Memory]
     step: Callable[[Params, Memory, Transition], tuple[Memory, Float[Array, "..."]]]
-    persist: Callable[[Memory, Memory], Memory] = _forget
+    persist: Callable[[Memory, Memory], Memory] = forget
     episode: Callable[[Params, Transition], tuple[Float[Array, "T ..."], dict[str, Float[Array, " T"]]]] | None = None
 
 
@@ -141,13 +142,27 @@ def _advanced(valid: Bool[Array, ""], now: Memory, before: Memory) -> Memory:
     return jax.tree.map(keep, now, before, is_leaf=is_shared)
 
 
-def _number(fn: Callable, value: Any) -> Float[Array, "..."]:
-    try:
+def as_number(value: Any, name: str = "the reward") -> Float[Array, "..."]:
+    """What a reward function returned, as floating-point numbers.
+
+    Raises:
+        ValueError: It is none: nothing, text, several values in a tuple, a complex number.
+    """
+    dtype = getattr(value, "dtype", type(value))
+    real = dtype in (bool, int, float) or any(
+        jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating)
+    )
+    if real:
         return jnp.asarray(value, float)
-    except (TypeError, ValueError) as error:
-        what = f"{getattr(fn, '__name__', 'the reward')} returned {type(value).__name__}; expected a scalar, or [K]"
-        hint = " (is a `return` missing?)" if value is None else ""
-        raise ValueError(what + hint) from error
+    complex_number = isinstance(value, complex) or jnp.issubdtype(dtype, jnp.complexfloating)
+    what = "a complex number" if complex_number else f"a {type(value).__name__}"
+    hint = " (is a `return` missing?)" if value is None else ""
+    several = "; several objectives are jnp.stack([...])" if isinstance(value, tuple | list | dict) else ""
+    raise ValueError(f"{name} returned {what}; expected a scalar, or an array [K]{hint}{several}")
+
+
+def _number(fn: Callable, value: Any) -> Float[Array, "..."]:
+    return as_number(value, getattr(fn, "__name__", "the reward"))
 
 
 def environment_reward() -> Reward:

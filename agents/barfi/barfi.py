@@ -43,7 +43,7 @@ from jaxreward.agents.baselines.parts.learner import (
     returns_to_go,
     shows_auxiliary,
 )
-from jaxreward.environment import WithReward, check_scalar_reward
+from jaxreward.environment import WithReward, scalar_environment
 from jaxreward.learning import bilevel, lazy
 from jaxreward.learning.episodes import Episodes, start_memories
 from jaxreward.names import check_name
@@ -228,7 +228,7 @@ def barfi(env: Environment, env_params: PyTree, config: Config = Config()) -> Ag
         ValueError: If an option is unknown or does not fit the environment, or the reward is a vector.
     """
     check_config(config)
-    check_scalar_reward(env, env_params)
+    env = scalar_environment(env, env_params)
     own = config.learned == "environment"
     played, played_params = beneath(env, env_params) if own else (env, env_params)
     sizes = (config.num_envs, config.num_steps, config.average)

@@ -48,7 +48,7 @@ from jaxreward.agents.baselines.parts.learner import (
     without_rest,
 )
 from jaxreward.agents.subpo.parts.estimators import others_mean
-from jaxreward.environment import WithRewardParams, check_scalar_reward, with_reward, world
+from jaxreward.environment import WithRewardParams, scalar_environment, with_reward, world
 from jaxreward.learning.bilevel import Gradient, implicit_gradient
 from jaxreward.learning.episodes import Episodes, play, start_memories
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, head_for, unroll
@@ -159,7 +159,7 @@ def barfi_ppo(env: Environment, env_params: PyTree, config: Config = Config()) -
             vector.
     """
     check_config(config, env, env_params)
-    check_scalar_reward(env, env_params)
+    env = scalar_environment(env, env_params)
     own = config.learned == "environment"
     played, played_params = beneath(env, env_params) if own else (env, env_params)
     learner = make_learner(played, played_params, config.features, (), config.played, config.episode_steps)

@@ -19,7 +19,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
-from jaxreward.environment import check_scalar_reward
+from jaxreward.environment import scalar_environment
 from jaxreward.learning.estimators import gae
 from jaxreward.learning.minibatch import shuffles
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, Head, flatten, head_for, unroll
@@ -133,7 +133,7 @@ def ppo(env: Environment, env_params: PyTree, config: Config = Config()) -> Agen
         ValueError: If sizes do not divide, the activation is unknown, or the reward is a vector.
     """
     check_config(config)
-    check_scalar_reward(env, env_params)
+    env = scalar_environment(env, env_params)
     head = head_for(env.action_space(env_params))
     network = ActorCritic(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.memory)
     algorithm = PPO(env, env_params, config, head, network)

@@ -32,7 +32,7 @@ from jaxreward.agents.baselines.parts.learner import (
     make_learner,
     returns_to_go,
 )
-from jaxreward.environment import check_scalar_reward
+from jaxreward.environment import scalar_environment
 from jaxreward.learning.episodes import Episodes, start_memories
 from jaxreward.names import check_name
 from jaxreward.reward import bind_discount
@@ -123,7 +123,7 @@ def reinforce(env: Environment, env_params: PyTree, config: Config = Config()) -
         raise ValueError(
             f"used={config.used} of num_envs={config.num_envs} episodes; give 0 (all) to {config.num_envs}"
         )
-    check_scalar_reward(env, env_params)
+    env = scalar_environment(env, env_params)
     sizes = (config.num_envs, config.num_steps, config.average)
     learner = make_learner(env, env_params, config.features, config.layers, *sizes)
     algorithm = Reinforce(learner, env_params, config, Network(1, config.layers))

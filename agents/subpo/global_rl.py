@@ -22,11 +22,12 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
-from jaxreward.environment import WithReward, check_scalar_reward, select
+from jaxreward.environment import WithReward, scalar_environment, select
 from jaxreward.learning.episodes import Episodes, play, start_memories
 from jaxreward.names import check_name
 from jaxreward.reward import Memory, Params, Transition
 from jaxreward.rewards.sets import SetFunction, set_function
+from jaxreward.wrappers import Wrapped
 
 Metrics = dict[str, Float[Array, ""]]
 Curvature = Literal["submodular", "supermodular"]
@@ -124,7 +125,7 @@ def global_rl(
     """
     _check_world(env, env_params)
     _check_config(config, env.env)
-    check_scalar_reward(env, env_params)
+    env = scalar_environment(env, env_params)
     for part in (parts or {}).values():
         check_name("curvature", part.curvature, get_args(Curvature))
     algorithm = GlobalRL(env, env_params, config, parts or {})
@@ -135,6 +136,8 @@ def _check_world(env: Environment, env_params: PyTree) -> None:
     known = [(getattr(env, "env", None), name) for name in ("num_places", "place", "horizon")]
     known += [(getattr(env_params, "env", None), name) for name in ("next_cell", "slip")]
     missing = [name for owner, name in known if not hasattr(owner, name)]
+    if isinstance(getattr(env, "env", None), Wrapped):
+        missing.append("known steps, which a wrapper changes")
     if missing or not isinstance(env, WithReward):
         raise ValueError(
             "Global RL solves a known, finite world with a reward of its own, such as subrl/two_rooms or "

@@ -26,7 +26,7 @@ from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.subpo.parts.estimators import ESTIMATORS, others_mean
 from jaxreward.agents.subpo.parts.network import HistoryActorCritic
 from jaxreward.agents.subpo.parts.table import scores, visits
-from jaxreward.environment import check_scalar_reward, select, world
+from jaxreward.environment import scalar_environment, select, world
 from jaxreward.learning.episodes import Episodes, play, start_memories
 from jaxreward.learning.estimators import gae
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, Head, flatten, head_for, unroll
@@ -142,7 +142,7 @@ def subpo(env: Environment, env_params: PyTree, config: Config = Config()) -> Ag
         ValueError: If an option is unknown or does not fit the environment, or the reward is a vector.
     """
     check_config(config, env, world(env, env_params)[0])
-    check_scalar_reward(env, env_params)
+    env = scalar_environment(env, env_params)
     head = head_for(env.action_space(env_params))
     algorithm = SubPO(env, env_params, config, head)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)

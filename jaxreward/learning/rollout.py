@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from jaxreward.environment import carry_over, select
 from jaxreward.reward import ENVIRONMENTS
+from jaxreward.wrappers import as_environment
 
 Act = Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree, PyTree]]
 
@@ -66,6 +67,7 @@ class Trajectory(NamedTuple):
 
 def reset_batch(env: Environment, params: PyTree, num_envs: int, key: Key[Array, ""]) -> EnvBatch:
     """Starts `num_envs` environments, each from a start state of its own."""
+    env = as_environment(env)
     observation, state = jax.vmap(env.reset_env, (0, None))(jax.random.split(key, num_envs), params)
     start = (observation, state) if _expensive_reset(env) else ()
     zeros = {name: jnp.zeros(num_envs) for name in _summed_names(env, params)}
@@ -89,6 +91,7 @@ def rollout(
     Returns:
         Where the environments stand now, the policy's memory, the trajectory, and the metrics of the ended episodes.
     """
+    env = as_environment(env)
     num_steps = jax.tree.leaves(noise)[0].shape[0]
     num_envs = jax.tree.leaves(batch.observation)[0].shape[0]
     step_keys, start_keys = jax.random.split(key, (2, num_steps, num_envs))

@@ -13,6 +13,7 @@ from jaxtyping import Array, Key, PyTree
 
 from jaxreward.mdp.environment import Outcomes
 from jaxreward.mdp.tabular import TabularMDP, tabular_mdp
+from jaxreward.wrappers import as_environment
 
 PROBES = 16
 """How many keys are tried before an environment is taken to be deterministic."""
@@ -67,8 +68,12 @@ def to_tabular(
 
     Raises:
         ValueError: If states are listed twice, a step or reset leads to an unlisted state, or an environment without
-            listed outcomes turns out stochastic and no keys are given.
+            listed outcomes turns out stochastic and no keys are given, or a wrapper overrides `step` or `reset`.
     """
+    if as_environment(env) is not env:
+        raise ValueError(
+            f"{env.name} has a wrapper that overrides `step` or `reset`; list the states of what is inside"
+        )
     number = _numbering(jax.vmap(identity)(states))
     table = _step_table(env, params, states, keys, identity, number)
     start = _start(env, params, keys, identity, number)

@@ -20,6 +20,7 @@ from jaxreward.run.job import job_of
 from jaxreward.run.store import RunError, RunFolder
 from jaxreward.run.train import load_state
 from jaxreward.sweep import runs_of, sweep_metrics, sweep_of
+from jaxreward.wrappers import as_environment
 
 LONGEST = 10_000
 """Steps after which an episode counts as cut where the environment has no time limit."""
@@ -142,7 +143,7 @@ class Walker:
     def __init__(
         self, env: Environment, params: PyTree, policy: Policy, stochastic: bool = False, longest: int = LONGEST
     ) -> None:
-        self._env, self._params, self._policy, self._longest = env, params, policy, longest
+        self._env, self._params, self._policy, self._longest = as_environment(env), params, policy, longest
         self._act = policy.act if stochastic else policy.mode
 
     def run(self, keys: Key[Array, " E"]) -> Episodes:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnax.wrappers import LogWrapper
 from PIL import Image, ImageDraw
 
 from jaxreward.environment import WithRewardState, with_reward
@@ -71,9 +72,11 @@ def test_gif_has_a_picture_a_step(tmp_path, name):
 def test_wrapped_environment_is_drawn_as_itself(tmp_path):
     env, params = make("MountainCar-v0")
     wrapped = with_reward(env, environment_reward())
+    logged = with_reward(LogWrapper(wrapped), environment_reward())
     plain = render(env, *episode(env, params, 3), tmp_path / "plain")
-    drawn = render(wrapped, *episode(wrapped, wrapped.default_params, 3), tmp_path / "wrapped")
-    assert drawn.read_bytes() == plain.read_bytes()
+    for each in (wrapped, logged):
+        drawn = render(each, *episode(each, each.default_params, 3), tmp_path / "wrapped")
+        assert drawn.read_bytes() == plain.read_bytes()
 
 
 def test_the_car_and_the_ant_of_the_arena_are_drawn_from_above(tmp_path):

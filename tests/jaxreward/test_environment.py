@@ -7,7 +7,7 @@ import pytest
 from gymnax.environments.classic_control.cartpole import CartPole
 
 from jaxreward import Reward, markov, with_reward
-from jaxreward.environment import WithRewardParams, carry_over, check_scalar_reward, reward_shape, select
+from jaxreward.environment import WithRewardParams, carry_over, reward_shape, scalar_environment, select
 from jaxreward.rewards import weighted
 from tests.probes import Counter, CounterParams, ExpensiveCounter
 
@@ -227,8 +227,8 @@ def test_a_vector_reward_is_an_environment_and_no_scalar():
     assert reward_shape(env, env.default_params) == (2,)
     assert run(env, env.default_params, [0])[0][2].shape == (2,)
     with pytest.raises(ValueError, match=r"shape \(2,\); use `scalarise`"):
-        check_scalar_reward(env, env.default_params)
-    check_scalar_reward(COUNTER, COUNTER.default_params)
+        scalar_environment(env, env.default_params)
+    scalar_environment(COUNTER, COUNTER.default_params)
 
 
 def test_select_goes_leaf_by_leaf_keys_included():

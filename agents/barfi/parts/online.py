@@ -29,7 +29,7 @@ from jaxreward.agents.baselines.parts.learner import (
     make_learner,
     returns_to_go,
 )
-from jaxreward.environment import check_scalar_reward
+from jaxreward.environment import scalar_environment
 from jaxreward.learning.bilevel import unrolled_gradient
 from jaxreward.learning.episodes import Episodes, start_memories
 from jaxreward.names import check_name
@@ -316,7 +316,7 @@ def learner_for(env: Environment, env_params: PyTree, config: Config) -> Learner
     """
     check_name("optimiser", config.optimiser, get_args(Optimiser))
     check_name("baseline", config.baseline, get_args(Baseline))
-    check_scalar_reward(env, env_params)
+    env = scalar_environment(env, env_params)
     sizes = (config.num_envs, config.num_steps, config.average)
     return make_learner(env, env_params, config.features, config.layers, *sizes)
 

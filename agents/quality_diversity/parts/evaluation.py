@@ -13,7 +13,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agents.quality_diversity.parts.controller import Controller, controller_of
-from jaxreward.environment import WithReward, check_scalar_reward, select, world
+from jaxreward.environment import WithReward, scalar_environment, select, world
 
 Watch = Callable[[PyTree, dict[str, Array]], PyTree]
 """`(state, info) -> what is kept of a step`; the state is that of the environment beneath its rewards."""
@@ -196,7 +196,7 @@ def make_trial(
     Raises:
         ValueError: If the environment has no descriptor, no limit where none is given, or a vector of rewards.
     """
-    check_scalar_reward(env, env_params)
+    env = scalar_environment(env, env_params)
     if not hasattr(world(env, env_params)[0], "descriptor_bounds"):
         raise ValueError(
             f"{env.name} does not say how its behaviours are described: it has no `descriptor_bounds`, and no "

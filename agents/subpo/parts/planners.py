@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
 
 from jaxreward.agent import strong
 from jaxreward.environment import select
+from jaxreward.wrappers import as_environment
 
 MOST_SEQUENCES = 2**24
 """How many action sequences are enumerated at most."""
@@ -191,13 +192,14 @@ def replay(env: Environment, params: PyTree, key: Key[Array, ""], actions: Int[A
 def _start(env: Environment, params: PyTree, key: Key[Array, ""], num_steps: int) -> tuple[_Node, Array, Array]:
     """The start of an episode, and for each step a key for its moves, the same in all plans, and one for ties."""
     key_reset, key_moves, key_ties = jax.random.split(key, 3)
-    state = strong(env.reset_env(key_reset, params)[1])
+    state = strong(as_environment(env).reset_env(key_reset, params)[1])
     keys = jax.random.split(key_moves, num_steps), jax.random.split(key_ties, num_steps)
     return _Node(state, jnp.zeros((), bool)), *keys
 
 
 def _move(env: Environment, params: PyTree) -> _Move:
     """One step, which changes nothing once the episode is over."""
+    env = as_environment(env)
 
     def move(node: _Node, x: tuple[Array, Array]) -> tuple[_Node, Float[Array, ""]]:
         key, action = x
