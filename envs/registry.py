@@ -20,9 +20,9 @@ import gymnax.registration
 from gymnax.environments.environment import Environment
 from jaxtyping import PyTree
 
+from jaxreward.contract.wrappers import as_environment
 from jaxreward.lookup import check_reference, describe_failure, is_reference, load_reference
 from jaxreward.names import check_name
-from jaxreward.wrappers import as_environment
 
 _FAMILIES = {
     "subrl": "submodular task",

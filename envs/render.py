@@ -14,6 +14,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, PyTree, UInt8
 from PIL import Image, ImageDraw
 
+from jaxreward.contract.wrappers import Wrapped, WrappedState
 from jaxreward.envs.adapters.physics import PhysicsEnv, lenient
 from jaxreward.envs.parts.drawing import CLASSIC_CONTROL, grid, traces
 from jaxreward.envs.subrl.car import Car
@@ -22,7 +23,6 @@ from jaxreward.envs.subrl.coverage_ant import ArenaAnt
 from jaxreward.envs.subrl.coverage_ant_drawing import arenas
 from jaxreward.envs.subrl.grid_drawing import walks
 from jaxreward.envs.subrl.task import Task
-from jaxreward.wrappers import Wrapped, WrappedState
 
 _FROM_ABOVE: dict[type[Environment], Callable[[Any, PyTree], Iterator[Image.Image]]] = {
     Car: lambda env, states: laps(env.track, states.motion),

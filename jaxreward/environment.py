@@ -14,11 +14,11 @@ from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Key, PyTree
 
-from jaxreward.contract import Moves, abstract_step, check_environment, sample_moves
-from jaxreward.indices import check_indices
+from jaxreward.contract.environments import Moves, abstract_step, check_environment, sample_moves
+from jaxreward.contract.indices import check_indices
+from jaxreward.contract.wrappers import AutoReset, Wrapped, as_environment, carry_over, carry_within
+from jaxreward.contract.wrappers import select as select
 from jaxreward.reward import Reward, Transition, as_number, components, episode_rewards, forget
-from jaxreward.wrappers import AutoReset, Wrapped, as_environment, carry_over, carry_within
-from jaxreward.wrappers import select as select
 
 
 @struct.dataclass
@@ -222,7 +222,7 @@ def scalar_environment(env: Environment, params: PyTree) -> Environment:
 
     Raises:
         ValueError: If the reward is a vector, or the environment doesn't keep the contract: see `as_environment` and
-            `jaxreward.contract.check_environment`.
+            `jaxreward.contract.environments.check_environment`.
     """
     env = as_environment(env)
     shape = check_environment(env, params).reward.shape

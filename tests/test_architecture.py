@@ -28,6 +28,7 @@ FLOORS = [
     {"agent"},
     {"environment"},
     {"reward"},
+    {"contract"},
     {"lookup", "settings"},
     {"names", "compilation"},
 ]

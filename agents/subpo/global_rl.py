@@ -22,12 +22,12 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
+from jaxreward.contract.wrappers import Wrapped
 from jaxreward.environment import WithReward, scalar_environment, select
 from jaxreward.learning.episodes import Episodes, play, start_memories
 from jaxreward.names import check_name
 from jaxreward.reward import Memory, Params, Transition
 from jaxreward.rewards.sets import SetFunction, set_function
-from jaxreward.wrappers import Wrapped
 
 Metrics = dict[str, Float[Array, ""]]
 Curvature = Literal["submodular", "supermodular"]

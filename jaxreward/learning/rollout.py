@@ -15,9 +15,9 @@ import jax.numpy as jnp
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
+from jaxreward.contract.wrappers import as_environment
 from jaxreward.environment import carry_over, select
 from jaxreward.reward import ENVIRONMENTS
-from jaxreward.wrappers import as_environment
 
 Act = Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree, PyTree]]
 

@@ -11,9 +11,9 @@ import numpy as np
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Key, PyTree
 
+from jaxreward.contract.wrappers import as_environment
 from jaxreward.mdp.environment import Outcomes
 from jaxreward.mdp.tabular import TabularMDP, tabular_mdp
-from jaxreward.wrappers import as_environment
 
 PROBES = 16
 """How many keys are tried before an environment is taken to be deterministic."""

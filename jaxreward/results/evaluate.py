@@ -14,13 +14,13 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Policy
+from jaxreward.contract.wrappers import as_environment
 from jaxreward.results.statistics import aggregate_mean, estimate
 from jaxreward.results.summary import configurations, headline_metrics, summary
 from jaxreward.run.job import job_of
 from jaxreward.run.store import RunError, RunFolder
 from jaxreward.run.train import load_state
 from jaxreward.sweep import runs_of, sweep_metrics, sweep_of
-from jaxreward.wrappers import as_environment
 
 LONGEST = 10_000
 """Steps after which an episode counts as cut where the environment has no time limit."""

@@ -203,10 +203,34 @@ def test_a_missing_field_is_named_with_its_nearest_before_anything_runs(fn, mess
         with_reward(COUNTER, markov(fn))
 
 
-@pytest.mark.parametrize("fn", [lambda t: None, lambda t: {"a": t.reward}])
-def test_a_reward_that_is_no_number_is_refused(fn):
-    with pytest.raises(ValueError, match="expected a scalar"):
-        with_reward(COUNTER, markov(fn))
+@pytest.mark.parametrize(
+    ("value", "what"),
+    [
+        (lambda t: None, r"a NoneType; expected a scalar, or an array \[K\] \(is a `return` missing"),
+        (lambda t: {"a": t.reward}, "a dict"),
+        (lambda t: "1", "a str"),
+        (lambda t: b"1", "a bytes"),
+        (lambda t: (t.reward, t.reward), r"a tuple; .*jnp.stack\(\[...\]\)"),
+        (lambda t: [t.reward], "a list"),
+        (lambda t: 1j, "a complex number"),
+        (lambda t: t.reward * 1j, "a complex number"),
+        (lambda t: jax.random.key(0), "a "),
+    ],
+)
+def test_a_reward_that_is_no_number_is_refused_by_name(value, what):
+    def paid(t):
+        return value(t)
+
+    of_step = Reward(lambda key: (), lambda params: (), lambda params, memory, t: (memory, paid(t)))
+    for reward, name in [(markov(paid), "paid"), (of_step, "the reward")]:
+        with pytest.raises(ValueError, match=f"{name} returned {what}"):
+            with_reward(COUNTER, reward)
+
+
+@pytest.mark.parametrize("value", [1, True, 0.5, np.float64(1.0), np.int8(1), np.ones(2), jnp.ones((), jnp.int32)])
+def test_what_is_a_number_or_several_is_a_reward(value):
+    env = with_reward(COUNTER, markov(lambda t: value))
+    assert reward_shape(env, env.default_params) == np.shape(value)
 
 
 def test_a_matrix_is_refused_with_its_shape():

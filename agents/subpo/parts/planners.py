@@ -23,8 +23,8 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, UInt32
 
 from jaxreward.agent import strong
+from jaxreward.contract.wrappers import as_environment
 from jaxreward.environment import select
-from jaxreward.wrappers import as_environment
 
 MOST_SEQUENCES = 2**24
 """How many action sequences are enumerated at most."""

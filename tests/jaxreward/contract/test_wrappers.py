@@ -12,12 +12,12 @@ from gymnax.wrappers import FlattenObservationWrapper, LogWrapper, StickyActionW
 
 from jaxreward import markov, with_reward
 from jaxreward.agent import Policy
+from jaxreward.contract.wrappers import Wrapped, as_environment
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.episodes import play, start_memories
 from jaxreward.learning.rollout import reset_batch, rollout
 from jaxreward.results.evaluate import Walker
 from jaxreward.rewards import count_bonus
-from jaxreward.wrappers import Wrapped, as_environment
 
 KEY = jax.random.key(0)
 LENGTH = 7

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Key, PyTree
 
-from jaxreward.indices import check_indices
+from jaxreward.contract.indices import check_indices
+from jaxreward.contract.wrappers import select
 from jaxreward.lookup import is_users
-from jaxreward.wrappers import select
 
 EPISODES, STEPS = 8, 16
 """How many episodes are played to see what indices that depend on data come to, and their first steps."""
@@ -64,7 +64,7 @@ def check_environment(env: Environment, params: PyTree) -> Step:
     step = abstract_step(env, params)
     for name, before, after in zip(("observation", "state"), step.start, step.after, strict=True):
         _check_same(env, name, before, after)
-    if any(is_users(inspect.getsourcefile(kind) or "<") for kind in _kinds(env)):
+    if any(is_users(getattr(sys.modules.get(kind.__module__), "__file__", None) or "<") for kind in _kinds(env)):
         _check_steps(env, params, step)
     return step
 
