@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from jaxtyping import PyTree
 
 from jaxreward.agent import Agent
+from jaxreward.contract.sizes import MOST, Sized
 from jaxreward.learning.hyperparams import check_space
 from jaxreward.learning.population import Config as PopulationConfig
 from jaxreward.learning.population import pbt
@@ -72,15 +73,21 @@ class AgentSpec(NamedTuple):
         """Environment steps of one iteration.
 
         Raises:
-            ValueError: If the config doesn't say.
+            ValueError: If the config doesn't say, or they can't be counted.
         """
         if hasattr(config, "steps_per_iteration"):
-            return int(config.steps_per_iteration)
-        if hasattr(config, "num_envs") and hasattr(config, "num_steps"):
-            return config.num_envs * config.num_steps
-        raise ValueError(
-            f"{self.name}'s Config must have `steps_per_iteration`, or `num_envs` and `num_steps`, to count steps"
-        )
+            steps = int(config.steps_per_iteration)
+        elif hasattr(config, "num_envs") and hasattr(config, "num_steps"):
+            steps = config.num_envs * config.num_steps
+        else:
+            raise ValueError(
+                f"{self.name}'s Config must have `steps_per_iteration`, or `num_envs` and `num_steps`, to count steps"
+            )
+        if not 0 < steps <= MOST:
+            raise ValueError(
+                f"an iteration of {self.name} has {steps:,} steps with these sizes; it must be 1 to {MOST:,}"
+            )
+        return steps
 
     def config_defaults(self) -> dict[str, Any]:
         """The fields of `Config` and their defaults."""
@@ -165,12 +172,18 @@ def _population_of(member: AgentSpec) -> AgentSpec:
         namespace |= {"for_env": for_env}
     config = dataclasses.make_dataclass(
         "Config",
-        [(f.name, f.type, dataclasses.field(default=f.default, default_factory=f.default_factory)) for f in fields]
+        [(field.name, field.type, _same(field)) for field in fields]
         + [("space", tuple[str, ...], dataclasses.field(default=("learning_rate=log(1e-5,1e-2)",)))],
+        bases=(Sized,),
         frozen=True,
         namespace=namespace,
     )
     return AgentSpec(_POPULATION + member.name, make, config, member.Hyperparams)
+
+
+def _same(field: dataclasses.Field) -> Any:
+    """A field as another one: its default, and its range if it says one."""
+    return dataclasses.field(default=field.default, default_factory=field.default_factory, metadata=field.metadata)
 
 
 def _names(config: type) -> list[str]:

@@ -38,11 +38,11 @@ from jaxreward.agents.baselines.parts.learner import (
     Optimiser,
     Scalar,
     ascent,
-    check_least,
     make_learner,
     returns_to_go,
     shows_auxiliary,
 )
+from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import WithReward, scalar_environment
 from jaxreward.learning import bilevel, lazy
 from jaxreward.learning.episodes import Episodes, start_memories
@@ -56,7 +56,7 @@ Baseline = Literal["none", "mean"]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Sized):
     """What shapes the program.
 
     The defaults are those of the grid world. Where the authors' code does something else than one would expect, that
@@ -92,24 +92,24 @@ class Config:
             authors' code has a running mean).
     """
 
-    num_envs: int = 3
-    num_steps: int = 50
+    num_envs: int = size(3)
+    num_steps: int = size(50)
     learned: RewardKind = "state"
     primary: Primary = "learned"
     initial: Initial = "random"
     solver: Solver = "neumann"
-    num_terms: int = 5
-    buffer: int = 1000
-    batch: int = 1
-    inner_steps: int = 15
-    first_rounds: int = 10
-    warm_up: int = 155
+    num_terms: int = size(5)
+    buffer: int = size(1000)
+    batch: int = size(1)
+    inner_steps: int = size(15)
+    first_rounds: int = size(10, least=0)
+    warm_up: int = size(155)
     warm_up_updates: bool = True
-    warm_up_batch: int = 0
-    outer_batch: int = 0
-    curvature_batch: int = 15
+    warm_up_batch: int = size(0, least=0)
+    outer_batch: int = size(0, least=0)
+    curvature_batch: int = size(15)
     features: str = "auto"
-    layers: tuple[int, ...] = ()
+    layers: tuple[int, ...] = size(())
     optimiser: Optimiser = "rmsprop"
     average: Average = "padded"
     baseline: Baseline = "none"
@@ -293,10 +293,6 @@ def check_config(config: Config) -> None:
     check_name("solver", config.solver, get_args(Solver))
     check_name("baseline", config.baseline, get_args(Baseline))
     check_name("optimiser", config.optimiser, get_args(Optimiser))
-    positive = ("batch", "inner_steps", "curvature_batch", "num_terms")
-    check_least(1, **{name: getattr(config, name) for name in positive})
-    optional = ("first_rounds", "warm_up_batch", "outer_batch")
-    check_least(0, **{name: getattr(config, name) for name in optional})
     newest = max(config.outer_batch, config.warm_up_batch, config.num_envs)
     if config.buffer <= newest:
         raise ValueError(f"buffer={config.buffer} has no room for episodes before the newest {newest}; make it larger")

@@ -48,6 +48,7 @@ from jaxreward.agents.baselines.parts.learner import (
     without_rest,
 )
 from jaxreward.agents.subpo.parts.estimators import others_mean
+from jaxreward.contract.sizes import size
 from jaxreward.environment import WithRewardParams, scalar_environment, with_reward, world
 from jaxreward.learning.bilevel import Gradient, implicit_gradient
 from jaxreward.learning.episodes import Episodes, play, start_memories
@@ -83,16 +84,16 @@ class Config(ppo.Config):
         optimiser: Of `phi`, "rmsprop" or "adam" with PyTorch's defaults.
     """
 
-    inner_iterations: int = 1
-    num_episodes: int = 64
-    curvature_episodes: int = 64
-    episode_steps: int = 50
+    inner_iterations: int = size(1)
+    num_episodes: int = size(64, least=2)
+    curvature_episodes: int = size(64, least=0)
+    episode_steps: int = size(50)
     learned: RewardKind = "state"
     primary: Primary = "learned"
     initial: Initial = "sum"
     features: str = "auto"
     solver: Solver = "neumann"
-    num_terms: int = 5
+    num_terms: int = size(5)
     optimiser: Optimiser = "adam"
 
     @property
@@ -180,9 +181,6 @@ def check_config(config: Config, env: Environment, env_params: PyTree) -> None:
     check_name("learned reward", config.learned, get_args(RewardKind))
     check_name("solver of barfi_ppo", config.solver, SOLVERS)
     check_name("optimiser", config.optimiser, get_args(Optimiser))
-    for name, least in {"inner_iterations": 1, "num_episodes": 2, "curvature_episodes": 0}.items():
-        if getattr(config, name) < least:
-            raise ValueError(f"{name}={getattr(config, name)} is too few; it is {least} or more")
     if config.curvature_episodes == 1:
         raise ValueError("one curvature episode has no others to be compared with; set curvature_episodes=2, or 0")
     limit = getattr(world(env, env_params)[1], "max_steps_in_episode", config.episode_steps)

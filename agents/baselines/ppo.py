@@ -19,6 +19,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
+from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.estimators import gae
 from jaxreward.learning.minibatch import shuffles
@@ -32,7 +33,7 @@ Scalar = Float[Array, ""] | float
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Sized):
     """What shapes the program: sizes and architecture.
 
     Attributes:
@@ -46,13 +47,13 @@ class Config:
         normalise_observations: Whether to centre and scale observations by their running moments.
     """
 
-    num_envs: int = 64
-    num_steps: int = 64
-    num_epochs: int = 4
-    num_minibatches: int = 4
-    layers: tuple[int, ...] = (64, 64)
+    num_envs: int = size(64)
+    num_steps: int = size(64)
+    num_epochs: int = size(4)
+    num_minibatches: int = size(4)
+    layers: tuple[int, ...] = size((64, 64))
     activation: str = "tanh"
-    memory: int = 0
+    memory: int = size(0, least=0)
     normalise_observations: bool = False
 
 
@@ -141,7 +142,7 @@ def ppo(env: Environment, env_params: PyTree, config: Config = Config()) -> Agen
 
 
 def check_config(config: Config) -> None:
-    """Refuses a config whose sizes do not divide, before anything is compiled."""
+    """Refuses sizes that do not divide or leave nothing to normalise, before anything is compiled."""
     steps = config.num_envs * config.num_steps
     whole, name = (config.num_envs, "num_envs") if config.memory else (steps, "num_envs * num_steps")
     if whole % config.num_minibatches:
@@ -149,6 +150,12 @@ def check_config(config: Config) -> None:
         near = min(divisors, key=lambda d: abs(d - config.num_minibatches))
         raise ValueError(
             f"num_minibatches={config.num_minibatches} does not divide {name}={whole}; the nearest that does is {near}"
+        )
+    if steps < 2 * config.num_minibatches:
+        raise ValueError(
+            f"num_envs={config.num_envs}, num_steps={config.num_steps} and num_minibatches={config.num_minibatches} "
+            "make minibatches of one step, whose advantage less its own mean is 0: nothing would be learned; give "
+            "fewer minibatches or more steps"
         )
     if config.activation not in ACTIVATIONS:
         raise ValueError(f"unknown activation {config.activation!r}; expected one of {', '.join(ACTIVATIONS)}")

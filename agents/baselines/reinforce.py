@@ -32,6 +32,7 @@ from jaxreward.agents.baselines.parts.learner import (
     make_learner,
     returns_to_go,
 )
+from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.episodes import Episodes, start_memories
 from jaxreward.names import check_name
@@ -41,7 +42,7 @@ Weight = Literal["return", "td_error"]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Sized):
     """What shapes the program.
 
     Attributes:
@@ -56,12 +57,12 @@ class Config:
         average: See `Learner`.
     """
 
-    num_envs: int = 3
-    num_steps: int = 50
+    num_envs: int = size(3)
+    num_steps: int = size(50)
     weight: Weight = "return"
-    used: int = 0
+    used: int = size(0, least=0)
     features: str = "auto"
-    layers: tuple[int, ...] = ()
+    layers: tuple[int, ...] = size(())
     optimiser: Optimiser = "rmsprop"
     average: Average = "padded"
 
@@ -119,7 +120,7 @@ def reinforce(env: Environment, env_params: PyTree, config: Config = Config()) -
     """
     check_name("weight", config.weight, get_args(Weight))
     check_name("optimiser", config.optimiser, get_args(Optimiser))
-    if not 0 <= config.used <= config.num_envs:
+    if config.used > config.num_envs:
         raise ValueError(
             f"used={config.used} of num_envs={config.num_envs} episodes; give 0 (all) to {config.num_envs}"
         )

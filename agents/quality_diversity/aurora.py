@@ -25,6 +25,7 @@ from jaxreward.agents.quality_diversity.parts.learned_space import PicturesConfi
 from jaxreward.agents.quality_diversity.parts.policy import policy_of
 from jaxreward.agents.quality_diversity.parts.space import Space
 from jaxreward.agents.quality_diversity.parts.statistics import Tally, count, empty_tally, metrics, since
+from jaxreward.contract.sizes import size
 from jaxreward.learning.lazy import when
 from jaxreward.quality_diversity.repertoire import Repertoire, Rules, add, empty_repertoire, is_held, rebuilt, sample
 
@@ -43,13 +44,13 @@ class Config(TrialConfig, PicturesConfig):
         interval: Trainings are after generation 1, `2 interval` later, `3 interval` after that, and so on.
     """
 
-    batch: int = 128
-    target_size: int = 2_000
-    capacity: int = 0
-    tolerance: float = 0.1
-    neighbours: int = 15
-    rebuild: int = 10
-    interval: int = 10
+    batch: int = size(128)
+    target_size: int = size(2_000)
+    capacity: int = size(0, least=0)
+    tolerance: float = size(0.1, least=0)
+    neighbours: int = size(15)
+    rebuild: int = size(10)
+    interval: int = size(10)
 
     @property
     def brood(self) -> int:
@@ -146,9 +147,6 @@ def aurora(env: Environment, env_params: PyTree, config: Config = Config()) -> A
     Raises:
         ValueError: If an option is unknown or does not fit the environment.
     """
-    for name in ("chunk_size", "batch", "target_size", "neighbours", "rebuild", "interval"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}")
     if config.capacity and config.capacity < max(config.target_size, config.batch):
         raise ValueError(
             f"capacity={config.capacity} is too small for target_size={config.target_size} and batch={config.batch}; "

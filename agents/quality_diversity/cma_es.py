@@ -17,9 +17,9 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.quality_diversity.parts.cma import CMA, CMAState
 from jaxreward.agents.quality_diversity.parts.evaluation import Trial, TrialConfig, make_trial
-from jaxreward.agents.quality_diversity.parts.illumination import check_positive
 from jaxreward.agents.quality_diversity.parts.policy import policy_of
 from jaxreward.agents.quality_diversity.parts.statistics import Tally, count, empty_tally, metrics, since
+from jaxreward.contract.sizes import size
 from jaxreward.environment import world
 from jaxreward.learning.lazy import when
 
@@ -39,7 +39,7 @@ class Config(TrialConfig):
 
     headline: ClassVar[tuple[str, ...]] = ()  # it climbs, and covers nothing but by accident
 
-    population_size: int = 6
+    population_size: int = size(6, least=4)
 
     @property
     def brood(self) -> int:
@@ -115,7 +115,6 @@ def cma_es(env: Environment, env_params: PyTree, config: Config = Config()) -> A
     Raises:
         ValueError: If an option is unknown or does not fit the environment.
     """
-    check_positive(config, "chunk_size")
     trial = make_trial(env, env_params, config)
     strategy = CMA(trial.controller.size, config.population_size, config.genome_low, config.genome_high)
     algorithm = CMAES(trial, world(env, env_params)[0], strategy, config, env_params)

@@ -24,11 +24,11 @@ from jaxreward.agents.quality_diversity.parts.illumination import (
     Elites,
     Illumination,
     best_elite,
-    check_positive,
     make_illumination,
 )
 from jaxreward.agents.quality_diversity.parts.policy import policy_of
 from jaxreward.agents.quality_diversity.parts.statistics import since
+from jaxreward.contract.sizes import size
 from jaxreward.environment import select
 from jaxreward.learning.lazy import when
 from jaxreward.quality_diversity import accepted, sample_elites
@@ -43,8 +43,8 @@ class Config(CellsConfig):
         population_size: Genomes of a generation of one, at least 4.
     """
 
-    emitters: int = 100
-    population_size: int = 6
+    emitters: int = size(100)
+    population_size: int = size(6, least=4)
 
     @property
     def brood(self) -> int:
@@ -105,7 +105,6 @@ def cma_me(env: Environment, env_params: PyTree, config: Config = Config()) -> A
     Raises:
         ValueError: If an option is unknown or does not fit the environment.
     """
-    check_positive(config, "chunk_size", "emitters")
     illumination = make_illumination(env, env_params, config)
     size = illumination.trial.controller.size
     strategy = CMA(size, config.population_size, config.genome_low, config.genome_high)

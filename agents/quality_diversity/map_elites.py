@@ -22,11 +22,11 @@ from jaxreward.agents.quality_diversity.parts.illumination import (
     Elites,
     Illumination,
     best_elite,
-    check_positive,
     make_illumination,
 )
 from jaxreward.agents.quality_diversity.parts.policy import policy_of
 from jaxreward.agents.quality_diversity.parts.statistics import since
+from jaxreward.contract.sizes import size
 from jaxreward.names import check_name
 from jaxreward.quality_diversity import Grid, sample_elites
 
@@ -43,7 +43,7 @@ class Config(CellsConfig):
             line to a second parent (Vassiliades & Mouret 2018).
     """
 
-    batch: int = 100
+    batch: int = size(100)
     variation: Variation = "gaussian"
 
     @property
@@ -95,7 +95,6 @@ def map_elites(env: Environment, env_params: PyTree, config: Config = Config()) 
         ValueError: If an option is unknown or does not fit the environment.
     """
     check_name("variation", config.variation, get_args(Variation))
-    check_positive(config, "chunk_size", "batch")
     algorithm = MapElites(make_illumination(env, env_params, config), config, env_params)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 

@@ -15,13 +15,14 @@ from jaxreward.agents.quality_diversity.novelty_search import NoveltySearch
 from jaxreward.agents.quality_diversity.parts.evaluation import make_trial
 from jaxreward.agents.quality_diversity.parts.exploration import Explorer, Search, SearchConfig, check_search
 from jaxreward.agents.quality_diversity.parts.space import given_space
+from jaxreward.contract.sizes import size
 
 
 @dataclass(frozen=True)
 class Config(SearchConfig):
     """See `SearchConfig`; a generation is `population_size` times `children` new genomes."""
 
-    children: int = 1
+    children: int = size(1)
 
 
 @struct.dataclass

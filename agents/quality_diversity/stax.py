@@ -17,6 +17,7 @@ from jaxreward.agent import Agent
 from jaxreward.agents.quality_diversity.parts.learned_space import PicturesConfig, space_of_pictures
 from jaxreward.agents.quality_diversity.parts.selection import Selection
 from jaxreward.agents.quality_diversity.serene import Hyperparams, ScheduledConfig, State, with_emitters
+from jaxreward.contract.sizes import size
 
 __all__ = ["Config", "Hyperparams", "State", "stax"]
 
@@ -30,7 +31,7 @@ class Config(ScheduledConfig, PicturesConfig):
     """
 
     selection: Selection = "novelty_and_surprise"
-    frames: int = 5
+    frames: int = size(5)
 
 
 def stax(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:

@@ -28,6 +28,7 @@ from jaxreward.agents.quality_diversity.parts.learned_space import PicturesConfi
 from jaxreward.agents.quality_diversity.parts.policy import best_genome, policy_of
 from jaxreward.agents.quality_diversity.parts.space import Space
 from jaxreward.agents.quality_diversity.parts.statistics import Tally, cells_of, count, empty_tally, metrics, since
+from jaxreward.contract.sizes import size
 from jaxreward.learning.lazy import when
 from jaxreward.names import check_name
 from jaxreward.quality_diversity import Archive, append, empty_archive, is_stored, novelty
@@ -50,14 +51,14 @@ class Config(TrialConfig, PicturesConfig):
         capacity: Room in the archive; what comes later is refused, and counted in `archive/refused`.
     """
 
-    epochs: int = 5
-    population_size: int = 100
-    best: int = 5
-    neighbours: int = 15
+    epochs: int = size(5)
+    population_size: int = size(100)
+    best: int = size(5)
+    neighbours: int = size(15)
     criterion: Criterion = "both"
-    novelty_first: int = 30
-    interval: int = 30
-    capacity: int = 10_000
+    novelty_first: int = size(30, least=0)
+    interval: int = size(30)
+    capacity: int = size(10_000)
 
     @property
     def brood(self) -> int:
@@ -142,9 +143,6 @@ def taxons(env: Environment, env_params: PyTree, config: Config = Config()) -> A
 
 def _check(config: Config) -> None:
     check_name("criterion", config.criterion, get_args(Criterion))
-    for name in ("chunk_size", "population_size", "best", "neighbours", "interval", "capacity"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}")
     if 2 * config.best > config.population_size:
         raise ValueError(
             f"best={config.best} of population_size={config.population_size} can't replace as many others; "

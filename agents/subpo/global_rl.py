@@ -22,6 +22,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
+from jaxreward.contract.sizes import Sized, size
 from jaxreward.contract.wrappers import Wrapped
 from jaxreward.environment import WithReward, scalar_environment, select
 from jaxreward.learning.episodes import Episodes, play, start_memories
@@ -36,7 +37,7 @@ Table = Int[Array, "T S"]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Sized):
     """What shapes the program.
 
     Attributes:
@@ -46,9 +47,9 @@ class Config:
             more episodes each, which are planning and not counted.
     """
 
-    num_envs: int = 1
-    num_steps: int = 39
-    candidates: int = 32
+    num_envs: int = size(1)
+    num_steps: int = size(39)
+    candidates: int = size(32)
 
 
 @struct.dataclass
@@ -120,7 +121,7 @@ def global_rl(
             one submodular function.
 
     Raises:
-        ValueError: If the environment is no world of places with a reward of its own, a size is not positive, or
+        ValueError: If the environment is no world of places with a reward of its own, or
             there is no such curvature.
     """
     _check_world(env, env_params)
@@ -146,9 +147,6 @@ def _check_world(env: Environment, env_params: PyTree) -> None:
 
 
 def _check_config(config: Config, world: Any) -> None:
-    for name in ("num_envs", "candidates"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}")
     if config.num_steps != world.horizon - 1:
         raise ValueError(
             f"an episode of {world.name} has {world.horizon - 1} steps, num_steps={config.num_steps}; "

@@ -26,6 +26,7 @@ from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.subpo.parts.estimators import ESTIMATORS, others_mean
 from jaxreward.agents.subpo.parts.network import HistoryActorCritic
 from jaxreward.agents.subpo.parts.table import scores, visits
+from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import scalar_environment, select, world
 from jaxreward.learning.episodes import Episodes, play, start_memories
 from jaxreward.learning.estimators import gae
@@ -44,7 +45,7 @@ _CACHED_STEPS = 2_000
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Sized):
     """What shapes the program: sizes and architecture.
 
     Attributes:
@@ -64,13 +65,13 @@ class Config:
             "chosen", or, as in the authors' code, that which was "executed", a biased estimate.
     """
 
-    num_envs: int = 500
-    num_steps: int = 39
+    num_envs: int = size(500)
+    num_steps: int = size(39)
     estimator: Literal["to_go", "greedy", "prefix", "return", "gae"] = "to_go"
     baseline: Baseline = "batch"
     history: History = "none"
-    memory: int = 128
-    layers: tuple[int, ...] = (64, 32)
+    memory: int = size(128)
+    layers: tuple[int, ...] = size((64, 32))
     activation: str = "tanh"
     log_prob_of: Acted = "chosen"
 

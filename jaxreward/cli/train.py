@@ -76,8 +76,11 @@ class Train:
 
         if self.distributed or any(x is not None for x in (self.coordinator, self.processes, self.process)):
             initialize(self.coordinator, self.processes, self.process)  # before anything that uses JAX is imported
+        from jaxreward.run.memory import check_memory
+
         job = from_leader(lambda: _job(self))
         experiment = job.experiment()
+        check_memory(experiment, len(job.seeds))
         if is_leader() and not self.quiet:
             _announce(experiment, job)
         with hold_together(job.folder):
@@ -133,8 +136,10 @@ def _check_folder(command: Train) -> None:
 
 def counted_seeds(seeds: int) -> tuple[int, ...]:
     """The seeds that a number of them stands for."""
-    if seeds < 1:
-        raise ValueError(f"--seeds must be positive, not {seeds}")
+    from jaxreward.contract.sizes import MOST_SEEDS
+
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise ValueError(f"--seeds must be positive and at most {MOST_SEEDS:,}, not {seeds:,}")
     return tuple(range(seeds))
 
 

@@ -39,7 +39,11 @@ def merge(a: Moments, b: Moments) -> Moments:
 
 
 def normalise(x: Float[Array, "*batch F"], seen: Moments, limit: float = 10.0) -> Float[Array, "*batch F"]:
-    """`x` centred and scaled to unit variance, clipped to `limit` standard deviations; statistics are constants."""
+    """`x` centred and scaled to unit variance, clipped to `limit` standard deviations; statistics are constants.
+
+    What has been the same each time, but for rounding, has no scale yet and is only centred.
+    """
     mean, variance = (jax.lax.stop_gradient(m).reshape((1,) * (x.ndim - 1) + (-1,)) for m in (seen.mean, seen.variance))
-    scaled = (x - mean) * jax.lax.rsqrt(variance + 1e-8)
+    varies = variance > 1e-12 * jnp.square(mean)
+    scaled = (x - mean) * jnp.where(varies, jax.lax.rsqrt(variance + 1e-8), 1.0)
     return jnp.clip(scaled, -limit, limit)

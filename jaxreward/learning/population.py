@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree, Shaped
 
 from jaxreward.agent import SUMMED, Agent, Policy, strong, vmap
+from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import select
 from jaxreward.learning.hyperparams import CARRIED, check_carries, check_space, named_leaves, place, with_values
 from jaxreward.learning.lazy import when
@@ -28,7 +29,7 @@ Values = dict[str, Shaped[Array, " N"]]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Sized):
     """How a population is trained.
 
     Attributes:
@@ -43,11 +44,11 @@ class Config:
         maximise: Whether more of it is better.
     """
 
-    population: int = 16
-    ready_iterations: int = 10
-    fraction: float = 0.2
-    perturb: float = 1.2
-    resample: float = 0.25
+    population: int = size(16)
+    ready_iterations: int = size(10, least=0)
+    fraction: float = size(0.2, least=0, most=0.5)
+    perturb: float = size(1.2)
+    resample: float = size(0.25, least=0, most=1)
     score: str = "episode/return"
     maximise: bool = True
 
@@ -111,7 +112,6 @@ def pbt(agent: Agent, space: Mapping[str, Range], config: Config = Config()) -> 
         ValueError: A number is out of range; from `init`, a name is no hyperparameter or a number of another type; from
             `step`, the score is no metric.
     """
-    _check_config(config)
     for name, within in space.items():
         check_range(name, within)
     algorithm = PBT(agent, dict(space), config)
@@ -299,16 +299,3 @@ def _is_key(path: tuple, leaf: Array) -> bool:
     return leaf.dtype == jnp.uint32 and leaf.shape[-1:] == (2,) and ("key" in name or "rng" in name)
 
 
-def _check_config(config: Config) -> None:
-    limits = {
-        "population": (1, math.inf),
-        "ready_iterations": (0, math.inf),
-        "fraction": (0, 0.5),
-        "perturb": (1, math.inf),
-        "resample": (0, 1),
-    }
-    for name, (low, high) in limits.items():
-        value = getattr(config, name)
-        if not low <= value <= high:
-            most = "" if high == math.inf else f" and at most {high}"
-            raise ValueError(f"{name} must be at least {low}{most}, not {value}")

@@ -13,6 +13,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key, PyTree
 
 from jaxreward.agent import strong, with_auto_axes
+from jaxreward.contract.sizes import MOST_SEEDS
 from jaxreward.names import path_name
 from jaxreward.run.record import COLUMNS
 from jaxreward.run.store import RunError, differences, named_values, to_json
@@ -169,6 +170,8 @@ def _divisors(number: int) -> list[int]:
 def _listed(seeds: int | Sequence[int]) -> list[int]:
     if isinstance(seeds, str) or not isinstance(seeds, int | Iterable):
         raise RunError(f"seeds must be their number or a list of them, such as 8 or [0, 1], not {seeds!r}")
+    if isinstance(seeds, int) and seeds > MOST_SEEDS:
+        raise RunError(f"there can be {MOST_SEEDS:,} seeds at most, not {seeds:,}")
     listed = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
     if not listed or len(set(listed)) < len(listed) or min(listed) < 0 or max(listed) >= 2**31:
         raise RunError(f"seeds must be their number or different integers from 0 to 2**31 - 1, not {seeds}")

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 from jaxreward.run.code import changed_code, code_of
 from jaxreward.run.folder import check_unused
 from jaxreward.run.job import NAMED, Group, Job, Setup, job_of, split
+from jaxreward.run.memory import available_memory
 from jaxreward.run.plan import POINTS
 from jaxreward.run.resume import KEPT, check_new, previous_config
 from jaxreward.run.store import RunError, RunFolder, absolute, differences, flatten, read_json, to_json
-from jaxreward.sweep.estimate import Estimate, available_memory, estimate, run_state_bytes
+from jaxreward.sweep.estimate import Estimate, estimate, run_state_bytes
 from jaxreward.sweep.spec import Sweep, identity, read_sweep
 
 LARGE = 0.02

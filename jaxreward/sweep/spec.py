@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jaxreward.contract.sizes import MOST_SEEDS
 from jaxreward.names import check_name
 from jaxreward.run.job import NAMED, Setup
 from jaxreward.run.store import flatten, to_json
@@ -153,6 +154,8 @@ def read_seeds(seeds: Any) -> tuple[int, ...]:
     Raises:
         ValueError: They are neither.
     """
+    if isinstance(seeds, int) and seeds > MOST_SEEDS:
+        raise ValueError(f"there can be {MOST_SEEDS:,} seeds at most, not {seeds:,}")
     listed = range(seeds) if isinstance(seeds, int) and not isinstance(seeds, bool) else seeds
     if not isinstance(listed, Sequence) or not listed or not all(map(_is_seed, listed)):
         raise ValueError(f"seeds must be how many or a list of integers from 0 to 2**31 - 1, not {seeds!r}")

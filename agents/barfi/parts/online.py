@@ -29,6 +29,7 @@ from jaxreward.agents.baselines.parts.learner import (
     make_learner,
     returns_to_go,
 )
+from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.bilevel import unrolled_gradient
 from jaxreward.learning.episodes import Episodes, start_memories
@@ -46,7 +47,7 @@ Baseline = Literal["none", "mean"]
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Sized):
     """What shapes the program.
 
     Attributes:
@@ -62,10 +63,10 @@ class Config:
             baseline the grid world was not learned at the step sizes tried.
     """
 
-    num_envs: int = 3
-    num_steps: int = 50
+    num_envs: int = size(3)
+    num_steps: int = size(50)
     features: str = "auto"
-    layers: tuple[int, ...] = ()
+    layers: tuple[int, ...] = size(())
     average: Average = "padded"
     optimiser: Optimiser = "sgd"
     baseline: Baseline = "mean"

@@ -213,7 +213,6 @@ def make_learner(
         ValueError: If an option is unknown, or an episode can be longer than `num_steps`.
     """
     check_name("average", average, get_args(Average))
-    check_least(1, num_envs=num_envs, num_steps=num_steps)
     limit = getattr(world(env, env_params)[1], "max_steps_in_episode", num_steps)
     if int(limit) > num_steps:
         raise ValueError(
@@ -222,13 +221,6 @@ def make_learner(
         )
     head = head_for(env.action_space(env_params))
     return Learner(env, features_of(env, features), head, Network(head.size, layers), num_envs, num_steps, average)
-
-
-def check_least(least: int, **sizes: int) -> None:
-    """Refuses sizes below the least there can be."""
-    for name, size in sizes.items():
-        if size < least:
-            raise ValueError(f"{name}={size} is too small; set {name}={least} or more")
 
 
 def features_of(env: Environment, name: str) -> Features:

@@ -24,6 +24,7 @@ from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, join
 from jaxreward.agents.quality_diversity.parts.rewards import no_rewards, reference
 from jaxreward.agents.quality_diversity.parts.selection import Reference
 from jaxreward.agents.quality_diversity.parts.statistics import Tally, count
+from jaxreward.contract.sizes import size
 from jaxreward.learning.lazy import when
 from jaxreward.names import check_name
 from jaxreward.quality_diversity import Archive, is_sampled, novelty
@@ -46,11 +47,11 @@ class EmitterConfig(SearchConfig):
     """
 
     emitter: Kind = "fitness"
-    members: int = 6
-    emitter_children: int = 2
-    parallel_emitters: int = 1
-    emitter_capacity: int = 0
-    reward_capacity: int = 0
+    members: int = size(6)
+    emitter_children: int = size(2)
+    parallel_emitters: int = size(1)
+    emitter_capacity: int = size(0, least=0)
+    reward_capacity: int = size(0, least=0)
     drop_nearest: bool = False
 
     @property
@@ -213,23 +214,8 @@ def flat(individuals: Individuals, axes: int) -> Individuals:
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:]), individuals)
 
 
-def check_emitters(config: EmitterConfig) -> None:
-    """Refuses sizes that can't be.
-
-    Raises:
-        ValueError: If one is wrong; says which, and what would be right.
-    """
-    check_name("emitter", config.emitter, get_args(Kind))
-    for name in ("members", "emitter_children", "parallel_emitters"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}")
-    for name in ("emitter_capacity", "reward_capacity"):
-        if getattr(config, name) < 0:
-            raise ValueError(f"{name} must be positive, or 0 to follow the budget; got {getattr(config, name)}")
-
-
 def make_staff(explorer: Explorer, config: EmitterConfig) -> Staff:
     """The emitters of a search."""
-    check_emitters(config)
+    check_name("emitter", config.emitter, get_args(Kind))
     genes = explorer.trial.controller.size
     return Staff(explorer, config, strategy_of(config.emitter, config.members, config.emitter_children, genes, config))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple, Self
@@ -13,6 +14,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agents.quality_diversity.parts.controller import Controller, controller_of
+from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import WithReward, scalar_environment, select, world
 
 Watch = Callable[[PyTree, dict[str, Array]], PyTree]
@@ -20,7 +22,7 @@ Watch = Callable[[PyTree, dict[str, Array]], PyTree]
 
 
 @dataclass(frozen=True)
-class TrialConfig:
+class TrialConfig(Sized):
     """How genomes are tried; what all algorithms of this family have in common.
 
     Attributes:
@@ -35,13 +37,13 @@ class TrialConfig:
 
     headline: ClassVar[tuple[str, ...]] = ("coverage",)
 
-    chunk_size: int = 1_000
-    num_steps: int = 0
+    chunk_size: int = size(1_000)
+    num_steps: int = size(0, least=0)
     controller: Literal["shared_bias", "mlp", "constant"] = "shared_bias"
-    layers: int = 2
-    width: int = 5
-    genome_low: float = -5.0
-    genome_high: float = 5.0
+    layers: int = size(2, least=0)
+    width: int = size(5)
+    genome_low: float = size(-5.0, least=-math.inf)
+    genome_high: float = size(5.0, least=-math.inf)
 
     @property
     def brood(self) -> int:
@@ -67,10 +69,8 @@ class TrialConfig:
         """The config with the steps of an episode.
 
         Raises:
-            ValueError: If neither the config nor the environment limits them, or the limit is negative.
+            ValueError: If neither the config nor the environment limits them.
         """
-        if self.num_steps < 0:
-            raise ValueError(f"num_steps must be positive, or 0 for the environment's own limit; got {self.num_steps}")
         limit = self.num_steps or int(getattr(world(env, env_params)[1], "max_steps_in_episode", 0))
         if limit < 1:
             raise ValueError(

@@ -20,6 +20,7 @@ from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, join
 from jaxreward.agents.quality_diversity.parts.selection import Reference, Selection, merits, order
 from jaxreward.agents.quality_diversity.parts.space import Space
 from jaxreward.agents.quality_diversity.parts.statistics import Tally, count
+from jaxreward.contract.sizes import size
 from jaxreward.learning.lazy import when
 from jaxreward.names import check_name
 from jaxreward.quality_diversity import Archive, append, empty_archive, is_stored
@@ -38,11 +39,11 @@ class SearchConfig(TrialConfig):
         selection: Who goes on, see `jaxreward.agents.quality_diversity.parts.selection.order`.
     """
 
-    budget: int = 500_000
-    population_size: int = 100
-    children: int = 2
-    archived: int = 5
-    neighbours: int = 15
+    budget: int = size(500_000)
+    population_size: int = size(100)
+    children: int = size(2)
+    archived: int = size(5)
+    neighbours: int = size(15)
     selection: Selection = "novelty"
 
     @property
@@ -230,9 +231,6 @@ def check_search(config: SearchConfig, learned: bool) -> None:
         ValueError: If one is wrong; says which, and what would be right.
     """
     check_name("selection", config.selection, get_args(Selection))
-    for name in ("budget", "chunk_size", "population_size", "children", "archived", "neighbours"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}")
     if config.archived > config.brood:
         raise ValueError(
             f"archived={config.archived} of {config.brood} children can't be stored; give at most {config.brood}"

@@ -6,6 +6,7 @@ A cell is found in closed form or, in a centroidal Voronoi tessellation, as that
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -17,6 +18,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from jaxreward.agent import strong
 from jaxreward.agents.quality_diversity.parts.evaluation import Outcome, Trial, TrialConfig, make_trial
 from jaxreward.agents.quality_diversity.parts.statistics import Tally, count, empty_tally, metrics
+from jaxreward.contract.sizes import size
 from jaxreward.environment import world
 from jaxreward.names import check_name
 from jaxreward.quality_diversity import Grid, cell_index, centroid_index, cvt_centroids, empty_grid, insert
@@ -38,10 +40,10 @@ class CellsConfig(TrialConfig):
     """
 
     cells: Cells = "grid"
-    bins: int = 50
-    num_cells: int = 1024
+    bins: int = size(50)
+    num_cells: int = size(1024)
     ties_replace: bool = True
-    worst_reward: float = 0.0
+    worst_reward: float = size(0.0, least=-math.inf)
 
 
 class Elites(NamedTuple):
@@ -127,21 +129,9 @@ def make_illumination(env: Environment, env_params: PyTree, config: CellsConfig)
         ValueError: If an option is unknown or does not fit the environment, or there is not to be a cell.
     """
     check_name("cells", config.cells, get_args(Cells))
-    check_positive(config, "bins", "num_cells")
     return Illumination(make_trial(env, env_params, config), world(env, env_params)[0], config)
 
 
 def best_elite(grid: Grid) -> Float[Array, " D"]:
     """The genome that earned most."""
     return grid.items[jnp.argmax(grid.fitness)]
-
-
-def check_positive(config: TrialConfig, *names: str) -> None:
-    """Refuses sizes below 1.
-
-    Raises:
-        ValueError: If one is; says which.
-    """
-    for name in names:
-        if getattr(config, name) < 1:
-            raise ValueError(f"{name} must be at least 1; got {getattr(config, name)}")

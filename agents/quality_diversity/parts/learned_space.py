@@ -14,6 +14,7 @@ from jaxreward.agents.quality_diversity.parts.autoencoder import Autoencoder, ch
 from jaxreward.agents.quality_diversity.parts.evaluation import Outcome
 from jaxreward.agents.quality_diversity.parts.fitting import Fitted, Fitting, fit, start
 from jaxreward.agents.quality_diversity.parts.space import Space, sampled_steps
+from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import world
 from jaxreward.learning.lazy import when
 from jaxreward.names import check_name
@@ -25,7 +26,7 @@ Encoder = Literal["trained", "reset", "untrained", "redrawn"]
 
 
 @dataclass(frozen=True)
-class PicturesConfig:
+class PicturesConfig(Sized):
     """How a space of behaviours is made from pictures.
 
     Attributes:
@@ -39,13 +40,13 @@ class PicturesConfig:
         images: Pictures of a step of training, and the most that are drawn at once.
     """
 
-    frames: int = 1
-    image_size: int = 64
-    channels: tuple[int, ...] = (32, 64, 32, 16)
-    code: int = 10
+    frames: int = size(1)
+    image_size: int = size(64)
+    channels: tuple[int, ...] = size((32, 64, 32, 16))
+    code: int = size(10)
     encoder: Encoder = "trained"
-    epochs: int = 101
-    images: int = 128
+    epochs: int = size(101)
+    images: int = size(128)
 
 
 def space_of_pictures(env: Environment, config: PicturesConfig, validation: float = 0.2) -> Space:
@@ -55,8 +56,6 @@ def space_of_pictures(env: Environment, config: PicturesConfig, validation: floa
         ValueError: If an option is unknown or does not fit.
     """
     check_name("encoder", config.encoder, get_args(Encoder))
-    if config.epochs < 1 or config.images < 1:
-        raise ValueError(f"epochs and images must be at least 1; got {config.epochs} and {config.images}")
     return learned_space(
         env,
         config.frames,

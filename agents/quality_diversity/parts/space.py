@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from jaxreward.agents.quality_diversity.parts.evaluation import Outcome, Watch
+from jaxreward.contract.sizes import Sized, size
 from jaxreward.names import check_name
 from jaxreward.quality_diversity import log_signature, signature
 
@@ -19,7 +20,7 @@ Behaviour = Literal["final", "samples", "signature", "log_signature", "time_sign
 
 
 @dataclass(frozen=True)
-class BehaviourConfig:
+class BehaviourConfig(Sized):
     """What of `info["descriptor"]` is compared.
 
     Attributes:
@@ -30,8 +31,8 @@ class BehaviourConfig:
     """
 
     behaviour: Behaviour = "final"
-    samples: int = 5
-    depth: int = 2
+    samples: int = size(5)
+    depth: int = size(2)
 
 
 class Space(NamedTuple):

@@ -56,6 +56,13 @@ def test_a_feature_that_never_varied_does_not_divide_by_zero():
     np.testing.assert_array_equal(normalise(x, moments(x)), jnp.zeros((8, 1)))
 
 
+def test_what_has_no_scale_yet_is_only_centred():
+    """One observation, or several of one start: their deviation is 0, or rounding, and no unit to measure by."""
+    for seen in (jnp.array([[0.3, 7.0]]), jnp.tile(jnp.array([[0.1, 1e4]]), (7, 1))):
+        y = normalise(seen[:1] + jnp.array([[0.25, -2.0]]), moments(seen))
+        np.testing.assert_allclose(y, [[0.25, -2.0]], rtol=1e-2)
+
+
 def test_statistics_are_constants_to_a_gradient():
     x = jnp.asarray([[1.0], [2.0], [4.0]])
     gradient = jax.grad(lambda x: normalise(x, moments(x)).sum())(x)

@@ -21,10 +21,11 @@ from jaxreward.results.tables import find_runs
 from jaxreward.run.chunk import Program
 from jaxreward.run.job import Job, Setup, job_of
 from jaxreward.run.launcher import Outcome, local
+from jaxreward.run.memory import available_memory, group_memory
 from jaxreward.run.plan import make_plan
 from jaxreward.run.store import RunError, RunFolder, to_json
 from jaxreward.sweep import Sweep, describe, plan, read_sweep, run_sweep, sweep_of
-from jaxreward.sweep.estimate import available_memory, estimate, group_memory, run_state_bytes
+from jaxreward.sweep.estimate import estimate, run_state_bytes
 
 CLIMBER = f"{Path(__file__).parents[2] / 'climber.py'}:climber"
 """A toy agent: returns grow by `gain` an iteration, and noise is added up."""
