@@ -21,7 +21,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import PyTree
 
 from jaxreward.contract.wrappers import as_environment
-from jaxreward.lookup import check_reference, describe_failure, is_reference, load_reference
+from jaxreward.lookup import check_reference, is_reference, load_reference, users_code
 from jaxreward.names import check_name
 
 _FAMILIES = {
@@ -106,9 +106,8 @@ def _factory(name: str) -> Callable[..., Any]:
 def _build(name: str, factory: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Environment, PyTree]:
     """Calls a factory that returns an environment, or an environment and its params."""
     try:
-        made = factory(**arguments)
-    except SystemExit as error:
-        raise ValueError(f"environment {name!r} failed: {describe_failure(error)}") from error
+        with users_code(f"environment {name!r}"):
+            made = factory(**arguments)
     except OSError as error:
         raise RuntimeError(f"environment {name!r} could not read or download its data: {error}") from error
     env, params = made if isinstance(made, tuple) else (made, getattr(made, "default_params", None))

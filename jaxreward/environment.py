@@ -14,11 +14,11 @@ from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Key, PyTree
 
-from jaxreward.contract.environments import Moves, abstract_step, check_environment, sample_moves
+from jaxreward.contract.environments import Moves, abstract_step, as_number, check_environment, sample_moves
 from jaxreward.contract.indices import check_indices
 from jaxreward.contract.wrappers import AutoReset, Wrapped, as_environment, carry_over, carry_within
 from jaxreward.contract.wrappers import select as select
-from jaxreward.reward import Reward, Transition, as_number, components, episode_rewards, forget
+from jaxreward.reward import Reward, Transition, components, episode_rewards, forget
 
 
 @struct.dataclass

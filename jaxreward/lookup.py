@@ -127,6 +127,27 @@ def _import_place(place: str, kind: str) -> ModuleType:
     return _import_file(Path(place), kind) if place.endswith(".py") else _import_module(place, kind)
 
 
+def in_users_code(error: BaseException) -> bool:
+    """Whether an exception came from a user's own code, rather than from what this library says of it."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    return is_users(next((path for path in reversed(files) if is_users(path) or is_library(path)), "<"))
+
+
+@contextlib.contextmanager
+def users_code(what: str) -> Iterator[None]:
+    """Where a user's own code runs: its exceptions become one line with file and line.
+
+    Raises:
+        ValueError: With what it was, in place of any exception that the code raised.
+    """
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        if not in_users_code(error):
+            raise
+        raise ValueError(f"{what} failed: {describe_failure(error)}") from error
+
+
 def is_users(path: str) -> bool:
     """Whether a source file is neither this library's nor Python's nor that of an installed package."""
     outside = "site-packages" in path or "dist-packages" in path or path.startswith(("<", sysconfig.get_path("stdlib")))

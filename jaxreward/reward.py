@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
+from jaxreward.contract.environments import as_number
+
 Params: TypeAlias = PyTree
 Memory: TypeAlias = PyTree
 
@@ -140,25 +142,6 @@ def _advanced(valid: Bool[Array, ""], now: Memory, before: Memory) -> Memory:
     """What a memory becomes by a step: nothing else if the episode had ended, but that what is shared goes on."""
     keep = lambda new, old: new if is_shared(new) else jnp.where(valid, new, old)  # noqa: E731
     return jax.tree.map(keep, now, before, is_leaf=is_shared)
-
-
-def as_number(value: Any, name: str = "the reward") -> Float[Array, "..."]:
-    """What a reward function returned, as floating-point numbers.
-
-    Raises:
-        ValueError: It is none: nothing, text, several values in a tuple, a complex number.
-    """
-    dtype = getattr(value, "dtype", type(value))
-    real = dtype in (bool, int, float) or any(
-        jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating)
-    )
-    if real:
-        return jnp.asarray(value, float)
-    complex_number = isinstance(value, complex) or jnp.issubdtype(dtype, jnp.complexfloating)
-    what = "a complex number" if complex_number else f"a {type(value).__name__}"
-    hint = " (is a `return` missing?)" if value is None else ""
-    several = "; several objectives are jnp.stack([...])" if isinstance(value, tuple | list | dict) else ""
-    raise ValueError(f"{name} returned {what}; expected a scalar, or an array [K]{hint}{several}")
 
 
 def _number(fn: Callable, value: Any) -> Float[Array, "..."]:

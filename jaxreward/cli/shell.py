@@ -87,6 +87,7 @@ def asked(question: str) -> bool:
 
 def guarded(action: Callable[[], int], show_traceback: bool) -> int:
     """Runs an action; every error is one message, unless where it came from is asked for."""
+    from jaxreward.lookup import describe_failure, in_users_code
     from jaxreward.run.store import RunError
 
     try:
@@ -99,10 +100,13 @@ def guarded(action: Callable[[], int], show_traceback: bool) -> int:
     except (RunError, ValueError, ImportError, OSError) as error:
         if show_traceback:
             traceback.print_exc()
-        return say(f"error: {_shortened(str(error))}", USER_ERROR)
+        text = describe_failure(error) if in_users_code(error) else _shortened(str(error))
+        return say(f"error: {text}", USER_ERROR)
     except Exception as error:
         if show_traceback:
             traceback.print_exc()
+        if in_users_code(error):
+            return say(f"error: {describe_failure(error)}", USER_ERROR)
         hint = "" if show_traceback else " (--traceback shows where)"
         return say(f"failed: {type(error).__name__}: {_shortened(str(error))}{hint}", RUN_FAILED)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreward.contract.indices import check_indices
 from jaxreward.contract.wrappers import select
@@ -44,14 +44,34 @@ class Moves(NamedTuple):
 
 
 def abstract_step(env: Environment, params: PyTree) -> Step:
-    """Shapes and types of an environment's first step, found without computing anything."""
+    """Shapes and types of an environment's first step, found without computing anything.
+
+    Raises:
+        ValueError: It lacks a function that training calls.
+    """
+    for name in ("reset_env", "step_env", "action_space"):
+        if getattr(type(env), name, None) is getattr(Environment, name):
+            raise ValueError(f"{type(env).__name__} does not define `{name}`, which training calls")
 
     def first(key: Key[Array, ""]) -> Step:
         start = env.reset_env(key, params)
         observation, state, reward, _, info = env.step_env(key, start[1], env.action_space(params).sample(key), params)
-        return Step(start, (observation, state), jnp.asarray(reward), info)
+        _check_truncated(env, state, params)
+        return Step(start, (observation, state), as_number(reward, env.name), info)
 
     return jax.eval_shape(first, jax.random.key(0))
+
+
+def _check_truncated(env: Environment, state: PyTree, params: PyTree) -> None:
+    try:
+        env.is_truncated(state, params)
+    except AttributeError as error:
+        if type(env).is_truncated is not Environment.is_truncated:
+            raise
+        raise ValueError(
+            f"{type(env).__name__} does not define `is_truncated`, and gymnax's own reads `state.time` and "
+            f"`params.max_steps_in_episode`: {error}"
+        ) from error
 
 
 def check_environment(env: Environment, params: PyTree) -> Step:
@@ -62,11 +82,30 @@ def check_environment(env: Environment, params: PyTree) -> Step:
             user's own environment is beyond its array.
     """
     step = abstract_step(env, params)
-    for name, before, after in zip(("observation", "state"), step.start, step.after, strict=True):
-        _check_same(env, name, before, after)
+    for name, before, after in zip(("the observation", "the state"), step.start, step.after, strict=True):
+        check_same(env.name, name, before, after)
     if any(is_users(getattr(sys.modules.get(kind.__module__), "__file__", None) or "<") for kind in _kinds(env)):
         _check_steps(env, params, step)
     return step
+
+
+def as_number(value: Any, name: str = "the reward") -> Float[Array, "..."]:
+    """What a reward function returned, as floating-point numbers.
+
+    Raises:
+        ValueError: It is none: nothing, text, several values in a tuple, a complex number.
+    """
+    dtype = getattr(value, "dtype", type(value))
+    real = dtype in (bool, int, float) or any(
+        jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating)
+    )
+    if real:
+        return jnp.asarray(value, float)
+    complex_number = isinstance(value, complex) or jnp.issubdtype(dtype, jnp.complexfloating)
+    what = "a complex number" if complex_number else f"a {type(value).__name__}"
+    hint = " (is a `return` missing?)" if value is None else ""
+    several = "; several objectives are jnp.stack([...])" if isinstance(value, tuple | list | dict) else ""
+    raise ValueError(f"{name} returned {what}; expected a scalar, or an array [K]{hint}{several}")
 
 
 def sample_moves(env: Environment, params: PyTree) -> Moves:
@@ -101,27 +140,37 @@ def _check_steps(env: Environment, params: PyTree, step: Step) -> None:
     check_indices(both, (Moves(key, step.start[1], action),), lambda: (sample_moves(env, params),))
 
 
-def _check_same(env: Environment, name: str, before: PyTree, after: PyTree) -> None:
-    """Refuses what a loop over steps could not carry."""
-    mixed: Callable[..., Any] = lambda x, y: jnp.where(jnp.zeros((), bool), x, y)  # noqa: E731
+def check_same(
+    owner: str, name: str, before: PyTree, after: PyTree, functions: tuple[str, str] = ("reset_env", "step_env")
+) -> None:
+    """Refuses what a loop over steps could not carry, and names the leaf.
+
+    Args:
+        owner: Whose it is.
+        name: What it is.
+        before: What it begins as, abstract or not.
+        after: What it is after a step.
+        functions: Which functions gave them.
+    """
+    first, then = functions
     if jax.tree.structure(before) != jax.tree.structure(after):
         raise ValueError(
-            f"{env.name}: the {name} is not built alike after reset_env and after step_env: "
+            f"{owner}: {name} is not built alike after {first} and after {then}: "
             f"{jax.tree.structure(before)} and {jax.tree.structure(after)}"
         )
+    mixed: Callable[..., Any] = lambda x, y: jnp.where(jnp.zeros((), bool), x, y)  # noqa: E731
     pairs = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)
     for (path, x), y in pairs:
-        if x.shape == y.shape and (x.dtype == y.dtype or jax.eval_shape(mixed, x, y).dtype == x.dtype):
+        if jnp.shape(x) == jnp.shape(y) and jax.eval_shape(mixed, x, y).dtype == jnp.result_type(x):
             continue
-        leaf = "".join((name, jax.tree_util.keystr(path)))
         raise ValueError(
-            f"{env.name}: {leaf} is {_described(x)} after reset_env and {_described(y)} after step_env; both must be "
-            f"the same, such as jnp.asarray(..., {y.dtype}) in reset_env"
+            f"{owner}: {name}{jax.tree_util.keystr(path)} is {_described(x)} after {first} and {_described(y)} after "
+            f"{then}; a loop over steps needs the same of both"
         )
 
 
-def _described(leaf: jax.ShapeDtypeStruct) -> str:
-    return f"{leaf.dtype}{list(leaf.shape)}" if leaf.shape else str(leaf.dtype)
+def _described(leaf: Any) -> str:
+    return f"{jnp.result_type(leaf)}{list(jnp.shape(leaf)) if jnp.ndim(leaf) else ''}"
 
 
 def _kinds(env: Any) -> list[type]:

@@ -21,9 +21,11 @@ from jaxtyping import PyTree
 
 from jaxreward.agent import Agent
 from jaxreward.agents.registry import AgentSpec, get_agent
+from jaxreward.contract.agents import check_agent
+from jaxreward.contract.environments import check_environment
 from jaxreward.environment import WithRewardParams, with_reward
 from jaxreward.envs.registry import make
-from jaxreward.lookup import describe_failure, is_reference, reference_text
+from jaxreward.lookup import describe_failure, in_users_code, is_reference, reference_text, users_code
 from jaxreward.names import path_name
 from jaxreward.reward import AgentDiscount, bind_discount
 from jaxreward.rewards.registry import ENVIRONMENT, get_reward
@@ -119,13 +121,14 @@ def resolve(
     env_params = getattr(hyperparams, "env_params", env_params)
     if not any(name.partition(".")[0] in ("reward", "env") for name in varied):
         hyperparams = _without_env_params(hyperparams)
+    steps_per_iteration = spec.steps_per_iteration(config)
     return Experiment(
-        agent=_make_agent(spec, environment, env_params, config),
+        agent=_make_agent(spec, environment, env_params, config, hyperparams),
         env=environment,
         env_params=env_params,
         hyperparams=_batched(hyperparams, population),
         population=population,
-        steps_per_iteration=spec.steps_per_iteration(config),
+        steps_per_iteration=steps_per_iteration,
         config=_description(spec, [agent, env, reward], single, config),
         steps_note=getattr(config, "steps_note", ""),
     )
@@ -183,6 +186,9 @@ def _refuse_shapes(spec: AgentSpec, choices: Choices) -> None:
 def _environment(name: str, reward: str, settings: dict[str, Any], varied: Sequence[str]) -> tuple[Environment, PyTree]:
     """The environment with its reward, and its params; takes from `settings` what only the factory understands."""
     env, params = make(name)
+    if is_reference(name):
+        with users_code(f"environment {name}"):
+            check_environment(env, params)
     numbers = _env_numbers(params)
     unknown = [n for n in varied if n.startswith("env.") and n not in numbers]
     if unknown:
@@ -258,13 +264,18 @@ def _without_env_params(hyperparams: PyTree) -> PyTree:
     return dataclasses.replace(hyperparams, env_params=None) if hasattr(hyperparams, "env_params") else hyperparams
 
 
-def _make_agent(spec: AgentSpec, env: Environment, env_params: PyTree, config: Any) -> Agent:
-    try:
-        return spec.make(env, env_params, config)
-    except TypeError as error:
-        raise ValueError(f"{spec.name} can't train on this environment: {error}") from error
-    except SystemExit as error:
-        raise ValueError(f"{spec.name} failed: {describe_failure(error)}") from error
+def _make_agent(spec: AgentSpec, env: Environment, env_params: PyTree, config: Any, hyperparams: PyTree) -> Agent:
+    """The agent; of a user's own it is seen that it can be trained, judged and evaluated."""
+    with users_code(f"agent {spec.name}"):
+        try:
+            agent = spec.make(env, env_params, config)
+        except TypeError as error:
+            if in_users_code(error):
+                raise
+            raise ValueError(f"{spec.name} can't train on this environment: {error}") from error
+        if is_reference(spec.name):
+            check_agent(spec.name, agent, hyperparams, env, env_params)
+        return agent
 
 
 def _public_name(path: tuple, hyperparams: PyTree) -> str:

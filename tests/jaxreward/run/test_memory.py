@@ -35,7 +35,7 @@ def test_sizes_that_fit_no_machine_are_refused(settings):
 
 
 def test_memory_is_counted_over_all_runs():
-    tried = experiment(num_envs=4, num_steps=8)
+    tried = experiment(num_envs=4, num_steps=2)
     each = bytes_of_state(tried)
     check_memory(tried, 5, 5 * each)
     with pytest.raises(ValueError, match="6 runs of these sizes need "):
