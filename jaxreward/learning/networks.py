@@ -30,8 +30,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def dense(features: int, scale: float) -> nn.Dense:
-    """A linear layer with orthogonal weights of the given scale and zero bias."""
-    return nn.Dense(features, kernel_init=nn.initializers.orthogonal(scale))
+    """A linear layer with orthogonal weights of the given scale and zero bias, in the precision of all else."""
+    return nn.Dense(features, kernel_init=nn.initializers.orthogonal(scale), param_dtype=jnp.result_type(float))
 
 
 class Torso(nn.Module):
@@ -79,7 +79,7 @@ class ActorCritic(nn.Module):
             self.free_outputs = self.param("free_outputs", nn.initializers.zeros, (self.free,))
         if self.memory:
             self.embed = dense(self.memory, math.sqrt(2))
-            self.cell = nn.GRUCell(self.memory)
+            self.cell = nn.GRUCell(self.memory, param_dtype=jnp.result_type(float))
 
     def initial_carry(self, *batch: int) -> PyTree:
         """The memory at the start of an episode, zeros `[*batch, memory]`; `()` when memoryless."""

@@ -7,7 +7,6 @@ It is an agent like any other: `vmap` trains many populations at once, and each 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -297,5 +296,3 @@ def _is_key(path: tuple, leaf: Array) -> bool:
         return True
     name = path_name(path[-1:]).lower()
     return leaf.dtype == jnp.uint32 and leaf.shape[-1:] == (2,) and ("key" in name or "rng" in name)
-
-

@@ -363,7 +363,7 @@ def test_what_a_recurrent_policy_says_of_episodes_is_what_it_acts_by():
         (MISLED, {"learned": "stat"}, "did you mean 'state'"),
         (MISLED, {"episode_steps": 7}, "set episode_steps=8"),
         (MISLED, {"curvature_episodes": 1}, "curvature_episodes=2"),
-        (MISLED, {"num_episodes": 1}, "2 or more"),
+        (MISLED, {"num_episodes": 1}, "num_episodes must be at least 2; got 1"),
         (MISLED, {"num_minibatches": 7}, "the nearest that does is 8"),
         (Corridor(), {}, "no auxiliary reward"),
         (Corridor(), {"learned": "environment"}, "with_reward"),

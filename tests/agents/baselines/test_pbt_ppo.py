@@ -155,7 +155,7 @@ def test_a_population_does_better_than_its_members_would_alone():
         ({"space": ("clip=uniform(0.1,0.2) if discount=1",)}, "without conditions"),
         ({"space": ("clip=unform(0.1,0.2)",)}, r"did you mean uniform"),
         ({"space": ("clip=uniform(0.2,0.1)",)}, "clip: a range goes from a lower to a higher number"),
-        ({"fraction": 0.7}, r"fraction must be at least 0 and at most 0\.5, not 0\.7"),
+        ({"fraction": 0.7}, r"fraction must be at least 0 and at most 0\.5; got 0\.7"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_before_anything_compiles(settings, message):

@@ -331,6 +331,8 @@ def test_an_emitter_of_which_nothing_is_stored_starts_again_from_an_elite(search
 
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="a population of at least 4 and at least 1 gene; got 3 and 8"):
+        CMA(8, 3)
+    with pytest.raises(ValueError, match="population_size must be at least 4; got 3"):
         es.cma_es(PlanarArm(), PARAMS, es.Config(**SETTINGS, population_size=3))
     with pytest.raises(ValueError, match="emitters must be at least 1; got 0"):
         me.cma_me(ARM, PARAMS, me.Config(**SETTINGS, emitters=0))

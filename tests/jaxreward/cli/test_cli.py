@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+import jaxreward.report
 from jaxreward.cli import main
 from jaxreward.cli.shell import whole_number
 from jaxreward.results.tables import load
@@ -265,13 +266,23 @@ def test_the_place_of_an_error_is_shown_when_asked(capsys):
 
 
 def test_errors_of_our_own_are_one_message_too(capsys, monkeypatch):
+    scope = {}
+    code = "def broken(*_, **__): raise IndexError('list index out of range')"
+    exec(compile(code, jaxreward.report.__file__, "exec"), scope)
+    monkeypatch.setattr("jaxreward.report.report", scope["broken"])
+    message, code = failed(capsys, "report", "runs")
+    assert code == 1
+    assert message == "jaxreward: failed: IndexError: list index out of range (--traceback shows where)\n"
+
+
+def test_errors_of_the_users_code_are_theirs_with_file_and_line(capsys, monkeypatch):
     def broken(*_, **__):
         raise IndexError("list index out of range")
 
     monkeypatch.setattr("jaxreward.report.report", broken)
     message, code = failed(capsys, "report", "runs")
-    assert code == 1
-    assert message == "jaxreward: failed: IndexError: list index out of range (--traceback shows where)\n"
+    line = broken.__code__.co_firstlineno + 1
+    assert (message, code) == (f"jaxreward: error: IndexError at {__file__}:{line}: list index out of range\n", 2)
 
 
 def test_an_interrupt_says_how_to_go_on(capsys, monkeypatch, tmp_path):

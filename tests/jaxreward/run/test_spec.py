@@ -8,6 +8,7 @@ import pytest
 from jaxreward.agents.registry import AgentSpec, get_agent
 from jaxreward.environment import with_reward
 from jaxreward.envs import make
+from jaxreward.lookup import load_reference
 from jaxreward.reward import Reward, Transition, markov
 from jaxreward.rewards.registry import get_reward, list_rewards
 from jaxreward.run.spec import resolve, setting_names
