@@ -18,7 +18,6 @@ from jaxreward.settings.values import convert, parse_grid, parse_settings, parse
 REWARDS = """
 import jax.numpy as jnp
 from jaxreward import markov
-from jaxreward.lookup import load_reference
 from jaxreward.rewards import environment_reward, potential_shaping, weighted
 
 def plain(transition):
