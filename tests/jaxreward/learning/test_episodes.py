@@ -31,7 +31,7 @@ T, N = 6, 5
 
 
 class Countdown(environment.Environment):
-    """Counts down from a random start; terminates at zero, is cut at minus one step before for action 1, then rots."""
+    """Counts down from a random start; terminates at zero, then rots."""
 
     name, num_actions = "Countdown", 2
 
@@ -196,7 +196,7 @@ def test_what_environments_share_is_that_of_a_loop_over_the_steps_that_happened(
 def test_what_environments_share_while_they_reset_is_that_of_a_loop_over_all_steps():
     env = with_reward(Countdown(), stack(SHARING, COUNTING))
     params = env.default_params.replace(env=jnp.asarray(0.0))
-    batch, _, steps, _ = jax.jit(
+    batch, _, steps, metrics = jax.jit(
         lambda key: rollout(env, params, act, jnp.zeros(N), reset_batch(env, params, N, key), jnp.zeros((9, N)), key)
     )(jax.random.key(0))
     steps = jax.tree.map(np.asarray, steps)
@@ -204,8 +204,27 @@ def test_what_environments_share_while_they_reset_is_that_of_a_loop_over_all_ste
     assert steps.done.any(0).all()
     expected = loop.earn(steps.observation[..., 0] + left, left.astype(int), np.ones((9, N), bool), steps.done)
     np.testing.assert_allclose(steps.reward, np.moveaxis(expected, 0, -1), rtol=1e-5)
+    over = np.cumsum(steps.done[::-1], 0)[::-1] > 0  # what is part of an episode that ends
+    for k, name in enumerate(("return/0", "return/1")):
+        np.testing.assert_allclose(metrics[f"episode/{name}"], expected[k][over].sum() / steps.done.sum(), rtol=1e-5)
     normalised, counted = batch.state.memory
     loop.check(normalised, counted.value)
+
+
+class Cut(Countdown):
+    """Is cut before it terminates, and would rot on."""
+
+    def is_truncated(self, state, params):
+        return state == 1
+
+
+def test_what_is_cut_ends_and_goes_on_to_show_what_it_ended_with():
+    _, episodes, metrics = run(Cut(), jnp.asarray(0.5), jax.random.key(3))
+    shown, valid = episodes.steps.observation[..., 0], np.asarray(episodes.valid)
+    np.testing.assert_array_equal(shown, np.maximum(shown[:1] - np.arange(T)[:, None], 1))
+    np.testing.assert_array_equal(valid, np.arange(T)[:, None] < shown[:1] - 1)
+    np.testing.assert_array_equal(episodes.steps.truncated & valid, valid & ~np.roll(valid, -1, 0))
+    assert metrics["episode/length"] == valid.sum() / N
 
 
 class Keys(Countdown):
