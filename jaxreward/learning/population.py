@@ -175,7 +175,7 @@ class PBT:
         members = with_values(members, explored, CARRIED)
         known = jnp.where(jnp.isnan(scores), state.scores, scores)
         window = jax.tree.map(jnp.zeros_like, state.window)
-        return State(members, window, jnp.where(replaced | broken, jnp.nan, known), key), replaced.sum()
+        return State(members, window, jnp.where(replaced | broken, jnp.nan, known), key), replaced.sum(dtype=jnp.int32)
 
     def report(self, state: State, metrics: Metrics) -> Metrics:
         """What is logged of the members' metrics, `[N]` each."""

@@ -1,0 +1,63 @@
+"""Every agent by name keeps the contract of agents, in single and in double precision."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxreward.agents.registry import get_agent, list_agents
+from jaxreward.contract.agents import check_agent
+from jaxreward.run.spec import resolve
+
+SMALL = {
+    "num_envs": 2,
+    "layers": (4,),
+    "num_minibatches": 1,
+    "num_epochs": 1,
+    "memory": 2,
+    "num_episodes": 2,
+    "curvature_episodes": 2,
+    "inner_steps": 2,
+    "first_rounds": 1,
+    "buffer": 8,
+    "warm_up": 2,
+    "curvature_batch": 2,
+    "candidates": 2,
+    "budget": 8,
+    "population_size": 4,
+    "archived": 2,
+    "neighbours": 2,
+    "batch": 4,
+    "target_size": 8,
+    "best": 1,
+    "bins": 3,
+    "num_cells": 4,
+    "emitters": 2,
+    "capacity": 16,
+    "emitter_capacity": 4,
+    "reward_capacity": 8,
+    "population": 2,
+}
+OF_GENOMES = {"num_steps": 4, "chunk_size": 4, "width": 2, "layers": 1}
+OF_PICTURES = {"image_size": 16, "channels": (2,), "code": 2, "epochs": 2, "images": 8, "frames": 2}
+ENVS = {"ppo": "CartPole-v1", "subpo": "subrl/two_rooms", "global_rl": "subrl/two_rooms"}
+VARIANTS = [(name, {}) for name in list_agents() if name.startswith("pbt/ppo") or "/" not in name]
+VARIANTS += [("ppo", {"memory": 0}), ("subpo", {"history": "gru"}), ("subpo", {"history": "visited"})]
+VARIANTS += [("subpo", {"estimator": "gae"}), ("map_elites", {"controller": "mlp"})]
+
+
+def small(name, more):
+    """An agent of few and small parts."""
+    there, single = get_agent(name).config_defaults(), name.removeprefix("pbt/")
+    sizes = {**SMALL, **(OF_GENOMES if "genome_low" in there else {}), **(OF_PICTURES if "image_size" in there else {})}
+    env = "qd/point2d" if "genome_low" in there else ENVS.get(single, "barfi/gridworld")
+    return resolve(name, env, settings={size: value for size, value in {**sizes, **more}.items() if size in there})
+
+
+@pytest.mark.parametrize("double", [False, True], ids=["single", "double"])
+@pytest.mark.parametrize(("name", "more"), VARIANTS)
+def test_every_agent_keeps_the_contract(name, more, double):
+    """Nothing is computed: a state of mixed precision, or one that changes in a step, shows in its types."""
+    with jax.enable_x64(double):
+        assert jnp.result_type(float).itemsize == (8 if double else 4)
+        made = small(name, more)
+        check_agent(name, made.agent, made.member(0), made.env, made.env_params)
