@@ -20,10 +20,10 @@ os.environ["XLA_FLAGS"] = " ".join(
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAXREWARD_CACHE"] = ""
-os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="jaxreward-state-")  # what tests begin is no user's own
 os.environ.setdefault("NPROC", "16")  # threads: fewer than two for each device, and programs that span them hang
 os.environ["TESTS_CACHE"] = os.environ.get("TESTS_CACHE") or tempfile.mkdtemp(prefix="jaxreward-tests-")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["TESTS_CACHE"]  # workers inherit it
+os.environ["XDG_STATE_HOME"] = os.path.join(os.environ["TESTS_CACHE"], "state")  # what tests begin is no user's own
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 

@@ -138,7 +138,7 @@ def sweep_of(folder: str | os.PathLike[str]) -> Sweep:
         raise RunError(f"{folder} is not the folder of a sweep: it has no sweep.json")
     try:
         return read_sweep(read_json(path))
-    except ValueError as error:
+    except (RunError, ValueError) as error:
         raise RunError(f"{path} is damaged or of another version: {error}") from error
 
 

@@ -19,11 +19,13 @@ from jaxreward.cli.sweep import parse_size
 from jaxreward.results.evaluate import evaluate
 from jaxreward.results.tables import find_runs
 from jaxreward.run.chunk import Program
+from jaxreward.run.code import keep_code
 from jaxreward.run.job import Job, Setup, job_of
 from jaxreward.run.launcher import Outcome, local
 from jaxreward.run.memory import available_memory, group_memory
 from jaxreward.run.plan import make_plan
 from jaxreward.run.store import RunError, RunFolder, to_json
+from jaxreward.run.trust import trusting
 from jaxreward.sweep import Sweep, describe, plan, read_sweep, run_sweep, sweep_of
 from jaxreward.sweep.estimate import estimate, run_state_bytes
 
@@ -391,9 +393,26 @@ def test_a_reward_that_was_changed_is_not_mixed_with_what_it_was(tmp_path):
     sweep = Sweep(Setup(reward=f"{reward}:r", settings=SIZES), 64, (0,))
     begun(plan(sweep, tmp_path / "sweep").jobs[0])
     described(sweep, tmp_path / "sweep")
-    assert plan(replace(sweep, seeds=(0, 1)), tmp_path / "sweep").left == 1
+    with trusting():  # a run that was not begun by `Job.train` has kept nothing, and could be anybody's
+        assert plan(replace(sweep, seeds=(0, 1)), tmp_path / "sweep").left == 1
     reward.write_text("def r(t):\n    return -t.reward\n")
-    with pytest.raises(RunError, match=r"trained with something else of the same name(.|\n)*reward_digest"):
+    with trusting(), pytest.raises(RunError, match=r"trained with something else of the same name(.|\n)*reward_digest"):
+        plan(replace(sweep, seeds=(0, 1)), tmp_path / "sweep")
+
+
+def test_code_that_was_changed_is_not_mixed_with_what_a_run_kept(tmp_path):
+    reward, helper = tmp_path / "rewarding.py", tmp_path / "rewarding_helper.py"
+    reward.write_text("import rewarding_helper\ndef r(t):\n    return rewarding_helper.K * t.reward\n")
+    helper.write_text("K = 1.0\n")
+    sweep = Sweep(Setup(reward=f"{reward}:r", settings=SIZES), 64, (0,))
+    job = plan(sweep, tmp_path / "sweep").jobs[0]
+    begun(job)
+    described(sweep, tmp_path / "sweep")
+    keep_code(RunFolder(job.folder), job.places())
+    assert plan(replace(sweep, seeds=(0, 1)), tmp_path / "sweep").left == 1
+    helper.write_text("K = 2.0\n")
+    message = r"trained with something else of the same name(.|\n)*reward: rewarding_helper\.py"
+    with pytest.warns(UserWarning, match="has changed since"), pytest.raises(RunError, match=message):
         plan(replace(sweep, seeds=(0, 1)), tmp_path / "sweep")
 
 
