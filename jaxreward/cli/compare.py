@@ -22,7 +22,8 @@ class Compare:
     Attributes:
         places: Run folders or sweeps; PLACE:NAME=VALUE,... chooses one of their configurations. The others are compared
             with the first.
-        by: Columns whose values tell configurations apart within a place, such as learning_rate.
+        by: Columns whose values tell configurations apart within a place, such as learning_rate. They are compared at
+            each value of whatever else was varied.
         metric: Whose final values are compared: means over the last tenth of training.
         traceback: Show where an error came from.
     """
@@ -33,7 +34,7 @@ class Compare:
     traceback: bool = False
 
     def run(self) -> int:
-        from jaxreward.results.compare import contrasts, read_entries
+        from jaxreward.results.compare import contrasts, pairs, read_entries
 
         if not self.places:
             raise ValueError("which runs? For example jaxreward compare runs/first runs/second")
@@ -42,17 +43,23 @@ class Compare:
         out.print(f"final {self.metric}, interquartile means with 95% intervals")
         for line in _lines(entries):
             out.print(line, soft_wrap=True)
-        if len(entries) > 2:
-            out.print(f"\np-values are corrected for {len(entries) - 1} comparisons by Holm's method")
-        for entry, contrast in zip(entries[1:], contrasts(entries), strict=True):
-            out.print("\n" + _told(contrast, entries[0], entry), soft_wrap=True)
+        compared = pairs(entries)
+        if len(compared) > 1:
+            out.print(f"\np-values are corrected for {len(compared)} comparisons by Holm's method")
+        for (entry, first), contrast in zip(compared, contrasts(entries), strict=True):
+            out.print("\n" + _told(contrast, first, entry), soft_wrap=True)
         return 0
 
 
 def _lines(entries: list[Entry]) -> list[str]:
     width = max(len(entry.name) for entry in entries)
     lost = lambda entry: f"  ({entry.lost} more without a final value)" if entry.lost else ""  # noqa: E731
-    return [f"  {e.name:<{width}}  {_show(e.iqm)}  {len(e.scores)} seeds{lost(e)}" for e in entries]
+    told = lambda e: f"  {e.name:<{width}}  {_show(e.iqm)}  {len(e.scores)} seeds{lost(e)}"  # noqa: E731
+    lines = []
+    for where in dict.fromkeys(each.where for each in entries):
+        lines += [f"at {where}"] if where else []
+        lines += [told(each) for each in entries if each.where == where]
+    return lines
 
 
 def _told(contrast: Contrast, first: Entry, entry: Entry) -> str:
@@ -64,7 +71,7 @@ def _told(contrast: Contrast, first: Entry, entry: Entry) -> str:
     shown = "no difference is shown" if 2 / ways < LEVEL else "so few seeds can't show any"
     verdict = "they differ" if contrast.p_value < LEVEL else shown
     lines = [
-        f"{contrast.name} against {first.name}",
+        f"{contrast.name} against {first.name}" + (f", at {first.where}" if first.where else ""),
         f"  {'difference':<32}  {_show(contrast.difference)}",
         f"  {'probability of improvement':<32}  {_show(contrast.improvement)}",
         f"  {f'permutation test, {kind}':<32}  p = {contrast.p_value:.3g}: {verdict}",

@@ -153,10 +153,10 @@ def check_same(
         functions: Which functions gave them.
     """
     first, then = functions
-    if jax.tree.structure(before) != jax.tree.structure(after):
+    built: list[Any] = [jax.tree.structure(tree) for tree in (before, after)]
+    if built[0] != built[1]:
         raise ValueError(
-            f"{owner}: {name} is not built alike after {first} and after {then}: "
-            f"{jax.tree.structure(before)} and {jax.tree.structure(after)}"
+            f"{owner}: {name} is not built alike after {first} and after {then}: {built[0]} and {built[1]}"
         )
     mixed: Callable[..., Any] = lambda x, y: jnp.where(jnp.zeros((), bool), x, y)  # noqa: E731
     pairs = zip(jax.tree_util.tree_leaves_with_path(before), jax.tree.leaves(after), strict=True)

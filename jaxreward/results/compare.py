@@ -1,10 +1,13 @@
 """Whether configurations differ: final scores over seeds, differences with intervals, tests, and the seeds it takes.
 
 What is compared is named `PLACE` or `PLACE:NAME=VALUE,...`: the runs in a folder, or those of them with some settings.
+Where configurations are told apart by some names, they are compared at each value of whatever else they differ in.
 """
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,8 +30,9 @@ from jaxreward.results.statistics import (
 )
 from jaxreward.results.summary import configurations
 from jaxreward.results.tables import final_values, find_runs, load
+from jaxreward.run.job import NAMED
 from jaxreward.run.store import RunError, RunFolder
-from jaxreward.settings.values import parse_settings
+from jaxreward.settings.values import parse_settings, parse_value
 from jaxreward.sweep import sweep_metrics, sweep_of
 
 LEVEL = 0.05
@@ -37,6 +41,7 @@ POWER = 0.8
 """How likely a difference should be found with the seeds that are advised."""
 MOST_SEEDS = 1_000
 """More are not advised."""
+_OUTSIDE_BRACKETS = re.compile(r",(?![^(\[]*[)\]])")
 
 
 class Entry(NamedTuple):
@@ -48,6 +53,7 @@ class Entry(NamedTuple):
         scores: Those values.
         iqm: Their interquartile mean.
         lost: How many runs have no final value: their numbers were not finite, or no episode ended.
+        where: What else was varied, and the values here; it is compared with others of the same.
     """
 
     name: str
@@ -55,10 +61,11 @@ class Entry(NamedTuple):
     scores: Float[np.ndarray, " n"]
     iqm: Estimate
     lost: int
+    where: str = ""
 
 
 class Contrast(NamedTuple):
-    """How an entry compares with the first.
+    """How an entry compares with the first of those of the same `where`.
 
     Attributes:
         name: The entry's.
@@ -84,27 +91,40 @@ def read_entries(places: Sequence[str], metric: str, by: Sequence[str] = ()) -> 
     Args:
         places: What is compared, see above.
         metric: Of which final values are taken.
-        by: The columns whose values tell configurations apart within the places.
+        by: The columns whose values tell configurations apart within the places, whatever else is equal.
 
     Raises:
-        RunError: A place holds no runs, there is no such metric, or fewer than two configurations with two seeds each.
+        RunError: A place holds no runs, there is no such metric, or fewer than two configurations with two seeds each
+            that are equal in all but `by`.
         ValueError: A place holds several configurations and it isn't said which or how to tell them apart.
     """
     entries = [entry for place in places for entry in _entries(place, metric, by)]
     if len(entries) < 2:
         raise RunError(f"a comparison needs two configurations; there is {len(entries)}")
+    if not pairs(entries):
+        raise RunError(
+            f"no two configurations differ in {' and '.join(by) or 'their place'} alone: there is {entries[0].name} at "
+            f"{entries[0].where or 'no other value'}, and {entries[1].name} at {entries[1].where or 'no other value'}"
+        )
     few = [entry for entry in entries if len(entry.scores) < 2]
     if few:
         raise RunError(f"{few[0].name} has {len(few[0].scores)} final values; a comparison needs two seeds or more")
     return entries
 
 
+def pairs(entries: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
+    """Each entry with the first of its `where`, but for these themselves."""
+    firsts: dict[str, Entry] = {}
+    both = [(entry, firsts.setdefault(entry.where, entry)) for entry in entries]
+    return [(entry, first) for entry, first in both if entry is not first]
+
+
 def contrasts(entries: Sequence[Entry]) -> list[Contrast]:
-    """Each entry but the first, compared with the first."""
-    first, others = entries[0], entries[1:]
-    p_values = holm([_p_value(entry, first) for entry in others])
+    """The `pairs` compared."""
+    compared = pairs(entries)
+    p_values = holm([_p_value(entry, first) for entry, first in compared])
     # Of several comparisons the first to be decided has to pass this level by Holm's method.
-    confidence = 1 - LEVEL / len(others)
+    confidence = 1 - LEVEL / len(compared)
     return [
         Contrast(
             entry.name,
@@ -114,7 +134,7 @@ def contrasts(entries: Sequence[Entry]) -> list[Contrast]:
             entry.seeds == first.seeds,
             seeds_needed(entry.scores, first.scores, POWER, confidence, MOST_SEEDS, entry.seeds == first.seeds),
         )
-        for entry, p in zip(others, p_values, strict=True)
+        for (entry, first), p in zip(compared, p_values, strict=True)
     ]
 
 
@@ -130,20 +150,34 @@ def _entries(place: str, metric: str, by: Sequence[str]) -> list[Entry]:
     if not by:
         _refuse_several(place, folder, frame)
         return [_entry(place, frame, metric)]
-    groups = frame.groupby(list(by), sort=False, dropna=False)
-    label = lambda key: ", ".join(f"{name}={value}" for name, value in zip(by, key, strict=True))  # noqa: E731
-    return [_entry(f"{folder.name}: {label(key)}", part, metric) for key, part in groups]
+    others = _others(folder, frame, by)
+    return [
+        _entry(f"{folder.name}: {_told(by, key)}", part, metric, _told(others, key[len(by) :]))
+        for key, part in frame.groupby([*by, *others], sort=False, dropna=False)
+    ]
 
 
-def _entry(name: str, frame: pd.DataFrame, metric: str) -> Entry:
+def _others(folder: Path, frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
+    """What else the configurations differ in, unless the values of `by` say it too."""
+    groups = frame.groupby(list(by), dropna=False)
+    rest = [name for name in _varied(folder, frame) if name not in by]
+    return [name for name in rest if groups[name].nunique(dropna=False).max() > 1]
+
+
+def _told(names: Sequence[str], values: Sequence[object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=False))
+
+
+def _entry(name: str, frame: pd.DataFrame, metric: str, where: str = "") -> Entry:
     values = final_values(frame, metric)
     kept = values[values["value"].notna() & ~values["failed"]].sort_values("seed")
     twice = kept["seed"][kept["seed"].duplicated()]
     if len(twice):
-        raise ValueError(f"{name} holds several configurations: seed {twice.iloc[0]} is there more than once")
+        more = "; add run to --by to tell runs apart" if frame["run"].nunique() > 1 else ""
+        raise ValueError(f"{name} holds several configurations: seed {twice.iloc[0]} is there more than once{more}")
     scores = kept["value"].to_numpy(float)
     iqm = estimate(scores) if len(scores) else NOTHING
-    return Entry(name, tuple(kept["seed"]), scores, iqm, len(values) - len(kept))
+    return Entry(name, tuple(kept["seed"]), scores, iqm, len(values) - len(kept), where)
 
 
 def _selected(place: str) -> tuple[Path, pd.DataFrame]:
@@ -153,7 +187,7 @@ def _selected(place: str) -> tuple[Path, pd.DataFrame]:
         frame = sweep_metrics(sweep_of(folder), folder).assign(run=folder.name)
     else:
         frame = load(folder)
-    for name, value in parse_settings(conditions.split(",") if conditions else ()).items():
+    for name, value in parse_settings(_OUTSIDE_BRACKETS.split(conditions) if conditions else ()).items():
         frame = _with_value(frame, _column(frame, name), value)
     if frame.empty and conditions:
         raise RunError(f"no run in {folder} has {conditions}")
@@ -181,20 +215,39 @@ def _with_value(frame: pd.DataFrame, column: str, value: object) -> pd.DataFrame
     if isinstance(value, int | float) and pd.api.types.is_numeric_dtype(frame[column]):
         # What was trained with is the nearest float32, and people type fewer digits.
         return frame[np.isclose(frame[column], value, rtol=1e-6, atol=0)]
-    return frame[frame[column].astype(str) == str(value)]
+    # A list and a tuple of numbers are the same setting, and text in a table.
+    return frame[frame[column].map(lambda cell: parse_value(str(cell)) == value)]
 
 
 def _refuse_several(place: str, folder: Path, frame: pd.DataFrame) -> None:
     """Runs of several configurations are no seeds of one."""
-    members = frame[["run", "member"]].drop_duplicates()
-    if len(members) < 2:
+    members = len(_members(frame))
+    if members < 2:
         return
-    varied = _varied(folder, frame)
-    example = f"{place}:{varied[0]}={frame[varied[0]].iloc[0]}" if varied else f"{place}/NAME"
-    raise ValueError(
-        f"{place} holds {len(members)} configurations; choose one, such as {example}, or tell them apart with --by "
-        f"{' '.join(varied) or 'run'}"
-    )
+    apart = _varied(folder, frame)
+    if not apart or len(frame[apart].drop_duplicates()) < members:
+        apart = ["run", *apart]
+    example = _reference(folder, frame)
+    one = f"choose one, such as {shlex.quote(example)}, or " if example else ""
+    raise ValueError(f"{place} holds {members} configurations; {one}tell them apart with --by {' '.join(apart)}")
+
+
+def _members(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[["run", "member"]].drop_duplicates()
+
+
+def _reference(folder: Path, frame: pd.DataFrame) -> str | None:
+    """How the first of these configurations is named; None if it can't be, as values may have commas in them."""
+    row = frame.iloc[0]
+    runs = [] if (folder / "sweep.json").is_file() else find_runs(folder)
+    place = next((run for run in runs if str(row["run"]) in (run.name, str(run))), folder)
+    conditions = [f"{name}={row[name]}" for name in _varied(place, _selected(str(place))[1])]
+    text = ":".join([str(place), *([",".join(conditions)] if conditions else [])])
+    try:
+        found = _selected(text)[1]
+    except (RunError, ValueError):
+        return None
+    return text if len(_members(found)) == 1 else None
 
 
 def _varied(folder: Path, frame: pd.DataFrame) -> list[str]:
@@ -202,4 +255,5 @@ def _varied(folder: Path, frame: pd.DataFrame) -> list[str]:
     if (folder / "sweep.json").is_file():
         return sweep_of(folder).names()
     named = [name for run in find_runs(folder) for name in configurations(RunFolder(run).read_config())]
-    return [name for name in dict.fromkeys(named) if frame[name].nunique(dropna=False) > 1]
+    of_runs = [name for name in map(str, frame) if name.startswith("settings.") or name in NAMED]
+    return [name for name in dict.fromkeys([*named, *of_runs]) if frame[name].nunique(dropna=False) > 1]

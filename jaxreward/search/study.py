@@ -24,6 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -238,13 +239,22 @@ _WAYS_OUT = "Bring it back; or choose another folder, and the search begins agai
 def _known(url: str, name: str, folder: StudyFolder) -> Study:
     """The study that a folder belongs to, which is never made anew."""
     gone = RunError(f"the study {name!r} of {folder.path} is gone: it was in {_shown(url)}. {_WAYS_OUT}")
-    database = make_url(url).database
-    if make_url(url).get_backend_name() == "sqlite" and database and not Path(database).is_file():
-        raise gone
+    file = _database_file(url)
+    if file is not None and not file.is_file():
+        raise gone  # opening it would make it
     try:
         return _opened(url, lambda storage: optuna.load_study(storage=storage, study_name=name))
     except KeyError as error:
         raise gone from error
+
+
+def _database_file(url: str) -> Path | None:
+    """The file that a storage is; None if it is a server's, or in memory."""
+    made = make_url(url)
+    if made.get_backend_name() != "sqlite" or made.database in (None, "", ":memory:"):
+        return None
+    name = str(made.database)
+    return Path(unquote(urlsplit(name).path) if name.startswith("file:") else name)
 
 
 def _open(url: str, name: str, objectives: tuple[Objective, ...]) -> Study:

@@ -1,5 +1,8 @@
 """Comparing configurations on the command line and in Python."""
 
+import re
+import shlex
+
 import numpy as np
 import pandas as pd
 import pyarrow as pa
@@ -147,3 +150,102 @@ def test_few_seeds_are_not_taken_for_equality(tmp_path, capsys):
     places = [make_run(tmp_path / name, {0.1: values[:3]}) for name, values in (("low", LOW), ("high", HIGH))]
     assert main(["compare", *places]) == 0
     assert "p = 0.25: so few seeds can't show any" in capsys.readouterr().out
+
+
+def make_grid(path, scores):
+    """A run whose members differ in several names: `scores` are by the values of these, those of each seed."""
+    run, names = RunFolder(path), ["learning_rate", "reward.centre", "layers"]
+    run.create()
+    population = [dict(zip(names, values, strict=False)) for values in scores]
+    described = {"config": {"env": "CartPole-v1", "settings": {"num_envs": 8}}, "population": population}
+    run.write_config({**described, "seeds": list(range(8)), "iterations": 1, "log_every": 1})
+    cell = lambda value: str(list(value)) if isinstance(value, tuple) else value  # noqa: E731
+    fixed = {"iteration": 1, "env_steps": 64, "wall_seconds": 1.0, "failed": False, "episode/count": 1}
+    rows = [
+        {**fixed, "member": member, "seed": seed, **dict(zip(names, map(cell, chosen), strict=False)), "x": value}
+        for member, (chosen, values) in enumerate(scores.items())
+        for seed, value in enumerate(values)
+    ]
+    run.write_part(1, pa.Table.from_pandas(pd.DataFrame(rows).rename(columns={"x": "episode/return"})))
+    return str(path)
+
+
+GRID = {(rate, centre): LOW + 100 * rate + centre for rate in (0.1, 0.2) for centre in (0.0, 1.0, 5.0)}
+
+
+def test_what_else_was_varied_is_held_equal(tmp_path, capsys):
+    place = make_grid(tmp_path / "centre", GRID)
+    entries = read_entries([place], "episode/return", ["reward.centre"])
+    assert [entry.where for entry in entries] == ["learning_rate=0.1"] * 3 + ["learning_rate=0.2"] * 3
+    assert [entry.name for entry in entries] == [f"centre: reward.centre={c}" for c in (0.0, 1.0, 5.0)] * 2
+    compared = contrasts(entries)
+    # Never across learning rates, which are 10 apart; and corrected for all four comparisons.
+    np.testing.assert_allclose([each.difference.value for each in compared], [1, 5, 1, 5])
+    assert {each.p_value for each in compared} == {4 * 2 / 2**8}
+    assert main(["compare", place, "--by", "reward.centre"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.index("at learning_rate=0.1\n") < printed.index("at learning_rate=0.2\n")
+    assert "centre: reward.centre=5.0 against centre: reward.centre=0.0, at learning_rate=0.2" in printed
+    assert "corrected for 4 comparisons" in printed
+
+
+def test_names_that_say_it_all_leave_nothing_else_to_be_equal(tmp_path):
+    both = read_entries([make_grid(tmp_path / "grid", GRID)], "episode/return", ["learning_rate", "reward.centre"])
+    zipped = make_grid(tmp_path / "zipped", {(0.1, 0.0): LOW, (0.2, 1.0): HIGH})
+    assert {entry.where for entry in [*both, *read_entries([zipped], "episode/return", ["learning_rate"])]} == {""}
+
+
+def test_configurations_that_nothing_is_equal_to_are_named(tmp_path):
+    place = make_grid(tmp_path / "odd", {(0.1, 0.0): LOW, (0.1, 1.0): LOW, (0.2, 2.0): LOW})
+    with pytest.raises(RunError, match=r"differ in learning_rate alone: there is .*rate=0\.1 at reward\.cen"):
+        read_entries([place], "episode/return", ["learning_rate"])
+
+
+def advised(place, capsys):
+    """What the message about several configurations suggests: a reference, and names for `--by`."""
+    assert main(["compare", place, place]) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    example = re.search(r"such as (.*), or tell", message)
+    return example and shlex.split(example[1])[0], re.search(r"--by (.*)", message)[1].split()
+
+
+def runs_of_two_sizes(folder):
+    for size in (8, 16):
+        run = RunFolder(make_run(folder / str(size), {0.1: LOW}))
+        config = run.read_config()
+        config["config"]["settings"] = {"layers": [size, size]}
+        run.write_config(config)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("make", "condition", "number"),
+    [
+        (lambda folder: make_grid(folder / "two names", GRID), "", 6),
+        (lambda folder: make_grid(folder / "part", GRID), ":learning_rate=0.1", 3),
+        (
+            lambda folder: make_grid(
+                folder / "a:b", {(0.1, 0.0, (8, 8)): LOW, (0.1, 0.0, (8,)): HIGH, (0.2, 0.0, (8, 8)): HIGH}
+            ),
+            "",
+            3,
+        ),
+        (lambda folder: [make_grid(folder / name, GRID) for name in "ab"] and str(folder), "", 12),
+        (runs_of_two_sizes, "", 2),
+    ],
+    ids=["grid", "part", "brackets", "runs", "settings"],
+)
+def test_what_is_suggested_is_there(make, condition, number, tmp_path, capsys):
+    """A reference to a single configuration, and names that tell all of them apart."""
+    place = make(tmp_path) + condition
+    example, by = advised(place, capsys)
+    entries = read_entries([place], "episode/return", by)
+    assert len(entries) == number
+    assert {entry.where for entry in entries} == {""}
+    assert [len(entry.scores) for entry in read_entries([example, example], "episode/return")] == [8, 8]
+
+
+def test_a_value_that_can_not_be_typed_is_not_suggested(tmp_path, capsys):
+    place = make_grid(tmp_path / "texts", {(0.1, "a,b"): LOW, (0.1, "c,d"): HIGH})
+    assert advised(place, capsys) == (None, ["reward.centre"])
+    assert len(read_entries([place], "episode/return", ["reward.centre"])) == 2

@@ -80,7 +80,7 @@ def test_a_run_is_not_trained_where_another_process_is(tmp_path, holder, monkeyp
 
 
 def test_what_another_process_did_before_the_folder_was_held_is_noticed(tmp_path, monkeypatch):
-    run, config = RunFolder(tmp_path), {"population": [{}], "seeds": [0]}
+    run, config = RunFolder(tmp_path), {"config": {}, "population": [{}], "seeds": [0], "iterations": 2}
     monkeypatch.setattr("jaxreward.run.train.hold_together", lambda path: nullcontext(run.write_config(config)))
     with pytest.raises(RunError, match=r"another process was at work in .* just now; start again"):
         train(agent, Hyperparams(), iterations=2, folder=tmp_path, progress=False)

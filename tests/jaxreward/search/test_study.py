@@ -390,7 +390,7 @@ def test_a_study_that_is_gone_is_not_begun_again(tmp_path, training, unchecked):
     run(SEARCH, tmp_path / "own")
     run(SEARCH, tmp_path / "shared", storage=f"sqlite:///{tmp_path}/all.db", name="first")
     (tmp_path / "own" / "study.db").rename(tmp_path / "kept.db")
-    optuna.delete_study(study_name="first", storage=f"sqlite:///{tmp_path}/all.db")
+    optuna.delete_study(study_name="first", storage=module._storage(f"sqlite:///{tmp_path}/all.db"))
     for folder in ("own", "shared"):
         with pytest.raises(RunError, match=r"study '.*' of .* is gone: it was in sqlite:///.*Bring it back; or choose"):
             run(SEARCH, tmp_path / folder, resume=True)
@@ -399,6 +399,16 @@ def test_a_study_that_is_gone_is_not_begun_again(tmp_path, training, unchecked):
     (tmp_path / "own" / "study.json").unlink()
     with pytest.raises(RunError, match=r"study\.db has trials, but .*study\.json is gone"):
         run(SEARCH, tmp_path / "own", resume=True)
+
+
+@pytest.mark.parametrize("name", ["my search", "50% of #3?", "größe"])
+def test_a_search_goes_on_whatever_its_folder_is_called(tmp_path, training, unchecked, name):
+    short = run(replace(SEARCH, trials=4), tmp_path / name)
+    assert len(told(run(SEARCH, short.folder.path, resume=True))) == 10
+    short.folder.database.unlink()
+    with pytest.raises(RunError, match=r"study '.*' of .* is gone"):
+        run(SEARCH, short.folder.path, resume=True)
+    assert not short.folder.database.exists()
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path, training, unchecked):
