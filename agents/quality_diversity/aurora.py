@@ -19,19 +19,19 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
-from jaxreward.agents.quality_diversity.parts.evaluation import Outcome, Trial, TrialConfig, make_trial
+from jaxreward.agents.quality_diversity.parts.evaluation import EvaluationConfig, Evaluator, Outcome, make_evaluator
 from jaxreward.agents.quality_diversity.parts.genotypes import mutate, random_genomes, take
 from jaxreward.agents.quality_diversity.parts.learned_space import PicturesConfig, space_of_pictures
 from jaxreward.agents.quality_diversity.parts.policy import policy_of
 from jaxreward.agents.quality_diversity.parts.space import Space
-from jaxreward.agents.quality_diversity.parts.statistics import Tally, count, empty_tally, metrics, since
+from jaxreward.agents.quality_diversity.parts.statistics import Statistics, count, empty_statistics, metrics, since
 from jaxreward.contract.sizes import size
 from jaxreward.learning.lazy import when
 from jaxreward.quality_diversity.repertoire import Repertoire, Rules, add, empty_repertoire, is_held, rebuilt, sample
 
 
 @dataclass(frozen=True)
-class Config(TrialConfig, PicturesConfig):
+class Config(EvaluationConfig, PicturesConfig):
     """What shapes the program.
 
     Attributes:
@@ -73,7 +73,7 @@ class Hyperparams:
     env_params: PyTree = None
 
 
-class Tried(NamedTuple):
+class Evaluated(NamedTuple):
     """Genomes with what came of them."""
 
     genome: Float[Array, "n D"]
@@ -84,9 +84,9 @@ class Search(NamedTuple):
     """A search under way.
 
     Attributes:
-        repertoire: Of `Tried`.
+        repertoire: Of `Evaluated`.
         distance: How far behaviours in it keep from each other.
-        tally: What was found.
+        statistics: What was found.
         space: Params of the space of behaviours.
         start: The key of every evaluation.
         generation: How many there were.
@@ -96,7 +96,7 @@ class Search(NamedTuple):
 
     repertoire: Repertoire
     distance: Float[Array, ""]
-    tally: Tally
+    statistics: Statistics
     space: PyTree
     start: Key[Array, ""]
     generation: Int[Array, ""]
@@ -153,8 +153,8 @@ def aurora(env: Environment, env_params: PyTree, config: Config = Config()) -> A
             f"give 0 (twice the target) or at least {max(config.target_size, config.batch)}"
         )
     space = space_of_pictures(env, config)
-    trial = make_trial(env, env_params, config, space.watch, space.steps)
-    algorithm = Aurora(trial, space, config, env_params)
+    evaluator = make_evaluator(env, env_params, config, space.watch, space.steps)
+    algorithm = Aurora(evaluator, space, config, env_params)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 
@@ -162,7 +162,7 @@ def aurora(env: Environment, env_params: PyTree, config: Config = Config()) -> A
 class Aurora:
     """The steps of the algorithm."""
 
-    trial: Trial
+    evaluator: Evaluator
     space: Space
     config: Config
     env_params: PyTree
@@ -177,14 +177,14 @@ class Aurora:
         key, key_start, key_space, key_genomes = jax.random.split(key, 4)
         hyperparams, zero = strong(hyperparams), jnp.zeros((), jnp.int32)
         env_params, space = self.params_of_env(hyperparams), self.space.init(key_space)
-        genomes = random_genomes(key_genomes, self.config.batch, self.trial.controller.size, self.config)
-        tried = Tried(genomes, self.trial.evaluate(genomes, env_params, key_start))
-        behaviour, _ = self.space.place(space, tried.outcome, env_params)
-        repertoire = empty_repertoire(take(tried, zero), behaviour.shape[1], self.capacity)
-        repertoire = add(repertoire, tried, behaviour, tried.outcome.reward, self.rules(jnp.asarray(-1.0)))
-        tally = count(empty_tally(self.trial.env), self.trial.env, tried.outcome, visits=True)
+        genomes = random_genomes(key_genomes, self.config.batch, self.evaluator.controller.size, self.config)
+        evaluated = Evaluated(genomes, self.evaluator.evaluate(genomes, env_params, key_start))
+        behaviour, _ = self.space.place(space, evaluated.outcome, env_params)
+        repertoire = empty_repertoire(take(evaluated, zero), behaviour.shape[1], self.capacity)
+        repertoire = add(repertoire, evaluated, behaviour, evaluated.outcome.reward, self.rules(jnp.asarray(-1.0)))
+        statistics = count(empty_statistics(self.evaluator.env), self.evaluator.env, evaluated.outcome, visits=True)
         pause = jnp.asarray(self.config.interval, jnp.int32)
-        search = Search(repertoire, jnp.zeros(()), tally, space, key_start, zero, zero + 1, pause)
+        search = Search(repertoire, jnp.zeros(()), statistics, space, key_start, zero, zero + 1, pause)
         return strong(State(search, hyperparams, key, zero))
 
     def step(self, state: State) -> tuple[State, dict[str, Array]]:
@@ -201,8 +201,8 @@ class Aurora:
             "archive/refused": search.repertoire.refused.astype(float),
             "archive/distance": search.distance,
         }
-        told = metrics(search.tally) | held
-        search = search._replace(tally=since(search.tally))
+        told = metrics(search.statistics) | held
+        search = search._replace(statistics=since(search.statistics))
         return State(search, state.hyperparams, key, state.iteration + 1), told
 
     def generation(self, search: Search, key: Key[Array, ""], hyperparams: Hyperparams) -> Search:
@@ -211,14 +211,15 @@ class Aurora:
         env_params = self.params_of_env(hyperparams)
         parents = sample(search.repertoire, key_parents, self.config.batch).genome
         genomes = mutate(key_mutate, parents, hyperparams.mutation, self.config)
-        outcome = self.trial.evaluate(genomes, env_params, search.start)
+        outcome = self.evaluator.evaluate(genomes, env_params, search.start)
         search = search._replace(
-            tally=count(search.tally, self.trial.env, outcome, visits=True), generation=search.generation + 1
+            statistics=count(search.statistics, self.evaluator.env, outcome, visits=True),
+            generation=search.generation + 1,
         )
         search = self.learned(search, key_learn, env_params)
         search = self.spaced(search, hyperparams.gain)
         behaviour, _ = self.space.place(search.space, outcome, env_params)
-        came = Tried(genomes, outcome), behaviour, outcome.reward
+        came = Evaluated(genomes, outcome), behaviour, outcome.reward
         return search._replace(repertoire=add(search.repertoire, *came, self.rules(search.distance)))
 
     def learned(self, search: Search, key: Key[Array, ""], env_params: PyTree) -> Search:
@@ -260,7 +261,7 @@ class Aurora:
         """The one held that earned most."""
         held = state.search.repertoire
         best = jnp.argmax(jnp.where(is_held(held), held.fitness, -jnp.inf))
-        return policy_of(self.trial.controller, held.items.genome[best])
+        return policy_of(self.evaluator.controller, held.items.genome[best])
 
     def params_of_env(self, hyperparams: Hyperparams) -> PyTree:
         """The environment's params."""

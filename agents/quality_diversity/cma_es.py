@@ -16,9 +16,9 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.quality_diversity.parts.cma import CMA, CMAState
-from jaxreward.agents.quality_diversity.parts.evaluation import Trial, TrialConfig, make_trial
+from jaxreward.agents.quality_diversity.parts.evaluation import EvaluationConfig, Evaluator, make_evaluator
 from jaxreward.agents.quality_diversity.parts.policy import policy_of
-from jaxreward.agents.quality_diversity.parts.statistics import Tally, count, empty_tally, metrics, since
+from jaxreward.agents.quality_diversity.parts.statistics import Statistics, count, empty_statistics, metrics, since
 from jaxreward.contract.sizes import size
 from jaxreward.environment import world
 from jaxreward.learning.lazy import when
@@ -30,7 +30,7 @@ LONGEST_WINDOW = 20_000
 
 
 @dataclass(frozen=True)
-class Config(TrialConfig):
+class Config(EvaluationConfig):
     """What shapes the program.
 
     Attributes:
@@ -78,7 +78,7 @@ class Ascent(NamedTuple):
         genome: The best of all,
         reward: and what it earned.
         restarts: How often the strategy started again.
-        tally: What was found.
+        statistics: What was found.
     """
 
     strategy: CMAState
@@ -86,7 +86,7 @@ class Ascent(NamedTuple):
     genome: Float[Array, " D"]
     reward: Float[Array, ""]
     restarts: Int[Array, ""]
-    tally: Tally
+    statistics: Statistics
 
 
 class State(NamedTuple):
@@ -115,9 +115,9 @@ def cma_es(env: Environment, env_params: PyTree, config: Config = Config()) -> A
     Raises:
         ValueError: If an option is unknown or does not fit the environment.
     """
-    trial = make_trial(env, env_params, config)
-    strategy = CMA(trial.controller.size, config.population_size, config.genome_low, config.genome_high)
-    algorithm = CMAES(trial, world(env, env_params)[0], strategy, config, env_params)
+    evaluator = make_evaluator(env, env_params, config)
+    strategy = CMA(evaluator.controller.size, config.population_size, config.genome_low, config.genome_high)
+    algorithm = CMAES(evaluator, world(env, env_params)[0], strategy, config, env_params)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 
@@ -125,7 +125,7 @@ def cma_es(env: Environment, env_params: PyTree, config: Config = Config()) -> A
 class CMAES:
     """The steps of the algorithm."""
 
-    trial: Trial
+    evaluator: Evaluator
     env: Environment
     strategy: CMA
     config: Config
@@ -138,7 +138,7 @@ class CMAES:
         mean = jnp.full(self.strategy.size, hyperparams.mean, float)
         zero = jnp.zeros((), jnp.int32)
         rewards = Rewards(jnp.zeros(LONGEST_WINDOW), zero)
-        nothing = (mean, jnp.asarray(-jnp.inf), zero, empty_tally(self.env))
+        nothing = (mean, jnp.asarray(-jnp.inf), zero, empty_statistics(self.env))
         ascent = Ascent(self.strategy.init(mean, hyperparams.sigma), rewards, *nothing)
         return strong(State(ascent, key_start, hyperparams, key, zero))
 
@@ -151,8 +151,8 @@ class CMAES:
 
         keys = jax.random.split(key_generations, self.config.generations)
         ascent, _ = jax.lax.scan(generation, state.ascent, keys)
-        told = metrics(ascent.tally) | {"restarts": ascent.restarts.astype(float)}
-        ascent = ascent._replace(tally=since(ascent.tally))
+        told = metrics(ascent.statistics) | {"restarts": ascent.restarts.astype(float)}
+        ascent = ascent._replace(statistics=since(ascent.statistics))
         return state._replace(ascent=ascent, key=key, iteration=state.iteration + 1), told
 
     def generation(self, ascent: Ascent, key: Key[Array, ""], state: State) -> Ascent:
@@ -160,8 +160,8 @@ class CMAES:
         hyperparams = state.hyperparams
         env_params = self.env_params if hyperparams.env_params is None else hyperparams.env_params
         genomes = self.strategy.ask(ascent.strategy, key)
-        outcome = self.trial.evaluate(genomes, env_params, state.start)
-        tally = count(ascent.tally, self.env, outcome, visits=True)
+        outcome = self.evaluator.evaluate(genomes, env_params, state.start)
+        statistics = count(ascent.statistics, self.env, outcome, visits=True)
         strategy = self.strategy.tell(ascent.strategy, genomes, outcome.reward)
         genome, reward = _better(ascent, genomes, outcome.reward)
         rewards = remembered(ascent.rewards, outcome.reward)
@@ -171,11 +171,11 @@ class CMAES:
         restart = lambda _, genome: self.strategy.init(genome, hyperparams.sigma)  # noqa: E731
         strategy = when(stops, restart, strategy, genome)
         rewards = rewards._replace(number=jnp.where(stops, 0, rewards.number))
-        return Ascent(strategy, rewards, genome, reward, ascent.restarts + stops, tally)
+        return Ascent(strategy, rewards, genome, reward, ascent.restarts + stops, statistics)
 
     def policy(self, state: State) -> Policy:
         """The genome that earned most."""
-        return policy_of(self.trial.controller, state.ascent.genome)
+        return policy_of(self.evaluator.controller, state.ascent.genome)
 
 
 def remembered(rewards: Rewards, further: Float[Array, " n"]) -> Rewards:

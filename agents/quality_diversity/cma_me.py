@@ -106,7 +106,7 @@ def cma_me(env: Environment, env_params: PyTree, config: Config = Config()) -> A
         ValueError: If an option is unknown or does not fit the environment.
     """
     illumination = make_illumination(env, env_params, config)
-    size = illumination.trial.controller.size
+    size = illumination.evaluator.controller.size
     strategy = CMA(size, config.population_size, config.genome_low, config.genome_high)
     algorithm = CMAME(illumination, strategy, config, env_params)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
@@ -141,7 +141,7 @@ class CMAME:
         keys = jax.random.split(key_generations, self.config.generations)
         (elites, emitters), _ = jax.lax.scan(generation, (state.elites, state.emitters), keys)
         told = self.illumination.metrics(elites) | {"restarts": emitters.restarts.astype(float)}
-        elites = elites._replace(tally=since(elites.tally))
+        elites = elites._replace(statistics=since(elites.statistics))
         return State(elites, emitters, state.hyperparams, key, state.iteration + 1), told
 
     def generation(
@@ -153,10 +153,10 @@ class CMAME:
         index = jnp.argmin(emitters.stored)
         strategy = take(emitters.strategies, index)
         genomes = self.strategy.ask(strategy, key_ask)
-        elites, tried = self.illumination.try_out(elites, genomes, env_params)
-        rewards = tried.outcome.reward
-        enters = accepted(elites.grid, rewards, tried.cell, ties_replace=self.config.ties_replace)
-        elites = self.illumination.enter(elites, genomes, tried)
+        elites, evaluated = self.illumination.evaluated(elites, genomes, env_params)
+        rewards = evaluated.outcome.reward
+        enters = accepted(elites.grid, rewards, evaluated.cell, ties_replace=self.config.ties_replace)
+        elites = self.illumination.enter(elites, genomes, evaluated)
         elite = sample_elites(elites.grid, key_elite, 1)[0]
         strategy = self.learned(strategy, genomes, rewards, enters, self.strategy.init(elite, hyperparams.sigma))
         return elites, replaced(emitters, index, strategy, enters)
@@ -175,7 +175,7 @@ class CMAME:
 
     def policy(self, state: State) -> Policy:
         """The elite that earned most."""
-        return policy_of(self.illumination.trial.controller, best_elite(state.elites.grid))
+        return policy_of(self.illumination.evaluator.controller, best_elite(state.elites.grid))
 
 
 def replaced(emitters: Emitters, index: Int[Array, ""], strategy: CMAState, enters: Bool[Array, " n"]) -> Emitters:

@@ -111,7 +111,7 @@ class MapElites:
         """Tries random genomes."""
         key, key_elites, key_genomes = jax.random.split(key, 3)
         hyperparams = strong(hyperparams)
-        size = self.illumination.trial.controller.size
+        size = self.illumination.evaluator.controller.size
         genomes = random_genomes(key_genomes, self.config.batch, size, self.config)
         elites = self.enter(self.illumination.init(key_elites), genomes, self.params_of_env(hyperparams))
         return strong(State(elites, hyperparams, key, jnp.zeros((), jnp.int32)))
@@ -128,13 +128,13 @@ class MapElites:
         keys = jax.random.split(key_generations, self.config.generations)
         elites, _ = jax.lax.scan(generation, state.elites, keys)
         told = self.illumination.metrics(elites)
-        elites = elites._replace(tally=since(elites.tally))
+        elites = elites._replace(statistics=since(elites.statistics))
         return State(elites, state.hyperparams, key, state.iteration + 1), told
 
     def enter(self, elites: Elites, genomes: Float[Array, "B D"], env_params: PyTree) -> Elites:
         """Tries genomes and keeps those that are better than what their cells hold."""
-        elites, tried = self.illumination.try_out(elites, genomes, env_params)
-        return self.illumination.enter(elites, genomes, tried)
+        elites, evaluated = self.illumination.evaluated(elites, genomes, env_params)
+        return self.illumination.enter(elites, genomes, evaluated)
 
     def children(self, grid: Grid, key: Key[Array, ""], hyperparams: Hyperparams) -> Float[Array, "B D"]:
         """Variations of elites that are drawn uniformly, one call for all of a batch."""
@@ -151,7 +151,7 @@ class MapElites:
 
     def policy(self, state: State) -> Policy:
         """The elite that earned most."""
-        return policy_of(self.illumination.trial.controller, best_elite(state.elites.grid))
+        return policy_of(self.illumination.evaluator.controller, best_elite(state.elites.grid))
 
     def params_of_env(self, hyperparams: Hyperparams) -> PyTree:
         """The environment's params."""

@@ -15,7 +15,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
-from jaxreward.agents.quality_diversity.parts.evaluation import make_trial
+from jaxreward.agents.quality_diversity.parts.evaluation import make_evaluator
 from jaxreward.agents.quality_diversity.parts.exploration import (
     Explorer,
     Hyperparams,
@@ -25,7 +25,7 @@ from jaxreward.agents.quality_diversity.parts.exploration import (
 )
 from jaxreward.agents.quality_diversity.parts.policy import best_genome, policy_of
 from jaxreward.agents.quality_diversity.parts.space import BehaviourConfig, given_space
-from jaxreward.agents.quality_diversity.parts.statistics import empty_tally, metrics, since
+from jaxreward.agents.quality_diversity.parts.statistics import empty_statistics, metrics, since
 
 __all__ = ["Config", "Hyperparams", "State", "novelty_search"]
 
@@ -62,8 +62,8 @@ def novelty_search(env: Environment, env_params: PyTree, config: Config = Config
     """
     check_search(config, learned=False)
     space = given_space(config)
-    trial = make_trial(env, env_params, config, space.watch, space.steps)
-    algorithm = NoveltySearch(Explorer(trial, space, config), env_params)
+    evaluator = make_evaluator(env, env_params, config, space.watch, space.steps)
+    algorithm = NoveltySearch(Explorer(evaluator, space, config), env_params)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 
@@ -78,8 +78,8 @@ class NoveltySearch:
         """Tries the first population."""
         key, key_search = jax.random.split(key)
         hyperparams = strong(hyperparams)
-        tally = empty_tally(self.explorer.trial.env)
-        search = self.explorer.init(key_search, self.params_of_env(hyperparams), tally)
+        statistics = empty_statistics(self.explorer.evaluator.env)
+        search = self.explorer.init(key_search, self.params_of_env(hyperparams), statistics)
         return strong(State(search, hyperparams, key, jnp.zeros((), jnp.int32)))
 
     def step(self, state: State) -> tuple[State, dict[str, Array]]:
@@ -90,8 +90,8 @@ class NoveltySearch:
             return self.generation(search, key, state.hyperparams), None
 
         search, _ = jax.lax.scan(generation, state.search, jnp.stack(keys))
-        told = metrics(search.tally) | {"archive/size": search.archive.size.astype(float)}
-        search = search._replace(tally=since(search.tally))
+        told = metrics(search.statistics) | {"archive/size": search.archive.size.astype(float)}
+        search = search._replace(statistics=since(search.statistics))
         return State(search, state.hyperparams, key, state.iteration + 1), told
 
     def generation(self, search: Search, key: Key[Array, ""], hyperparams: Any) -> Search:
@@ -105,7 +105,7 @@ class NoveltySearch:
     def policy(self, state: State) -> Policy:
         """The one kept that earned most."""
         kept = [state.search.population, state.search.offspring]
-        return policy_of(self.explorer.trial.controller, best_genome(kept, [state.search.archive]))
+        return policy_of(self.explorer.evaluator.controller, best_genome(kept, [state.search.archive]))
 
     def params_of_env(self, hyperparams: Any) -> PyTree:
         """The environment's params."""

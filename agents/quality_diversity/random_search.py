@@ -12,7 +12,7 @@ from jaxtyping import Array, Key, PyTree
 
 from jaxreward.agent import Agent
 from jaxreward.agents.quality_diversity.novelty_search import NoveltySearch
-from jaxreward.agents.quality_diversity.parts.evaluation import make_trial
+from jaxreward.agents.quality_diversity.parts.evaluation import make_evaluator
 from jaxreward.agents.quality_diversity.parts.exploration import Explorer, Search, SearchConfig, check_search
 from jaxreward.agents.quality_diversity.parts.space import given_space
 from jaxreward.contract.sizes import size
@@ -48,7 +48,7 @@ def random_search(env: Environment, env_params: PyTree, config: Config = Config(
         ValueError: If an option is unknown or does not fit the environment.
     """
     check_search(config, learned=False)
-    algorithm = RandomSearch(Explorer(make_trial(env, env_params, config), given_space(), config), env_params)
+    algorithm = RandomSearch(Explorer(make_evaluator(env, env_params, config), given_space(), config), env_params)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 

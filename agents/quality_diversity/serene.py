@@ -16,17 +16,23 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
-from jaxreward.agents.quality_diversity.parts.bootstrap import try_out
-from jaxreward.agents.quality_diversity.parts.emitter_set import EmitterConfig, Emitters, Staff, World, make_staff
-from jaxreward.agents.quality_diversity.parts.emitter_step import climb
-from jaxreward.agents.quality_diversity.parts.evaluation import make_trial
+from jaxreward.agents.quality_diversity.parts.bootstrap import bootstrap
+from jaxreward.agents.quality_diversity.parts.emitter_set import (
+    EmitterConfig,
+    EmitterRunner,
+    Emitters,
+    World,
+    make_runner,
+)
+from jaxreward.agents.quality_diversity.parts.emitter_step import run_emitters
+from jaxreward.agents.quality_diversity.parts.evaluation import make_evaluator
 from jaxreward.agents.quality_diversity.parts.exploration import Explorer, Hyperparams, Search, check_search
 from jaxreward.agents.quality_diversity.parts.policy import best_genome, policy_of
 from jaxreward.agents.quality_diversity.parts.retraining import Training, advanced, new_training
 from jaxreward.agents.quality_diversity.parts.rewards import recruit, reference
 from jaxreward.agents.quality_diversity.parts.scheduler import Kind, Scheduler, credited, decide, new_scheduler
 from jaxreward.agents.quality_diversity.parts.space import BehaviourConfig, Space, given_space
-from jaxreward.agents.quality_diversity.parts.statistics import empty_tally, metrics, since
+from jaxreward.agents.quality_diversity.parts.statistics import empty_statistics, metrics, since
 from jaxreward.learning.lazy import when
 from jaxreward.names import check_name
 from jaxreward.quality_diversity import Archive
@@ -99,8 +105,8 @@ def with_emitters(env: Environment, env_params: PyTree, config: ScheduledConfig,
     """
     check_name("scheduler", config.scheduler, get_args(Kind))
     check_search(config, learned=space.learn is not None)
-    explorer = Explorer(make_trial(env, env_params, config, space.watch, space.steps), space, config)
-    algorithm = Serene(explorer, make_staff(explorer, config), config, env_params)
+    explorer = Explorer(make_evaluator(env, env_params, config, space.watch, space.steps), space, config)
+    algorithm = Serene(explorer, make_runner(explorer, config), config, env_params)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 
@@ -109,7 +115,7 @@ class Serene:
     """The steps of the algorithm."""
 
     explorer: Explorer
-    staff: Staff
+    runner: EmitterRunner
     config: ScheduledConfig
     env_params: PyTree
 
@@ -117,23 +123,23 @@ class Serene:
         """Tries the first population."""
         key, key_search = jax.random.split(key)
         hyperparams = strong(hyperparams)
-        tally = empty_tally(self.explorer.trial.env)
-        search = self.explorer.init(key_search, self.params_of_env(hyperparams), tally)
-        state = (search, self.staff.init(search), new_scheduler(), new_training())
+        statistics = empty_statistics(self.explorer.evaluator.env)
+        search = self.explorer.init(key_search, self.params_of_env(hyperparams), statistics)
+        state = (search, self.runner.init(search), new_scheduler(), new_training())
         return strong(State(*state, hyperparams, key, jnp.zeros((), jnp.int32)))
 
     def step(self, state: State) -> tuple[State, dict[str, Array]]:
         """One iteration: a chunk of exploration, of exploitation, or one after the other."""
         key, *keys = jax.random.split(state.key, 5)
-        used = state.search.tally.evaluations / self.config.budget
+        used = state.search.statistics.evaluations / self.config.budget
         before = number_of(state.emitters)
         explores, exploits = decide(self.config.scheduler, state.scheduler, keys[0], used, before > 0)
         state = self.explored(state, keys[1], explores)
         state = self.learned(state, keys[2], explores)
         state = self.exploited(state, keys[3], exploits)
         scheduler = credited(state.scheduler, exploits, before, number_of(state.emitters))
-        told = metrics(state.search.tally) | sizes(state.search, state.emitters)
-        search = state.search._replace(tally=since(state.search.tally))
+        told = metrics(state.search.statistics) | sizes(state.search, state.emitters)
+        search = state.search._replace(statistics=since(state.search.statistics))
         iteration = state.iteration + 1
         return state._replace(search=search, scheduler=scheduler, key=key, iteration=iteration), told
 
@@ -166,9 +172,9 @@ class Serene:
 
         def learn(begun: tuple[Search, Emitters], key: Key[Array, ""]) -> tuple[Search, Emitters]:
             search, emitters = begun
-            known = emitters.rewards._replace(items=emitters.rewards.items.individual)
+            known = emitters.rewards._replace(items=emitters.rewards.items.genotype)
             search = self.explorer.learn(search, key, env_params, known)
-            return search, self.staff.placed(emitters, search, env_params) if self.has_emitters else emitters
+            return search, self.runner.placed(emitters, search, env_params) if self.has_emitters else emitters
 
         search, emitters = when(due, learn, (state.search, state.emitters), key)
         return state._replace(search=search, emitters=emitters, training=training)
@@ -182,8 +188,8 @@ class Serene:
         search, emitters = state.search, state.emitters
         world = World(search.space, self.params_of_env(state.hyperparams), search.start)
         left = jnp.where(wanted, self.config.chunk_size, 0)
-        search, emitters, left = try_out(self.staff, search, emitters, left, key_try, world)
-        search, emitters = climb(self.staff, search, emitters, left, key_climb, world)
+        search, emitters, left = bootstrap(self.runner, search, emitters, left, key_try, world)
+        search, emitters = run_emitters(self.runner, search, emitters, left, key_climb, world)
         return state._replace(search=search, emitters=emitters)
 
     @property
@@ -194,9 +200,9 @@ class Serene:
     def policy(self, state: State) -> Policy:
         """The one kept that earned most."""
         rewards = state.emitters.rewards
-        archives = [state.search.archive, rewards._replace(items=rewards.items.individual)]
+        archives = [state.search.archive, rewards._replace(items=rewards.items.genotype)]
         genome = best_genome([state.search.population, state.search.offspring], archives)
-        return policy_of(self.explorer.trial.controller, genome)
+        return policy_of(self.explorer.evaluator.controller, genome)
 
     def params_of_env(self, hyperparams: Hyperparams) -> PyTree:
         """The environment's params."""
@@ -220,6 +226,6 @@ def sizes(search: Search, emitters: Emitters) -> dict[str, Array]:
         "emitters/waiting": emitters.rewards.items.waits.sum(),
         "emitters/refused": emitters.refused,
         **spent,
-        "spent/exploration": search.tally.evaluations - emitters.spent.sum(),
+        "spent/exploration": search.statistics.evaluations - emitters.spent.sum(),
     }
     return {name: value.astype(float) for name, value in counts.items()}

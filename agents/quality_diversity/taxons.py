@@ -2,7 +2,7 @@
 
 Paolo, Laflaquiere, Coninx & Doncieux, Unsupervised Learning and Exploration of Reachable Outcome Space, ICRA 2020
 (arXiv:1909.05508); the loop and its numbers are those of the authors' code. Different from it are the controllers,
-which are those of `TrialConfig` and have no gene for how long they act; that mutation keeps all genes within their
+which are those of `EvaluationConfig` and have no gene for how long they act; that mutation keeps all genes within their
 limits, there only a network's weights; the autoencoder, which is that of STAX, without batch normalisation; and that
 the archive has a capacity.
 
@@ -22,12 +22,19 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
-from jaxreward.agents.quality_diversity.parts.evaluation import Trial, TrialConfig, make_trial
-from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, join, mutate, random_genomes, take, try_out
+from jaxreward.agents.quality_diversity.parts.evaluation import EvaluationConfig, Evaluator, make_evaluator
+from jaxreward.agents.quality_diversity.parts.genotypes import Genotypes, evaluated, join, mutate, random_genomes, take
 from jaxreward.agents.quality_diversity.parts.learned_space import PicturesConfig, space_of_pictures
 from jaxreward.agents.quality_diversity.parts.policy import best_genome, policy_of
 from jaxreward.agents.quality_diversity.parts.space import Space
-from jaxreward.agents.quality_diversity.parts.statistics import Tally, cells_of, count, empty_tally, metrics, since
+from jaxreward.agents.quality_diversity.parts.statistics import (
+    Statistics,
+    cells_of,
+    count,
+    empty_statistics,
+    metrics,
+    since,
+)
 from jaxreward.contract.sizes import size
 from jaxreward.learning.lazy import when
 from jaxreward.names import check_name
@@ -37,7 +44,7 @@ Criterion = Literal["both", "novelty", "surprise"]
 
 
 @dataclass(frozen=True)
-class Config(TrialConfig, PicturesConfig):
+class Config(EvaluationConfig, PicturesConfig):
     """What shapes the program.
 
     Attributes:
@@ -89,19 +96,19 @@ class Search(NamedTuple):
     Attributes:
         population: Those that were tried last.
         stored: Which of them are in the archive as they are.
-        archive: What was stored, as `Individuals`.
+        archive: What was stored, as `Genotypes`.
         seen: All outcomes since the last training.
-        tally: What was found.
+        statistics: What was found.
         space: Params of the space of behaviours.
         start: The key of every evaluation.
         generation: How many generations have mutated.
     """
 
-    population: Individuals
+    population: Genotypes
     stored: Bool[Array, " P"]
     archive: Archive
     seen: Archive
-    tally: Tally
+    statistics: Statistics
     space: PyTree
     start: Key[Array, ""]
     generation: Int[Array, ""]
@@ -136,8 +143,8 @@ def taxons(env: Environment, env_params: PyTree, config: Config = Config()) -> A
     _check(config)
     # All there is is learned from: the authors hold nothing back and run all epochs.
     space = space_of_pictures(env, config, validation=0.0)
-    trial = make_trial(env, env_params, config, space.watch, space.steps)
-    algorithm = Taxons(trial, space, config, env_params)
+    evaluator = make_evaluator(env, env_params, config, space.watch, space.steps)
+    algorithm = Taxons(evaluator, space, config, env_params)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 
@@ -154,7 +161,7 @@ def _check(config: Config) -> None:
 class Taxons:
     """The steps of the algorithm."""
 
-    trial: Trial
+    evaluator: Evaluator
     space: Space
     config: Config
     env_params: PyTree
@@ -164,15 +171,15 @@ class Taxons:
         key, key_start, key_space, key_genomes = jax.random.split(key, 4)
         hyperparams, config = strong(hyperparams), self.config
         space = self.space.init(key_space)
-        genomes = random_genomes(key_genomes, config.population_size, self.trial.controller.size, config)
-        population = try_out(self.trial, self.space, genomes, space, self.params_of_env(hyperparams), key_start)
+        genomes = random_genomes(key_genomes, config.population_size, self.evaluator.controller.size, config)
+        population = evaluated(self.evaluator, self.space, genomes, space, self.params_of_env(hyperparams), key_start)
         one = take(population, jnp.asarray(0))
         archive = empty_archive(one, config.capacity)
         # The first training comes one generation later than the interval.
         seen = append(empty_archive(one.outcome, (config.interval + 1) * config.population_size), population.outcome)
-        tally = count(empty_tally(self.trial.env), self.trial.env, population.outcome, visits=True)
+        statistics = count(empty_statistics(self.evaluator.env), self.evaluator.env, population.outcome, visits=True)
         stored = jnp.zeros(config.population_size, bool)
-        search = Search(population, stored, archive, seen, tally, space, key_start, jnp.zeros((), jnp.int32))
+        search = Search(population, stored, archive, seen, statistics, space, key_start, jnp.zeros((), jnp.int32))
         return strong(State(search, hyperparams, key, jnp.zeros((), jnp.int32)))
 
     def step(self, state: State) -> tuple[State, dict[str, Array]]:
@@ -184,8 +191,8 @@ class Taxons:
 
         keys = jax.random.split(key_generations, self.config.generations)
         search, _ = jax.lax.scan(generation, state.search, keys)
-        told = metrics(search.tally) | self.of_archive(search.archive)
-        search = search._replace(tally=since(search.tally))
+        told = metrics(search.statistics) | self.of_archive(search.archive)
+        search = search._replace(statistics=since(search.statistics))
         return State(search, state.hyperparams, key, state.iteration + 1), told
 
     def generation(self, search: Search, key: Key[Array, ""], hyperparams: Hyperparams) -> Search:
@@ -195,12 +202,12 @@ class Taxons:
         search, genomes = self.selected(search, self.merit(search, key_criterion))
         genomes, mutated = self.mutated(genomes, key_mutate, hyperparams)
         search = self.learned(search, key_learn, env_params)
-        population = try_out(self.trial, self.space, genomes, search.space, env_params, search.start)
+        population = evaluated(self.evaluator, self.space, genomes, search.space, env_params, search.start)
         return search._replace(
             population=population,
             stored=search.stored & ~mutated,
             seen=append(search.seen, population.outcome),
-            tally=count(search.tally, self.trial.env, population.outcome, visits=True),
+            statistics=count(search.statistics, self.evaluator.env, population.outcome, visits=True),
             generation=search.generation + 1,
         )
 
@@ -260,8 +267,8 @@ class Taxons:
 
     def of_archive(self, archive: Archive) -> dict[str, Array]:
         """How much is stored, how much had no room, and which share of cells it covers, as metrics."""
-        visits = empty_tally(self.trial.env).visits
-        cells = jnp.where(is_stored(archive), cells_of(self.trial.env, archive.items.outcome.descriptor), -1)
+        visits = empty_statistics(self.evaluator.env).visits
+        cells = jnp.where(is_stored(archive), cells_of(self.evaluator.env, archive.items.outcome.descriptor), -1)
         covered = visits.at[jnp.where(cells >= 0, cells, visits.size)].set(1, mode="drop")
         return {
             "archive/size": archive.size.astype(float),
@@ -272,7 +279,7 @@ class Taxons:
     def policy(self, state: State) -> Policy:
         """The one kept that earned most."""
         search = state.search
-        return policy_of(self.trial.controller, best_genome([search.population], [search.archive]))
+        return policy_of(self.evaluator.controller, best_genome([search.population], [search.archive]))
 
     def params_of_env(self, hyperparams: Hyperparams) -> PyTree:
         """The environment's params."""

@@ -36,6 +36,9 @@ from jaxreward.run.store import RunError
 ALONE = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0})
 """Orbax waits for no other process: the others never call it."""
 
+_RENAMED = {"tally": "statistics", "individual": "genotype", "pool": "slots"}
+"""Parts of states that had other names in earlier versions."""
+
 
 class Restored(NamedTuple):
     """What a checkpoint held.
@@ -246,7 +249,7 @@ def _stored(leaves: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _check_structure(step: Path, found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    if found == expected:
+    if found == expected or _renamed(found) == expected:
         return
     old, new = ({leaf["path"]: f"{leaf['dtype']}{leaf['shape']}" for leaf in side} for side in (found, expected))
     lines = [f"  {path or 'state'}: {old.get(path, 'absent')} -> {new.get(path, 'absent')}" for path in {**old, **new}
@@ -256,6 +259,11 @@ def _check_structure(step: Path, found: list[dict[str, Any]], expected: list[dic
     raise RunError(
         f"the checkpoint {step} is of another configuration; its state differs (stored -> expected):\n{listing}{more}"
     )
+
+
+def _renamed(leaves: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leaves of a checkpoint of an earlier version by their present names."""
+    return [{**leaf, "path": ".".join(_RENAMED.get(part, part) for part in leaf["path"].split("."))} for leaf in leaves]
 
 
 def _describe(tree: PyTree) -> list[dict[str, Any]]:

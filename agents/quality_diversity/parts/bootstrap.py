@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxreward.agents.quality_diversity.parts.emitter_set import Emitters, Staff, World, booked, flat
+from jaxreward.agents.quality_diversity.parts.emitter_set import EmitterRunner, Emitters, World, booked, flat
 from jaxreward.agents.quality_diversity.parts.emitters import Emitter, finds, measured
 from jaxreward.agents.quality_diversity.parts.exploration import Search
-from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, take
+from jaxreward.agents.quality_diversity.parts.genotypes import Genotypes, take
 from jaxreward.agents.quality_diversity.parts.rewards import most_novel, stored
 from jaxreward.agents.quality_diversity.parts.selection import Reference
-from jaxreward.agents.quality_diversity.parts.statistics import Tally
+from jaxreward.agents.quality_diversity.parts.statistics import Statistics
 from jaxreward.learning.lazy import when
 from jaxreward.quality_diversity import Archive
 
@@ -28,11 +28,11 @@ STEPS = 5
 """Steps of an emitter that is tried out, after its first members."""
 
 
-class Tryout(NamedTuple):
+class Bootstrap(NamedTuple):
     """Emitters that are tried out, `C` of them.
 
     Attributes:
-        tally: What was found.
+        statistics: What was found.
         emitters: They.
         live: Which of them are tried out at all.
         rows: Their ancestors.
@@ -41,33 +41,33 @@ class Tryout(NamedTuple):
         found: Which of these are to be stored.
     """
 
-    tally: Tally
+    statistics: Statistics
     emitters: Emitter
     live: Bool[Array, " C"]
     rows: Int[Array, " C"]
     bound: Float[Array, " R"]
-    met: Individuals
+    met: Genotypes
     found: Bool[Array, "S C M"]
 
 
-def cost_of(staff: Staff) -> int:
+def cost_of(runner: EmitterRunner) -> int:
     """Evaluations of one that is tried out."""
-    return staff.config.members + STEPS * staff.strategy.brood
+    return runner.config.members + STEPS * runner.strategy.brood
 
 
-def most_in_a_chunk(staff: Staff) -> int:
+def most_in_a_chunk(runner: EmitterRunner) -> int:
     """How many can be tried out while over a third of a chunk is left."""
-    chunk = staff.config.chunk_size
-    return -(-(chunk - chunk // 3) // cost_of(staff))
+    chunk = runner.config.chunk_size
+    return -(-(chunk - chunk // 3) // cost_of(runner))
 
 
-def try_out(
-    staff: Staff, search: Search, emitters: Emitters, left: Int[Array, ""], key: Key[Array, ""], world: World
+def bootstrap(
+    runner: EmitterRunner, search: Search, emitters: Emitters, left: Int[Array, ""], key: Key[Array, ""], world: World
 ) -> tuple[Search, Emitters, Int[Array, ""]]:
     """Tries out those that wait.
 
     Args:
-        staff: The emitters' ways.
+        runner: The emitters' ways.
         search: The search.
         emitters: The emitters.
         left: Evaluations left in the chunk.
@@ -78,66 +78,66 @@ def try_out(
         The search, the emitters, and the evaluations that are left.
     """
     rewards = emitters.rewards
-    due = (left > 0) & rewards.items.waits.any() & staff.explorer.goes_on(search)
-    known = staff.explorer.reference(search)
-    run = partial(_run, staff)
-    done = when(due, run, _nothing(staff, search, emitters), left, key, world, rewards, known)
+    due = (left > 0) & rewards.items.waits.any() & runner.explorer.goes_on(search)
+    known = runner.explorer.reference(search)
+    run = partial(_run, runner)
+    done = when(due, run, _nothing(runner, search, emitters), left, key, world, rewards, known)
     waits, places = rewards.items.waits, jnp.where(done.live, done.rows, rewards.items.waits.size)
     items = rewards.items._replace(bound=done.bound, waits=waits.at[places].set(False, mode="drop"))
     found = done.found & done.live[None, :, None]
     rewards = stored(rewards._replace(items=items), flat(done.met, 3), found.ravel())
-    emitters = booked(emitters._replace(rewards=rewards), done.rows, done.live, cost_of(staff))
+    emitters = booked(emitters._replace(rewards=rewards), done.rows, done.live, cost_of(runner))
     emitters = admitted(emitters, done.emitters, done.live & (done.emitters.improvement > 0))
-    left = left - done.live.sum(dtype=jnp.int32) * cost_of(staff)
-    return search._replace(tally=done.tally), emitters, left
+    left = left - done.live.sum(dtype=jnp.int32) * cost_of(runner)
+    return search._replace(statistics=done.statistics), emitters, left
 
 
-def _nothing(staff: Staff, search: Search, emitters: Emitters) -> Tryout:
-    number = min(most_in_a_chunk(staff), emitters.rewards.items.waits.size)
+def _nothing(runner: EmitterRunner, search: Search, emitters: Emitters) -> Bootstrap:
+    number = min(most_in_a_chunk(runner), emitters.rewards.items.waits.size)
     rows = jnp.zeros(number, jnp.int32)
-    idle = take(emitters.pool, rows)
+    idle = take(emitters.slots, rows)
     met = jax.tree.map(lambda leaf: jnp.zeros((STEPS, *leaf.shape), leaf.dtype), idle.members)
-    off = jnp.zeros((STEPS, number, staff.config.members), bool)
-    return Tryout(search.tally, idle, off[0, :, 0], rows, emitters.rewards.items.bound, met, off)
+    off = jnp.zeros((STEPS, number, runner.config.members), bool)
+    return Bootstrap(search.statistics, idle, off[0, :, 0], rows, emitters.rewards.items.bound, met, off)
 
 
 def _run(
-    staff: Staff,
-    begun: Tryout,
+    runner: EmitterRunner,
+    begun: Bootstrap,
     left: Int[Array, ""],
     key: Key[Array, ""],
     world: World,
     rewards: Archive,
     known: Reference,
-) -> Tryout:
-    config, number = staff.config, begun.rows.size
+) -> Bootstrap:
+    config, number = runner.config, begun.rows.size
     key, key_start = jax.random.split(key)
     rewards, rows = most_novel(rewards, rewards.items.waits, number, config.neighbours)
-    ancestors, before = take(rewards.items, rows), jnp.arange(number) * cost_of(staff)
-    affordable = (3 * (left - before) > config.chunk_size) & (begun.tally.evaluations + before < config.budget)
+    ancestors, before = take(rewards.items, rows), jnp.arange(number) * cost_of(runner)
+    affordable = (3 * (left - before) > config.chunk_size) & (begun.statistics.evaluations + before < config.budget)
     live = ancestors.waits & affordable
-    start = jax.vmap(staff.strategy.start)
-    memory, genomes = start(jax.random.split(key_start, number), ancestors.individual.genome, ancestors.spread)
-    tally, members = staff.tried(begun.tally, genomes, live, world)
-    memory = jax.vmap(staff.strategy.open)(memory, members)
-    emitters = jax.vmap(staff.founded)(members, memory, rows, ancestors.spread)
+    start = jax.vmap(runner.strategy.start)
+    memory, genomes = start(jax.random.split(key_start, number), ancestors.genotype.genome, ancestors.spread)
+    statistics, members = runner.evaluated(begun.statistics, genomes, live, world)
+    memory = jax.vmap(runner.strategy.open)(memory, members)
+    emitters = jax.vmap(runner.founded)(members, memory, rows, ancestors.spread)
 
-    def step(carry: tuple[Tally, Emitter], key: Key[Array, ""]) -> tuple[tuple[Tally, Emitter], tuple]:
-        tally, emitters = staff.step(*carry, live, key, world, known)
+    def step(carry: tuple[Statistics, Emitter], key: Key[Array, ""]) -> tuple[tuple[Statistics, Emitter], tuple]:
+        statistics, emitters = runner.step(*carry, live, key, world, known)
         emitters, found = jax.vmap(finds)(emitters)
-        return (tally, emitters), (emitters.members, found)
+        return (statistics, emitters), (emitters.members, found)
 
-    (tally, emitters), (met, found) = jax.lax.scan(step, (tally, emitters), jax.random.split(key, STEPS))
-    return Tryout(tally, jax.vmap(measured)(emitters), live, rows, rewards.items.bound, met, found)
+    (statistics, emitters), (met, found) = jax.lax.scan(step, (statistics, emitters), jax.random.split(key, STEPS))
+    return Bootstrap(statistics, jax.vmap(measured)(emitters), live, rows, rewards.items.bound, met, found)
 
 
-def admitted(emitters: Emitters, tried: Emitter, admit: Bool[Array, " n"]) -> Emitters:
-    """The pool with some more, as long as there is room."""
+def admitted(emitters: Emitters, bootstrapped: Emitter, admit: Bool[Array, " n"]) -> Emitters:
+    """The emitters with some more, as long as there is room."""
     capacity = emitters.active.size
     free = jnp.argsort(emitters.active, stable=True)[: admit.size]  # places where there is none come first
     rank = jnp.cumsum(admit) - 1
     fits = admit & (rank < capacity - emitters.active.sum())
     places = jnp.where(fits, free[jnp.clip(rank, 0, free.size - 1)], capacity)
-    pool = jax.tree.map(lambda leaf, new: leaf.at[places].set(new, mode="drop"), emitters.pool, tried)
+    slots = jax.tree.map(lambda leaf, new: leaf.at[places].set(new, mode="drop"), emitters.slots, bootstrapped)
     refused = emitters.refused + (admit & ~fits).sum(dtype=jnp.int32)
-    return emitters._replace(pool=pool, active=emitters.active.at[places].set(True, mode="drop"), refused=refused)
+    return emitters._replace(slots=slots, active=emitters.active.at[places].set(True, mode="drop"), refused=refused)

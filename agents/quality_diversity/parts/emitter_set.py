@@ -20,10 +20,10 @@ from jaxreward.agents.quality_diversity.parts.emitters import (
     window_of,
 )
 from jaxreward.agents.quality_diversity.parts.exploration import Explorer, Search, SearchConfig
-from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, join, take
+from jaxreward.agents.quality_diversity.parts.genotypes import Genotypes, join, take
 from jaxreward.agents.quality_diversity.parts.rewards import no_rewards, reference
 from jaxreward.agents.quality_diversity.parts.selection import Reference
-from jaxreward.agents.quality_diversity.parts.statistics import Tally, count
+from jaxreward.agents.quality_diversity.parts.statistics import Statistics, count
 from jaxreward.contract.sizes import size
 from jaxreward.learning.lazy import when
 from jaxreward.names import check_name
@@ -65,14 +65,14 @@ class Emitters(NamedTuple):
 
     Attributes:
         rewards: The archive of what earned, `Rewarded`.
-        pool: Room for `E` emitters.
+        slots: Room for `E` emitters.
         active: Which of them there are.
-        refused: How many improved when the pool was full.
+        refused: How many improved when all slots were taken.
         spent: Evaluations spent on each reward area; the last for ancestors that ended in none.
     """
 
     rewards: Archive
-    pool: Emitter
+    slots: Emitter
     active: Bool[Array, " E"]
     refused: Int[Array, ""]
     spent: Int[Array, " areas+1"]
@@ -93,7 +93,7 @@ class World(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Staff:
+class EmitterRunner:
     """What trying out and climbing have in common."""
 
     explorer: Explorer
@@ -108,54 +108,54 @@ class Staff:
         memory, _ = self.strategy.start(search.start, search.population.genome[0], jnp.ones(()))
         nobody = take(search.population, jnp.zeros(config.members, jnp.int32))
         emitter = self.founded(nobody, memory, jnp.zeros((), jnp.int32), jnp.zeros(()))
-        pool = jax.tree.map(lambda leaf: jnp.zeros((places, *leaf.shape), leaf.dtype), emitter)
-        spent = jnp.zeros(self.explorer.trial.env.num_areas + 1, jnp.int32)
-        return Emitters(rewards, pool, jnp.zeros(places, bool), jnp.zeros((), jnp.int32), spent)
+        slots = jax.tree.map(lambda leaf: jnp.zeros((places, *leaf.shape), leaf.dtype), emitter)
+        spent = jnp.zeros(self.explorer.evaluator.env.num_areas + 1, jnp.int32)
+        return Emitters(rewards, slots, jnp.zeros(places, bool), jnp.zeros((), jnp.int32), spent)
 
     def founded(
-        self, members: Individuals, memory: PyTree, ancestor: Int[Array, ""], spread: Float[Array, ""]
+        self, members: Genotypes, memory: PyTree, ancestor: Int[Array, ""], spread: Float[Array, ""]
     ) -> Emitter:
         """An emitter whose first members were tried."""
-        window = window_of(self.explorer.trial.controller.size, self.config.members)
+        window = window_of(self.explorer.evaluator.controller.size, self.config.members)
         return new_emitter(members, memory, ancestor, spread, window, self.config.archived)
 
     def step(
         self,
-        tally: Tally,
+        statistics: Statistics,
         emitters: Emitter,
         live: Bool[Array, " F"],
         key: Key[Array, ""],
         world: World,
         known: Reference,
-    ) -> tuple[Tally, Emitter]:
+    ) -> tuple[Statistics, Emitter]:
         """A step of several emitters; of those that are not live neither evaluations nor results mean anything."""
         strategy = self.strategy
         keys, genomes = jax.random.split(key, live.size), emitters.members.genome
         memory, genomes = jax.vmap(strategy.propose)(keys, emitters.memory, genomes, emitters.spread)
-        tally, brood = self.tried(tally, genomes, live, world)
+        statistics, brood = self.evaluated(statistics, genomes, live, world)
         everybody = jax.vmap(join)(emitters.members, brood)
         score = self.novelty(everybody, known) if strategy.by_novelty else everybody.outcome.reward
-        return tally, jax.vmap(partial(advance, strategy))(emitters, memory, brood, score)
+        return statistics, jax.vmap(partial(advance, strategy))(emitters, memory, brood, score)
 
-    def tried(
-        self, tally: Tally, genomes: Float[Array, "F n D"], live: Bool[Array, " F"], world: World
-    ) -> tuple[Tally, Individuals]:
+    def evaluated(
+        self, statistics: Statistics, genomes: Float[Array, "F n D"], live: Bool[Array, " F"], world: World
+    ) -> tuple[Statistics, Genotypes]:
         """What comes of genomes of several emitters, leaves `[F, n, ...]`."""
-        flat = self.explorer.try_out(genomes.reshape(-1, genomes.shape[-1]), *world)
+        flat = self.explorer.evaluated(genomes.reshape(-1, genomes.shape[-1]), *world)
         counts = jnp.repeat(live, genomes.shape[1])
-        tally = count(tally, self.explorer.trial.env, flat.outcome, visits=False, counts=counts)
-        return tally, jax.tree.map(lambda leaf: leaf.reshape(*genomes.shape[:2], *leaf.shape[1:]), flat)
+        statistics = count(statistics, self.explorer.evaluator.env, flat.outcome, visits=False, counts=counts)
+        return statistics, jax.tree.map(lambda leaf: leaf.reshape(*genomes.shape[:2], *leaf.shape[1:]), flat)
 
     def placed(self, emitters: Emitters, search: Search, env_params: PyTree) -> Emitters:
         """The emitters, and what earned, where all whom they know are at their place in a space that has changed."""
-        rewards, pool, active = emitters.rewards, emitters.pool, emitters.active
-        crews = pool.members, pool.novel.items
-        everybody = rewards.items.individual, *[flat(_present(crew, active), 2) for crew in crews]
-        individual, *moved = self.explorer.placed(search.space, env_params, *everybody)
+        rewards, slots, active = emitters.rewards, emitters.slots, emitters.active
+        crews = slots.members, slots.novel.items
+        everybody = rewards.items.genotype, *[flat(_present(crew, active), 2) for crew in crews]
+        genotype, *moved = self.explorer.placed(search.space, env_params, *everybody)
         members, novel = (_at(crew, there) for crew, there in zip(crews, moved, strict=True))
-        items = rewards.items._replace(individual=individual, bound=jnp.full_like(rewards.items.bound, jnp.inf))
-        pool = pool._replace(members=members, novel=pool.novel._replace(items=novel))
-        emitters = emitters._replace(rewards=rewards._replace(items=items), pool=pool)
+        items = rewards.items._replace(genotype=genotype, bound=jnp.full_like(rewards.items.bound, jnp.inf))
+        slots = slots._replace(members=members, novel=slots.novel._replace(items=novel))
+        emitters = emitters._replace(rewards=rewards._replace(items=items), slots=slots)
         return self.remeasured(emitters, join(self.explorer.reference(search), reference(emitters.rewards)))
 
     def remeasured(self, emitters: Emitters, known: Reference) -> Emitters:
@@ -166,8 +166,8 @@ class Staff:
             of = lambda _, emitter, known: self.most_novel(emitter, known)  # noqa: E731
             return when(active, of, emitter.most_novel, emitter, known)
 
-        most_novel = jax.lax.map(measured, (emitters.active, emitters.pool))
-        return emitters._replace(pool=emitters.pool._replace(most_novel=most_novel))
+        most_novel = jax.lax.map(measured, (emitters.active, emitters.slots))
+        return emitters._replace(slots=emitters.slots._replace(most_novel=most_novel))
 
     def most_novel(self, emitter: Emitter, known: Reference) -> Float[Array, ""]:
         """The novelty of its most novel member, of those it still has and those sampled; of its ancestor until then."""
@@ -181,41 +181,43 @@ class Staff:
         own = (ancestor + config.population_size * (1 + config.children) + config.archive_capacity)[None]
         return novelty(known.behaviour[own], known.behaviour, config.neighbours, mask=known.exists, own=own)[0]
 
-    def novelty(self, individuals: Individuals, known: Reference) -> Float[Array, "*F n"]:
-        """The novelty of individuals of some emitters, who are not among those known."""
-        behaviour, config = individuals.behaviour, self.config
+    def novelty(self, genotypes: Genotypes, known: Reference) -> Float[Array, "*F n"]:
+        """The novelty of genotypes of some emitters, who are not among those known."""
+        behaviour, config = genotypes.behaviour, self.config
         flat = behaviour.reshape(-1, behaviour.shape[-1])
         found = novelty(flat, known.behaviour, config.neighbours, mask=known.exists, drop_nearest=config.drop_nearest)
         return found.reshape(behaviour.shape[:-1])
 
 
-def _present(individuals: Individuals, active: Bool[Array, " E"]) -> Individuals:
-    """The individuals of emitters, of which those that are not active have none, and cost nothing."""
-    outcome = individuals.outcome
-    return individuals._replace(outcome=outcome._replace(steps=jnp.where(active[:, None], outcome.steps, 0)))
+def _present(genotypes: Genotypes, active: Bool[Array, " E"]) -> Genotypes:
+    """The genotypes of emitters, of which those that are not active have none, and cost nothing."""
+    outcome = genotypes.outcome
+    return genotypes._replace(outcome=outcome._replace(steps=jnp.where(active[:, None], outcome.steps, 0)))
 
 
-def _at(individuals: Individuals, there: Individuals) -> Individuals:
-    """The individuals of emitters where the same, in a row, are."""
-    behaviour, surprise = individuals.behaviour, individuals.surprise
-    return individuals._replace(
+def _at(genotypes: Genotypes, there: Genotypes) -> Genotypes:
+    """The genotypes of emitters where the same, in a row, are."""
+    behaviour, surprise = genotypes.behaviour, genotypes.surprise
+    return genotypes._replace(
         behaviour=there.behaviour.reshape(behaviour.shape), surprise=there.surprise.reshape(surprise.shape)
     )
 
 
 def booked(emitters: Emitters, rows: Int[Array, " F"], live: Bool[Array, " F"], cost: int) -> Emitters:
     """Books evaluations to the areas of ancestors; those of no area, -1, to the last."""
-    areas = emitters.rewards.items.individual.outcome.area[rows]
+    areas = emitters.rewards.items.genotype.outcome.area[rows]
     return emitters._replace(spent=emitters.spent.at[areas].add(live * cost))
 
 
-def flat(individuals: Individuals, axes: int) -> Individuals:
+def flat(genotypes: Genotypes, axes: int) -> Genotypes:
     """The leading axes as one."""
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:]), individuals)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:]), genotypes)
 
 
-def make_staff(explorer: Explorer, config: EmitterConfig) -> Staff:
+def make_runner(explorer: Explorer, config: EmitterConfig) -> EmitterRunner:
     """The emitters of a search."""
     check_name("emitter", config.emitter, get_args(Kind))
-    genes = explorer.trial.controller.size
-    return Staff(explorer, config, strategy_of(config.emitter, config.members, config.emitter_children, genes, config))
+    genes = explorer.evaluator.controller.size
+    return EmitterRunner(
+        explorer, config, strategy_of(config.emitter, config.members, config.emitter_children, genes, config)
+    )

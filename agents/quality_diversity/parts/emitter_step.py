@@ -14,24 +14,24 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from jaxreward.agents.quality_diversity.parts.emitter_set import Emitters, Staff, World, booked, flat
+from jaxreward.agents.quality_diversity.parts.emitter_set import EmitterRunner, Emitters, World, booked, flat
 from jaxreward.agents.quality_diversity.parts.emitters import Emitter, finds, has_stagnated, measured, note_novelty
 from jaxreward.agents.quality_diversity.parts.exploration import Search
 from jaxreward.agents.quality_diversity.parts.genotypes import join, take
 from jaxreward.agents.quality_diversity.parts.rewards import first_front, reference, stored
 from jaxreward.agents.quality_diversity.parts.selection import Reference
-from jaxreward.agents.quality_diversity.parts.statistics import Tally
+from jaxreward.agents.quality_diversity.parts.statistics import Statistics
 from jaxreward.learning.lazy import when
 from jaxreward.quality_diversity import Archive, append, is_sampled
 
 
-class Shift(NamedTuple):
+class EmitterPhase(NamedTuple):
     """Emitters at work within a chunk.
 
     Attributes:
         search: The search.
         emitters: The emitters.
-        running: The places in the pool of those at work, `[F]`.
+        running: The slots of those at work, `[F]`.
         on: Which of them are, `[F]`.
         left: Evaluations left in the chunk.
     """
@@ -47,7 +47,7 @@ class Choice(NamedTuple):
     """Who is at work.
 
     Attributes:
-        running: Places in the pool, `[F]`.
+        running: slots, `[F]`.
         on: Which of them are.
         around: The novelty of the ancestors of those who just began.
         bound: See `Rewarded`.
@@ -59,53 +59,55 @@ class Choice(NamedTuple):
     bound: Float[Array, " R"]
 
 
-def climb(
-    staff: Staff, search: Search, emitters: Emitters, left: Int[Array, ""], key: Key[Array, ""], world: World
+def run_emitters(
+    runner: EmitterRunner, search: Search, emitters: Emitters, left: Int[Array, ""], key: Key[Array, ""], world: World
 ) -> tuple[Search, Emitters]:
     """Emitters climb until the chunk is used up.
 
     Args:
-        staff: The emitters' ways.
+        runner: The emitters' ways.
         search: The search.
         emitters: The emitters.
         left: Evaluations left in the chunk.
         key: For draws and mutations.
         world: What genomes are tried in.
     """
-    config = staff.config
-    known = join(staff.explorer.reference(search), reference(emitters.rewards))
+    config = runner.config
+    known = join(runner.explorer.reference(search), reference(emitters.rewards))
     off = jnp.zeros(config.parallel_emitters, jnp.int32)
-    most = -(-config.chunk_size // staff.strategy.brood)  # if only one is active; a step of nobody costs nothing
+    most = -(-config.chunk_size // runner.strategy.brood)  # if only one is active; a step of nobody costs nothing
 
-    def step(shift: Shift, key: Key[Array, ""]) -> tuple[Shift, None]:
+    def step(phase: EmitterPhase, key: Key[Array, ""]) -> tuple[EmitterPhase, None]:
         key_choose, key_step = jax.random.split(key)
-        going = (shift.left > 0) & staff.explorer.goes_on(shift.search)
-        shift = _chosen(staff, shift, going, key_choose, known)
-        return _climbed(staff, shift, going, key_step, world, known), None
+        going = (phase.left > 0) & runner.explorer.goes_on(phase.search)
+        phase = _chosen(runner, phase, going, key_choose, known)
+        return _stepped(runner, phase, going, key_step, world, known), None
 
-    shift = Shift(search, emitters, off, off > 0, left)
-    shift, _ = jax.lax.scan(step, shift, jax.random.split(key, most))
-    return shift.search, _remeasured(shift)
+    phase = EmitterPhase(search, emitters, off, off > 0, left)
+    phase, _ = jax.lax.scan(step, phase, jax.random.split(key, most))
+    return phase.search, _remeasured(phase)
 
 
-def _chosen(staff: Staff, shift: Shift, going: Bool[Array, ""], key: Key[Array, ""], known: Reference) -> Shift:
+def _chosen(
+    runner: EmitterRunner, phase: EmitterPhase, going: Bool[Array, ""], key: Key[Array, ""], known: Reference
+) -> EmitterPhase:
     """Puts emitters to work where there are places and none is at work."""
-    emitters, pool = shift.emitters, shift.emitters.pool
-    idle = going & ~shift.on.all() & (emitters.active.sum() > shift.on.sum())
-    begun = Choice(shift.running, shift.on, jnp.zeros(shift.on.shape), emitters.rewards.items.bound)
-    about = pool.ancestor, pool.improvement, emitters.active
-    choice = when(idle, partial(_choose, staff), begun, key, emitters.rewards, about, known)
+    emitters, slots = phase.emitters, phase.emitters.slots
+    idle = going & ~phase.on.all() & (emitters.active.sum() > phase.on.sum())
+    begun = Choice(phase.running, phase.on, jnp.zeros(phase.on.shape), emitters.rewards.items.bound)
+    about = slots.ancestor, slots.improvement, emitters.active
+    choice = when(idle, partial(_choose, runner), begun, key, emitters.rewards, about, known)
     # Until it meets something more novel, the most novel that an emitter knows is its ancestor, as novel as it is now.
-    fresh = choice.on & ~shift.on & pool.is_ancestor[choice.running]
+    fresh = choice.on & ~phase.on & slots.is_ancestor[choice.running]
     places = jnp.where(fresh, choice.running, emitters.active.size)
-    pool = pool._replace(most_novel=pool.most_novel.at[places].set(choice.around, mode="drop"))
+    slots = slots._replace(most_novel=slots.most_novel.at[places].set(choice.around, mode="drop"))
     items = emitters.rewards.items._replace(bound=choice.bound)
-    emitters = emitters._replace(pool=pool, rewards=emitters.rewards._replace(items=items))
-    return shift._replace(emitters=emitters, running=choice.running, on=choice.on)
+    emitters = emitters._replace(slots=slots, rewards=emitters.rewards._replace(items=items))
+    return phase._replace(emitters=emitters, running=choice.running, on=choice.on)
 
 
 def _choose(
-    staff: Staff,
+    runner: EmitterRunner,
     choice: Choice,
     key: Key[Array, ""],
     rewards: Archive,
@@ -114,14 +116,14 @@ def _choose(
 ) -> Choice:
     """Draws an emitter for each place without, from the first front of those that are not at work."""
     ancestor, improvement, active = about
-    neighbours = staff.config.neighbours
+    neighbours = runner.config.neighbours
 
     def fill(slot: Array, choice: Choice) -> Choice:
         free = active & ~jnp.zeros_like(active).at[choice.running].max(choice.on)
         items = rewards.items._replace(bound=choice.bound)
         bounded, front = first_front(rewards._replace(items=items), ancestor, improvement, free, neighbours)
         place = _drawn(jax.random.fold_in(key, slot), front)
-        around = staff.around(ancestor[place], known)
+        around = runner.around(ancestor[place], known)
         fills = ~choice.on[slot] & free.any()
         put = lambda leaf, value: leaf.at[slot].set(jnp.where(fills, value, leaf[slot]))  # noqa: E731
         filled = put(choice.running, place), put(choice.on, True), put(choice.around, around)
@@ -135,43 +137,48 @@ def _drawn(key: Key[Array, ""], among: Bool[Array, " n"]) -> Int[Array, ""]:
     return jnp.argmax(jnp.where(among, jax.random.uniform(key, among.shape), -1.0)).astype(jnp.int32)
 
 
-def _climbed(
-    staff: Staff, shift: Shift, going: Bool[Array, ""], key: Key[Array, ""], world: World, known: Reference
-) -> Shift:
+def _stepped(
+    runner: EmitterRunner,
+    phase: EmitterPhase,
+    going: Bool[Array, ""],
+    key: Key[Array, ""],
+    world: World,
+    known: Reference,
+) -> EmitterPhase:
     """One step of all emitters at work, and what they hand over."""
-    search, emitters, running = shift.search, shift.emitters, shift.running
-    on = shift.on & going
-    begun = search.tally, take(emitters.pool, running), jnp.zeros((on.size, staff.config.members), bool)
-    tally, climbing, found = when(on.any(), partial(_step, staff), begun, on, key, world, known)
-    rewards = stored(emitters.rewards, flat(climbing.members, 2), (found & on[:, None]).ravel())
-    stops = on & jax.vmap(has_stagnated)(climbing)
-    stops |= on & jax.vmap(staff.strategy.is_spent, axis_size=on.size)(climbing.memory)
-    rewards = stored(rewards, take(rewards.items.individual, climbing.ancestor), stops)
-    search = _handed_over(search._replace(tally=tally), climbing, stops)
+    search, emitters, running = phase.search, phase.emitters, phase.running
+    on = phase.on & going
+    begun = search.statistics, take(emitters.slots, running), jnp.zeros((on.size, runner.config.members), bool)
+    statistics, stepped, found = when(on.any(), partial(_step, runner), begun, on, key, world, known)
+    rewards = stored(emitters.rewards, flat(stepped.members, 2), (found & on[:, None]).ravel())
+    stops = on & jax.vmap(has_stagnated)(stepped)
+    stops |= on & jax.vmap(runner.strategy.is_spent, axis_size=on.size)(stepped.memory)
+    rewards = stored(rewards, take(rewards.items.genotype, stepped.ancestor), stops)
+    search = _handed_over(search._replace(statistics=statistics), stepped, stops)
     end = emitters.active.size
     places, stopped = jnp.where(on, running, end), jnp.where(stops, running, end)
-    pool = jax.tree.map(lambda leaf, new: leaf.at[places].set(new, mode="drop"), emitters.pool, climbing)
+    slots = jax.tree.map(lambda leaf, new: leaf.at[places].set(new, mode="drop"), emitters.slots, stepped)
     active = emitters.active.at[stopped].set(False, mode="drop")
-    emitters = emitters._replace(rewards=rewards, pool=pool, active=active)
-    emitters = booked(emitters, climbing.ancestor, on, staff.strategy.brood)
-    left = shift.left - on.sum(dtype=jnp.int32) * staff.strategy.brood
-    return Shift(search, emitters, running, shift.on & ~stops, left)
+    emitters = emitters._replace(rewards=rewards, slots=slots, active=active)
+    emitters = booked(emitters, stepped.ancestor, on, runner.strategy.brood)
+    left = phase.left - on.sum(dtype=jnp.int32) * runner.strategy.brood
+    return EmitterPhase(search, emitters, running, phase.on & ~stops, left)
 
 
 def _step(
-    staff: Staff,
-    begun: tuple[Tally, Emitter, Array],
+    runner: EmitterRunner,
+    begun: tuple[Statistics, Emitter, Array],
     on: Bool[Array, " F"],
     key: Key[Array, ""],
     world: World,
     known: Reference,
-) -> tuple[Tally, Emitter, Bool[Array, "F M"]]:
+) -> tuple[Statistics, Emitter, Bool[Array, "F M"]]:
     """The step, and which members are to be stored."""
     key_step, key_sample = jax.random.split(key)
-    tally, climbing = staff.step(*begun[:2], on, key_step, world, known)
-    novel = staff.novelty(climbing.members, known)
-    climbing = jax.vmap(note_novelty)(climbing, jax.random.split(key_sample, on.size), novel)
-    return tally, *jax.vmap(finds)(climbing)
+    statistics, stepped = runner.step(*begun[:2], on, key_step, world, known)
+    novel = runner.novelty(stepped.members, known)
+    stepped = jax.vmap(note_novelty)(stepped, jax.random.split(key_sample, on.size), novel)
+    return statistics, *jax.vmap(finds)(stepped)
 
 
 def _handed_over(search: Search, emitters: Emitter, stops: Bool[Array, " F"]) -> Search:
@@ -180,9 +187,11 @@ def _handed_over(search: Search, emitters: Emitter, stops: Bool[Array, " F"]) ->
     return search._replace(archive=append(search.archive, flat(emitters.novel.items, 2), keep))
 
 
-def _remeasured(shift: Shift) -> Emitters:
+def _remeasured(phase: EmitterPhase) -> Emitters:
     """The emitters with the improvement of those still at work."""
-    emitters, pool = shift.emitters, shift.emitters.pool
-    improvement = jax.vmap(measured)(take(pool, shift.running)).improvement
-    places = jnp.where(shift.on, shift.running, emitters.active.size)
-    return emitters._replace(pool=pool._replace(improvement=pool.improvement.at[places].set(improvement, mode="drop")))
+    emitters, slots = phase.emitters, phase.emitters.slots
+    improvement = jax.vmap(measured)(take(slots, phase.running)).improvement
+    places = jnp.where(phase.on, phase.running, emitters.active.size)
+    return emitters._replace(
+        slots=slots._replace(improvement=slots.improvement.at[places].set(improvement, mode="drop"))
+    )

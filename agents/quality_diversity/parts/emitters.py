@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agents.quality_diversity.parts.cma import CMA, CMAState
-from jaxreward.agents.quality_diversity.parts.evaluation import TrialConfig
-from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, join, mutate, take
+from jaxreward.agents.quality_diversity.parts.evaluation import EvaluationConfig
+from jaxreward.agents.quality_diversity.parts.genotypes import Genotypes, join, mutate, take
 from jaxreward.quality_diversity import Reservoir, empty_reservoir, offer
 
 Kind = Literal["fitness", "novelty", "cma_es"]
@@ -26,7 +26,7 @@ LATEST = 3
 
 
 class Emitter(NamedTuple):
-    """An emitter; in a pool each leaf has a leading axis.
+    """An emitter; of several, each leaf has a leading axis.
 
     Attributes:
         members: Its population of `M`.
@@ -43,7 +43,7 @@ class Emitter(NamedTuple):
         novel: A sample of the members that were more novel than any before.
     """
 
-    members: Individuals
+    members: Genotypes
     memory: PyTree
     rows: Float[Array, "W M"]
     steps: Int[Array, ""]
@@ -75,19 +75,19 @@ class Strategy(NamedTuple):
     brood: int
     by_novelty: bool
     start: Callable[[Key[Array, ""], Array, Array], tuple[PyTree, Array]]
-    open: Callable[[PyTree, Individuals], PyTree]
+    open: Callable[[PyTree, Genotypes], PyTree]
     propose: Callable[[Key[Array, ""], PyTree, Array, Array], tuple[PyTree, Array]]
-    choose: Callable[[PyTree, Individuals, Individuals, Array], tuple[PyTree, Individuals]]
+    choose: Callable[[PyTree, Genotypes, Genotypes, Array], tuple[PyTree, Genotypes]]
     is_spent: Callable[[PyTree], Array]
 
 
-def strategy_of(kind: Kind, members: int, children: int, genes: int, config: TrialConfig) -> Strategy:
+def strategy_of(kind: Kind, members: int, children: int, genes: int, config: EvaluationConfig) -> Strategy:
     """How emitters climb.
 
     Args:
         kind: "fitness" and "novelty": the best of members and their mutated children stay. "cma_es": CMA-ES from the
             ancestor with its spread (CMA-NS, with which the paper compares); each emitter then holds two matrices
-            `[D, D]`, so that a pool of many takes much memory.
+            `[D, D]`, so that many takes much memory.
         members: How many are kept.
         children: How many each has.
         genes: How many genes there are.
@@ -98,7 +98,7 @@ def strategy_of(kind: Kind, members: int, children: int, genes: int, config: Tri
     )
 
 
-def _elitist(members: int, children: int, by_novelty: bool, config: TrialConfig) -> Strategy:
+def _elitist(members: int, children: int, by_novelty: bool, config: EvaluationConfig) -> Strategy:
     def start(key: Key[Array, ""], genome: Array, spread: Array) -> tuple[PyTree, Array]:
         return (), mutate(key, jnp.broadcast_to(genome, (members, genome.size)), spread, config)
 
@@ -107,26 +107,26 @@ def _elitist(members: int, children: int, by_novelty: bool, config: TrialConfig)
     def propose(key: Key[Array, ""], memory: PyTree, genomes: Array, spread: Array) -> tuple[PyTree, Array]:
         return memory, mutate(key, jnp.repeat(genomes, children, axis=0), spread, config)
 
-    def choose(memory: PyTree, old: Individuals, brood: Individuals, score: Array) -> tuple[PyTree, Individuals]:
+    def choose(memory: PyTree, old: Genotypes, brood: Genotypes, score: Array) -> tuple[PyTree, Genotypes]:
         return memory, take(join(old, brood), jnp.argsort(-score)[:members])
 
     return Strategy(members, members * children, by_novelty, start, keep, propose, choose, never)
 
 
-def _cma_es(members: int, genes: int, config: TrialConfig) -> Strategy:
+def _cma_es(members: int, genes: int, config: EvaluationConfig) -> Strategy:
     strategy = CMA(genes, members, config.genome_low, config.genome_high)
 
     def start(key: Key[Array, ""], genome: Array, spread: Array) -> tuple[PyTree, Array]:
         memory = strategy.init(genome, spread)
         return memory, strategy.ask(memory, key)
 
-    def open_(memory: CMAState, members: Individuals) -> PyTree:
+    def open_(memory: CMAState, members: Genotypes) -> PyTree:
         return strategy.tell(memory, members.genome, members.outcome.reward)
 
     def propose(key: Key[Array, ""], memory: CMAState, genomes: Array, spread: Array) -> tuple[PyTree, Array]:
         return memory, strategy.ask(memory, key)
 
-    def choose(memory: CMAState, old: Individuals, brood: Individuals, score: Array) -> tuple[PyTree, Individuals]:
+    def choose(memory: CMAState, old: Genotypes, brood: Genotypes, score: Array) -> tuple[PyTree, Genotypes]:
         return open_(memory, brood), brood
 
     return Strategy(members, members, False, start, open_, propose, choose, strategy.should_stop)
@@ -138,7 +138,7 @@ def window_of(genes: int, members: int) -> int:
 
 
 def new_emitter(
-    members: Individuals, memory: PyTree, ancestor: Int[Array, ""], spread: Float[Array, ""], window: int, kept: int
+    members: Genotypes, memory: PyTree, ancestor: Int[Array, ""], spread: Float[Array, ""], window: int, kept: int
 ) -> Emitter:
     """An emitter whose first members were tried.
 
@@ -158,7 +158,7 @@ def new_emitter(
     return Emitter(members, memory, rows, count, zero, zero, lowest, ancestor, spread, zero, true, sample)
 
 
-def advance(strategy: Strategy, emitter: Emitter, memory: PyTree, brood: Individuals, score: Array) -> Emitter:
+def advance(strategy: Strategy, emitter: Emitter, memory: PyTree, brood: Genotypes, score: Array) -> Emitter:
     """The emitter after a step in which it tried a brood.
 
     Args:

@@ -22,7 +22,7 @@ Watch = Callable[[PyTree, dict[str, Array]], PyTree]
 
 
 @dataclass(frozen=True)
-class TrialConfig(Sized):
+class EvaluationConfig(Sized):
     """How genomes are tried; what all algorithms of this family have in common.
 
     Attributes:
@@ -108,7 +108,7 @@ class _Episode(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Trial:
+class Evaluator:
     """Episodes of genomes.
 
     Attributes:
@@ -177,13 +177,13 @@ class Trial:
         return Outcome(jnp.zeros(()), area, descriptor, jnp.zeros((), jnp.int32), record), last
 
 
-def make_trial(
+def make_evaluator(
     env: Environment,
     env_params: PyTree,
-    config: TrialConfig,
+    config: EvaluationConfig,
     watch: Watch | None = None,
     steps: Callable[[int], tuple[int, ...]] = lambda _: (),
-) -> Trial:
+) -> Evaluator:
     """Trials in an environment.
 
     Args:
@@ -206,4 +206,4 @@ def make_trial(
     if not config.genome_low < config.genome_high:
         raise ValueError(f"genes lie between genome_low={config.genome_low} and genome_high={config.genome_high}")
     controller = controller_of(env, env_params, config.controller, config.layers, config.width)
-    return Trial(env, controller, limit, watch, steps(limit))
+    return Evaluator(env, controller, limit, watch, steps(limit))

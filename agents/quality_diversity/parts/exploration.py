@@ -15,11 +15,11 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from jaxreward.agents.quality_diversity.parts.evaluation import Outcome, Trial, TrialConfig
-from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, join, mutate, random_genomes, take, try_out
+from jaxreward.agents.quality_diversity.parts.evaluation import EvaluationConfig, Evaluator, Outcome
+from jaxreward.agents.quality_diversity.parts.genotypes import Genotypes, evaluated, join, mutate, random_genomes, take
 from jaxreward.agents.quality_diversity.parts.selection import Reference, Selection, merits, order
 from jaxreward.agents.quality_diversity.parts.space import Space
-from jaxreward.agents.quality_diversity.parts.statistics import Tally, count
+from jaxreward.agents.quality_diversity.parts.statistics import Statistics, count
 from jaxreward.contract.sizes import size
 from jaxreward.learning.lazy import when
 from jaxreward.names import check_name
@@ -27,7 +27,7 @@ from jaxreward.quality_diversity import Archive, append, empty_archive, is_store
 
 
 @dataclass(frozen=True)
-class SearchConfig(TrialConfig):
+class SearchConfig(EvaluationConfig):
     """What shapes the program of a search.
 
     Attributes:
@@ -77,16 +77,16 @@ class Search(NamedTuple):
     Attributes:
         population: Those that have children.
         offspring: The children of the last generation.
-        archive: What was stored, as `Individuals`.
-        tally: What was found.
+        archive: What was stored, as `Genotypes`.
+        statistics: What was found.
         space: Params of the space of behaviours.
         start: The key of every evaluation.
     """
 
-    population: Individuals
-    offspring: Individuals
+    population: Genotypes
+    offspring: Genotypes
     archive: Archive
-    tally: Tally
+    statistics: Statistics
     space: PyTree
     start: Key[Array, ""]
 
@@ -95,31 +95,31 @@ class Search(NamedTuple):
 class Explorer:
     """The steps of a generation."""
 
-    trial: Trial
+    evaluator: Evaluator
     space: Space
     config: SearchConfig
 
-    def init(self, key: Key[Array, ""], env_params: PyTree, tally: Tally) -> Search:
+    def init(self, key: Key[Array, ""], env_params: PyTree, statistics: Statistics) -> Search:
         """Tries random genomes."""
         config = self.config
         key_start, key_space, key_genomes = jax.random.split(key, 3)
         space = self.space.init(key_space)
-        genomes = random_genomes(key_genomes, config.population_size, self.trial.controller.size, config)
-        population = self.try_out(genomes, space, env_params, key_start)
+        genomes = random_genomes(key_genomes, config.population_size, self.evaluator.controller.size, config)
+        population = self.evaluated(genomes, space, env_params, key_start)
         offspring = join(*[population] * config.children)
         archive = empty_archive(take(population, jnp.asarray(0)), config.archive_capacity)
-        tally = count(tally, self.trial.env, population.outcome, visits=True)
-        return Search(population, offspring, archive, tally, space, key_start)
+        statistics = count(statistics, self.evaluator.env, population.outcome, visits=True)
+        return Search(population, offspring, archive, statistics, space, key_start)
 
-    def try_out(
+    def evaluated(
         self, genomes: Float[Array, "n D"], space: PyTree, env_params: PyTree, key: Key[Array, ""]
-    ) -> Individuals:
+    ) -> Genotypes:
         """Genomes with what comes of them."""
-        return try_out(self.trial, self.space, genomes, space, env_params, key)
+        return evaluated(self.evaluator, self.space, genomes, space, env_params, key)
 
     def goes_on(self, search: Search) -> Bool[Array, ""]:
         """Whether there is budget left."""
-        return search.tally.evaluations < self.config.budget
+        return search.statistics.evaluations < self.config.budget
 
     # What follows leaves the search as it is where it is not to go on. The archive is written to by a mask for that:
     # to choose between two of them would copy both.
@@ -136,16 +136,18 @@ class Explorer:
         config = self.config
         parents = jnp.repeat(search.population.genome, config.children, axis=0)
 
-        def tried(begun: tuple[Individuals, Tally], parents: Array, search_space: PyTree) -> tuple[Individuals, Tally]:
+        def evaluated(
+            begun: tuple[Genotypes, Statistics], parents: Array, search_space: PyTree
+        ) -> tuple[Genotypes, Statistics]:
             if deviation is None:
                 genomes = random_genomes(key, parents.shape[0], parents.shape[1], config)
             else:
                 genomes = mutate(key, parents, deviation, config)
-            offspring = self.try_out(genomes, search_space, env_params, search.start)
-            return offspring, count(begun[1], self.trial.env, offspring.outcome, visits=True)
+            offspring = self.evaluated(genomes, search_space, env_params, search.start)
+            return offspring, count(begun[1], self.evaluator.env, offspring.outcome, visits=True)
 
-        offspring, tally = when(goes_on, tried, (search.offspring, search.tally), parents, search.space)
-        return search._replace(offspring=offspring, tally=tally)
+        offspring, statistics = when(goes_on, evaluated, (search.offspring, search.statistics), parents, search.space)
+        return search._replace(offspring=offspring, statistics=statistics)
 
     def survive(
         self, search: Search, key: Key[Array, ""], goes_on: Bool[Array, ""], further: Reference | None = None
@@ -161,7 +163,7 @@ class Explorer:
         everybody = join(search.population, search.offspring)
         reference = self.reference(search) if further is None else join(self.reference(search), further)
 
-        def best(_: Individuals, everybody: Individuals, reference: Reference) -> Individuals:
+        def best(_: Genotypes, everybody: Genotypes, reference: Reference) -> Genotypes:
             known = merits(everybody, reference, self.config.neighbours)
             rows = order(self.config.selection, key, everybody, known)[: self.config.population_size]
             return take(everybody, rows)
@@ -204,7 +206,7 @@ class Explorer:
         outcomes = [part.outcome for part in (*present, *(archive.items for archive in archives))]
         return join(*outcomes), jnp.concatenate(exists)
 
-    def placed(self, space: PyTree, env_params: PyTree, *groups: Individuals) -> list[Individuals]:
+    def placed(self, space: PyTree, env_params: PyTree, *groups: Genotypes) -> list[Genotypes]:
         """Some groups, each at its place in a space of behaviours that has changed."""
         outcomes = join(*[group.outcome for group in groups])
         ends = list(itertools.accumulate(len(group.surprise) for group in groups))[:-1]
@@ -215,9 +217,9 @@ class Explorer:
         ]
 
 
-def _all(individuals: Individuals) -> Reference:
-    exists = jnp.ones(individuals.surprise.shape, bool)
-    return Reference(individuals.behaviour, individuals.outcome.reward, exists)
+def _all(genotypes: Genotypes) -> Reference:
+    exists = jnp.ones(genotypes.surprise.shape, bool)
+    return Reference(genotypes.behaviour, genotypes.outcome.reward, exists)
 
 
 def check_search(config: SearchConfig, learned: bool) -> None:

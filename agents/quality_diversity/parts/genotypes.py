@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from jaxreward.agents.quality_diversity.parts.evaluation import Outcome, Trial, TrialConfig
+from jaxreward.agents.quality_diversity.parts.evaluation import EvaluationConfig, Evaluator, Outcome
 from jaxreward.agents.quality_diversity.parts.space import Space
 
 
-class Individuals(NamedTuple):
+class Genotypes(NamedTuple):
     """Some that were tried, leaves `[n, ...]`.
 
     Attributes:
@@ -30,26 +30,31 @@ class Individuals(NamedTuple):
     recruited: Bool[Array, " n"]
 
 
-def random_genomes(key: Key[Array, ""], number: int, size: int, config: TrialConfig) -> Float[Array, "n D"]:
+def random_genomes(key: Key[Array, ""], number: int, size: int, config: EvaluationConfig) -> Float[Array, "n D"]:
     """Standard normal genes, clipped to their limits."""
     return jnp.clip(jax.random.normal(key, (number, size)), config.genome_low, config.genome_high)
 
 
 def mutate(
-    key: Key[Array, ""], genomes: Float[Array, "n D"], deviation: Float[Array, "..."] | float, config: TrialConfig
+    key: Key[Array, ""], genomes: Float[Array, "n D"], deviation: Float[Array, "..."] | float, config: EvaluationConfig
 ) -> Float[Array, "n D"]:
     """Each gene with Gaussian noise of this standard deviation, clipped to its limits."""
     noise = jax.random.normal(key, (genomes.size,)).reshape(genomes.shape)  # cheaper to draw than a table
     return jnp.clip(genomes + noise * deviation, config.genome_low, config.genome_high)
 
 
-def try_out(
-    trial: Trial, space: Space, genomes: Float[Array, "n D"], params: PyTree, env_params: PyTree, key: Key[Array, ""]
-) -> Individuals:
+def evaluated(
+    evaluator: Evaluator,
+    space: Space,
+    genomes: Float[Array, "n D"],
+    params: PyTree,
+    env_params: PyTree,
+    key: Key[Array, ""],
+) -> Genotypes:
     """Genomes with what comes of them; `params` are those of the space, `key` that of every evaluation."""
-    outcome = trial.evaluate(genomes, env_params, key)
+    outcome = evaluator.evaluate(genomes, env_params, key)
     behaviour, surprise = space.place(params, outcome, env_params)
-    return Individuals(genomes, outcome, behaviour, surprise, jnp.zeros(len(genomes), bool))
+    return Genotypes(genomes, outcome, behaviour, surprise, jnp.zeros(len(genomes), bool))
 
 
 def take(tree: PyTree, rows: Int[Array, "..."] | int) -> PyTree:

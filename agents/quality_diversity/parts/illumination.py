@@ -16,8 +16,8 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.agent import strong
-from jaxreward.agents.quality_diversity.parts.evaluation import Outcome, Trial, TrialConfig, make_trial
-from jaxreward.agents.quality_diversity.parts.statistics import Tally, count, empty_tally, metrics
+from jaxreward.agents.quality_diversity.parts.evaluation import EvaluationConfig, Evaluator, Outcome, make_evaluator
+from jaxreward.agents.quality_diversity.parts.statistics import Statistics, count, empty_statistics, metrics
 from jaxreward.contract.sizes import size
 from jaxreward.environment import world
 from jaxreward.names import check_name
@@ -27,7 +27,7 @@ Cells = Literal["grid", "cvt"]
 
 
 @dataclass(frozen=True)
-class CellsConfig(TrialConfig):
+class CellsConfig(EvaluationConfig):
     """Into what the space of descriptors is divided, and who holds a part of it.
 
     Attributes:
@@ -52,17 +52,17 @@ class Elites(NamedTuple):
     Attributes:
         grid: Of genomes.
         centroids: Of its cells; `()` for a regular grid.
-        tally: What was found.
+        statistics: What was found.
         start: The key of every evaluation.
     """
 
     grid: Grid
     centroids: PyTree
-    tally: Tally
+    statistics: Statistics
     start: Key[Array, ""]
 
 
-class Tried(NamedTuple):
+class Evaluated(NamedTuple):
     """What came of some genomes, and the cell of each, -1 for none."""
 
     outcome: Outcome
@@ -73,7 +73,7 @@ class Tried(NamedTuple):
 class Illumination:
     """The steps of filling a grid. `env` is the environment beneath all rewards."""
 
-    trial: Trial
+    evaluator: Evaluator
     env: Environment
     config: CellsConfig
 
@@ -84,21 +84,21 @@ class Illumination:
         low, high = self.bounds()
         is_cvt = config.cells == "cvt"
         centroids = cvt_centroids(key_centroids, config.num_cells, low, high) if is_cvt else ()
-        grid = empty_grid(jnp.zeros(self.trial.controller.size), len(centroids) or config.bins**low.size)
-        return strong(Elites(grid, centroids, empty_tally(self.env), key_start))
+        grid = empty_grid(jnp.zeros(self.evaluator.controller.size), len(centroids) or config.bins**low.size)
+        return strong(Elites(grid, centroids, empty_statistics(self.env), key_start))
 
-    def try_out(self, elites: Elites, genomes: Float[Array, "B D"], env_params: PyTree) -> tuple[Elites, Tried]:
-        """Tries genomes, which the tally then knows and the grid not yet. What is not a number has no cell."""
-        outcome = self.trial.evaluate(genomes, env_params, elites.start)
-        tally = count(elites.tally, self.env, outcome, visits=True)
+    def evaluated(self, elites: Elites, genomes: Float[Array, "B D"], env_params: PyTree) -> tuple[Elites, Evaluated]:
+        """Tries genomes, which the statistics then knows and the grid not yet. What is not a number has no cell."""
+        outcome = self.evaluator.evaluate(genomes, env_params, elites.start)
+        statistics = count(elites.statistics, self.env, outcome, visits=True)
         is_broken = ~jnp.isfinite(genomes).all(1) | jnp.isnan(outcome.descriptor).any(1)
         cell = jnp.where(is_broken, -1, self.cells_of(outcome.descriptor, elites.centroids))
-        return elites._replace(tally=tally), Tried(outcome, cell)
+        return elites._replace(statistics=statistics), Evaluated(outcome, cell)
 
-    def enter(self, elites: Elites, genomes: Float[Array, "B D"], tried: Tried) -> Elites:
+    def enter(self, elites: Elites, genomes: Float[Array, "B D"], evaluated: Evaluated) -> Elites:
         """Puts each in its cell if it is better than what this holds."""
-        reward, ties_replace = tried.outcome.reward, self.config.ties_replace
-        return elites._replace(grid=insert(elites.grid, genomes, reward, tried.cell, ties_replace=ties_replace))
+        reward, ties_replace = evaluated.outcome.reward, self.config.ties_replace
+        return elites._replace(grid=insert(elites.grid, genomes, reward, evaluated.cell, ties_replace=ties_replace))
 
     def cells_of(self, descriptors: Float[Array, "B d"], centroids: PyTree) -> Int[Array, " B"]:
         """The cell of each descriptor."""
@@ -115,11 +115,11 @@ class Illumination:
         return low, high
 
     def metrics(self, elites: Elites) -> dict[str, Array]:
-        """Those of the tally, how many elites there are, and the sum of their rewards."""
+        """Those of the statistics, how many elites there are, and the sum of their rewards."""
         grid = elites.grid
         above = jnp.where(jnp.isneginf(grid.fitness), 0.0, grid.fitness - self.config.worst_reward)
         held = {"archive/size": grid.occupied.size.astype(float), "qd_score": above.sum()}
-        return metrics(elites.tally) | held
+        return metrics(elites.statistics) | held
 
 
 def make_illumination(env: Environment, env_params: PyTree, config: CellsConfig) -> Illumination:
@@ -129,7 +129,7 @@ def make_illumination(env: Environment, env_params: PyTree, config: CellsConfig)
         ValueError: If an option is unknown or does not fit the environment, or there is not to be a cell.
     """
     check_name("cells", config.cells, get_args(Cells))
-    return Illumination(make_trial(env, env_params, config), world(env, env_params)[0], config)
+    return Illumination(make_evaluator(env, env_params, config), world(env, env_params)[0], config)
 
 
 def best_elite(grid: Grid) -> Float[Array, " D"]:

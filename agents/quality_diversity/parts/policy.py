@@ -9,11 +9,11 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreward.agent import Policy
 from jaxreward.agents.quality_diversity.parts.controller import Controller
-from jaxreward.agents.quality_diversity.parts.genotypes import Individuals
+from jaxreward.agents.quality_diversity.parts.genotypes import Genotypes
 from jaxreward.quality_diversity import Archive, is_stored
 
 
-def best_genome(present: Sequence[Individuals], archives: Sequence[Archive] = ()) -> Float[Array, " D"]:
+def best_genome(present: Sequence[Genotypes], archives: Sequence[Archive] = ()) -> Float[Array, " D"]:
     """The genome that earned most among those at hand and those stored, the first of several."""
     genomes = [part.genome for part in present] + [archive.items.genome for archive in archives]
     rewards = [part.outcome.reward for part in present]

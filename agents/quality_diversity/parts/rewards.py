@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxreward.agents.quality_diversity.parts.exploration import Search
-from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, join, take
+from jaxreward.agents.quality_diversity.parts.genotypes import Genotypes, join, take
 from jaxreward.agents.quality_diversity.parts.selection import Reference
 from jaxreward.quality_diversity import Archive, append, empty_archive, is_stored, nearest, novelty
 
@@ -21,29 +21,29 @@ class Rewarded(NamedTuple):
     """What is stored of one that earned; leaves `[R, ...]`.
 
     Attributes:
-        individual: It.
+        genotype: It.
         spread: The standard deviation of the mutations of an emitter that starts from it.
         waits: Whether one is still to start from it.
         bound: No less than its novelty among the others.
     """
 
-    individual: Individuals
+    genotype: Genotypes
     spread: Float[Array, " R"]
     waits: Bool[Array, " R"]
     bound: Float[Array, " R"]
 
 
-def no_rewards(individuals: Individuals, capacity: int) -> Archive:
-    """An archive for individuals like these."""
+def no_rewards(genotypes: Genotypes, capacity: int) -> Archive:
+    """An archive for genotypes like these."""
     zero = jnp.zeros(())
-    return empty_archive(Rewarded(take(individuals, 0), zero, jnp.zeros((), bool), zero), capacity)
+    return empty_archive(Rewarded(take(genotypes, 0), zero, jnp.zeros((), bool), zero), capacity)
 
 
-def stored(rewards: Archive, individuals: Individuals, keep: Bool[Array, " n"]) -> Archive:
+def stored(rewards: Archive, genotypes: Genotypes, keep: Bool[Array, " n"]) -> Archive:
     """The archive with some more from which no emitter starts."""
     number = keep.size
     nothing = jnp.zeros(number), jnp.zeros(number, bool), jnp.full(number, jnp.inf)
-    return append(rewards, Rewarded(individuals, *nothing), keep)
+    return append(rewards, Rewarded(genotypes, *nothing), keep)
 
 
 def recruit(search: Search, rewards: Archive, least_spread: Float[Array, ""] | float) -> tuple[Search, Archive]:
@@ -66,8 +66,8 @@ def recruit(search: Search, rewards: Archive, least_spread: Float[Array, ""] | f
 
 def reference(rewards: Archive) -> Reference:
     """The archive as something to measure novelty against."""
-    individual = rewards.items.individual
-    return Reference(individual.behaviour, individual.outcome.reward, is_stored(rewards))
+    genotype = rewards.items.genotype
+    return Reference(genotype.behaviour, genotype.outcome.reward, is_stored(rewards))
 
 
 def most_novel(
@@ -137,7 +137,7 @@ def _tightened(
 ) -> tuple[Array, Array]:
     """Bounds with those of some of the wanted rows replaced by their novelty, the highest first."""
     high, rows = jax.lax.top_k(jnp.where(wanted, bound, -jnp.inf), min(BLOCK, bound.size))
-    behaviour = rewards.items.individual.behaviour
+    behaviour = rewards.items.genotype.behaviour
     exact = novelty(behaviour[rows], behaviour, neighbours, mask=is_stored(rewards), own=rows)
     places = jnp.where(jnp.isneginf(high), bound.size, rows)
     return bound.at[places].set(exact, mode="drop"), fresh.at[places].set(True, mode="drop")

@@ -16,7 +16,7 @@ BINS = 50
 """Cells in each dimension of descriptors, as in the authors' analysis of SERENE and STAX."""
 
 
-class Tally(NamedTuple):
+class Statistics(NamedTuple):
     """Counts of a run.
 
     Attributes:
@@ -36,17 +36,17 @@ class Tally(NamedTuple):
     reward: Float[Array, ""]
 
 
-def empty_tally(env: Environment) -> Tally:
+def empty_statistics(env: Environment) -> Statistics:
     """Nothing tried yet."""
     zero = jnp.zeros((), jnp.int32)
     cells = BINS ** len(env.descriptor_bounds[0])
-    return Tally(zero, jnp.zeros(cells, jnp.int32), jnp.zeros(env.num_areas), zero, zero, jnp.zeros(()))
+    return Statistics(zero, jnp.zeros(cells, jnp.int32), jnp.zeros(env.num_areas), zero, zero, jnp.zeros(()))
 
 
-def since(tally: Tally) -> Tally:
+def since(statistics: Statistics) -> Statistics:
     """The same, counting steps and episodes from here on."""
     zero = jnp.zeros((), jnp.int32)
-    return tally._replace(env_steps=zero, episodes=zero, reward=jnp.zeros(()))
+    return statistics._replace(env_steps=zero, episodes=zero, reward=jnp.zeros(()))
 
 
 def cells_of(env: Environment, descriptors: Float[Array, "n d"]) -> Int[Array, " n"]:
@@ -56,12 +56,17 @@ def cells_of(env: Environment, descriptors: Float[Array, "n d"]) -> Int[Array, "
 
 
 def count(
-    tally: Tally, env: Environment, outcomes: Outcome, *, visits: bool, counts: Bool[Array, " n"] | None = None
-) -> Tally:
-    """The tally after some genomes were tried.
+    statistics: Statistics,
+    env: Environment,
+    outcomes: Outcome,
+    *,
+    visits: bool,
+    counts: Bool[Array, " n"] | None = None,
+) -> Statistics:
+    """The statistics after some genomes were evaluated.
 
     Args:
-        tally: Before.
+        statistics: Before.
         env: The environment.
         outcomes: What came of them, leaves `[n, ...]`.
         visits: Whether they count for coverage; what emitters try does not, as in the authors' analysis.
@@ -70,18 +75,18 @@ def count(
     counts = jnp.ones(outcomes.reward.shape, bool) if counts is None else counts
     number = counts.sum(dtype=jnp.int32)
     area = jnp.where(counts, outcomes.area, -1)
-    best = tally.best.at[jnp.where(area >= 0, area, tally.best.size)].max(outcomes.reward, mode="drop")
-    seen = tally.visits
+    best = statistics.best.at[jnp.where(area >= 0, area, statistics.best.size)].max(outcomes.reward, mode="drop")
+    seen = statistics.visits
     if visits:
         cells = jnp.where(counts, cells_of(env, outcomes.descriptor), -1)
         seen = seen.at[jnp.where(cells >= 0, cells, seen.size)].add(1, mode="drop")
-    return Tally(
-        tally.evaluations + number,
+    return Statistics(
+        statistics.evaluations + number,
         seen,
         best,
-        tally.env_steps + jnp.where(counts, outcomes.steps, 0).sum(dtype=jnp.int32),
-        tally.episodes + number,
-        tally.reward + jnp.where(counts, outcomes.reward, 0.0).sum(),
+        statistics.env_steps + jnp.where(counts, outcomes.steps, 0).sum(dtype=jnp.int32),
+        statistics.episodes + number,
+        statistics.reward + jnp.where(counts, outcomes.reward, 0.0).sum(),
     )
 
 
@@ -94,14 +99,14 @@ def uniformity(visits: Int[Array, " cells"]) -> Float[Array, ""]:
     return 1 - jnp.sqrt(jnp.maximum(of(share) + of(even), 0.0) / 2)
 
 
-def metrics(tally: Tally) -> dict[str, Array]:
-    """The numbers of a tally as an agent's metrics: coverage, uniformity and the best of each area among them."""
+def metrics(statistics: Statistics) -> dict[str, Array]:
+    """The statistics as an agent's metrics: coverage, uniformity and the best of each area among them."""
     return {
-        "env_steps": tally.env_steps,
-        "episode/count": tally.episodes.astype(float),
-        "episode/return": tally.reward / jnp.maximum(tally.episodes, 1),
-        "evaluations": tally.evaluations.astype(float),
-        "coverage": (tally.visits > 0).mean(),
-        "uniformity": uniformity(tally.visits),
-        **{f"best/area_{area}": tally.best[area] for area in range(tally.best.size)},
+        "env_steps": statistics.env_steps,
+        "episode/count": statistics.episodes.astype(float),
+        "episode/return": statistics.reward / jnp.maximum(statistics.episodes, 1),
+        "evaluations": statistics.evaluations.astype(float),
+        "coverage": (statistics.visits > 0).mean(),
+        "uniformity": uniformity(statistics.visits),
+        **{f"best/area_{area}": statistics.best[area] for area in range(statistics.best.size)},
     }

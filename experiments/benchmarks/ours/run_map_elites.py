@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnax.environments.environment import Environment
 
-from jaxreward.agents.quality_diversity.parts.evaluation import make_trial
+from jaxreward.agents.quality_diversity.parts.evaluation import make_evaluator
 from jaxreward.agents.quality_diversity.parts.genotypes import random_genomes
 from jaxreward.agents.registry import get_agent
 from jaxreward.compilation.cache import compiler_options as compiler_options
@@ -37,12 +37,12 @@ def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
 def children(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Callable]:
     """As many children, each generation those of the one before, and their evaluation."""
     config = get_agent(spec.agent).Config(**vars(spec.config))
-    trial = make_trial(env, params, config)
+    evaluator = make_evaluator(env, params, config)
     iso, line = spec.hyperparams.iso, spec.hyperparams.line
 
     def train(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         key, key_start = jax.random.split(jax.random.wrap_key_data(key))
-        genomes = random_genomes(key, config.batch, trial.controller.size, config)
+        genomes = random_genomes(key, config.batch, evaluator.controller.size, config)
 
         def generation(now: tuple[jax.Array, jax.Array], key: jax.Array) -> tuple[tuple, None]:
             genomes, total = now
@@ -52,7 +52,7 @@ def children(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Ca
             towards = jnp.roll(genomes, 1, axis=0) - genomes
             born = genomes + iso * noise + line * jax.random.normal(key_line, (len(genomes), 1)) * towards
             born = jnp.clip(born, config.genome_low, config.genome_high)
-            outcome = trial.evaluate(born, params, key_start)
+            outcome = evaluator.evaluate(born, params, key_start)
             return (born, total + outcome.reward.sum() + outcome.descriptor.sum()), None
 
         number = spec.iterations * config.generations

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxreward.agents.quality_diversity.parts.evaluation import make_trial
+from jaxreward.agents.quality_diversity.parts.evaluation import make_evaluator
 from jaxreward.agents.quality_diversity.parts.genotypes import random_genomes
 from jaxreward.agents.registry import get_agent
 from jaxreward.compilation.cache import compiler_options as compiler_options
@@ -50,11 +50,11 @@ def search(spec: SimpleNamespace, env: Any, params: Any) -> Callable:
 def evaluation(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Callable]:
     """As many evaluations, of new random genomes."""
     config = get_agent(spec.agent).Config(**vars(spec.config))
-    trial = make_trial(env, params, config)
+    evaluator = make_evaluator(env, params, config)
 
     def generation(key: jax.Array, _: Any) -> jax.Array:
-        genomes = random_genomes(key, config.population_size * config.children, trial.controller.size, config)
-        outcome = trial.evaluate(genomes, params, key)
+        genomes = random_genomes(key, config.population_size * config.children, evaluator.controller.size, config)
+        outcome = evaluator.evaluate(genomes, params, key)
         return outcome.reward.sum() + outcome.descriptor.sum()
 
     return _generations(config, generation)

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxreward.agents.quality_diversity.parts.genotypes import Individuals
+from jaxreward.agents.quality_diversity.parts.genotypes import Genotypes
 from jaxreward.envs import make
 from jaxreward.experiments.figures.barfi._common import level
 from jaxreward.experiments.figures.qd._common import METHODS, ORANGE, SMOKE, TASKS, Size, searched
@@ -74,14 +74,14 @@ def data(scale: Scale) -> pd.DataFrame:
 def members(experiment: Experiment, state: PyTree) -> pd.DataFrame:
     """Where the members of both archives ended, of all seeds."""
     novel, rewarded = state.search.archive, state.emitters.rewards
-    both = {NOVELTY: (novel.items, novel.size), REWARD: (rewarded.items.individual, rewarded.size)}
+    both = {NOVELTY: (novel.items, novel.size), REWARD: (rewarded.items.genotype, rewarded.size)}
     parts = [ends(*archive).assign(archive=name) for name, archive in both.items()]
     return pd.concat(parts, ignore_index=True)
 
 
-def ends(individuals: Individuals, sizes: Int[Array, " S"]) -> pd.DataFrame:
-    """A row for each that is stored; leaves of the individuals are `[S, capacity, ...]`."""
-    outcome = jax.tree.map(np.asarray, individuals.outcome)
+def ends(genotypes: Genotypes, sizes: Int[Array, " S"]) -> pd.DataFrame:
+    """A row for each that is stored; leaves of the genotypes are `[S, capacity, ...]`."""
+    outcome = jax.tree.map(np.asarray, genotypes.outcome)
     seeds, rows = np.nonzero(np.arange(outcome.area.shape[1]) < np.asarray(sizes)[:, None])
     places = outcome.descriptor[seeds, rows]
     earned = {"area": outcome.area[seeds, rows], "reward": outcome.reward[seeds, rows]}

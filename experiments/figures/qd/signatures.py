@@ -25,7 +25,7 @@ import pandas as pd
 from jaxtyping import Array, Float, PyTree
 from matplotlib.figure import Figure
 
-from jaxreward.agents.quality_diversity.parts.evaluation import Trial, make_trial
+from jaxreward.agents.quality_diversity.parts.evaluation import Evaluator, make_evaluator
 from jaxreward.agents.quality_diversity.parts.exploration import Search
 from jaxreward.agents.quality_diversity.parts.space import sampled_steps
 from jaxreward.agents.quality_diversity.parts.statistics import BINS, cells_of
@@ -102,14 +102,14 @@ def played_again(experiment: Experiment, search: Search) -> Float[Array, "S M"]:
     config = get_agent(AGENT).Config(**experiment.config["agent_config"])
     watch = lambda _, info: info["descriptor"]  # noqa: E731
     steps = lambda number: sampled_steps(number, MOMENTS)  # noqa: E731
-    trial = make_trial(experiment.env, experiment.env_params, config, watch, steps)
-    return jax.jit(lambda search: jax.lax.map(partial(coverage, trial, experiment.env_params), search))(search)
+    evaluator = make_evaluator(experiment.env, experiment.env_params, config, watch, steps)
+    return jax.jit(lambda search: jax.lax.map(partial(coverage, evaluator, experiment.env_params), search))(search)
 
 
-def coverage(trial: Trial, env_params: PyTree, search: Search) -> Float[Array, " M"]:
+def coverage(evaluator: Evaluator, env_params: PyTree, search: Search) -> Float[Array, " M"]:
     """Of one seed."""
-    paths = trial.evaluate(search.archive.items.genome, env_params, search.start).record
-    cells = jax.vmap(partial(cells_of, trial.env), 1)(paths)
+    paths = evaluator.evaluate(search.archive.items.genome, env_params, search.start).record
+    cells = jax.vmap(partial(cells_of, evaluator.env), 1)(paths)
     there = is_stored(search.archive)[None] & (cells >= 0)
     number = BINS ** paths.shape[-1]
     filled = jax.vmap(lambda row: jnp.zeros(number).at[row].set(1.0, mode="drop"))(jnp.where(there, cells, number))

@@ -9,7 +9,7 @@ import pytest
 
 from jaxreward import vmap
 from jaxreward.agents.quality_diversity.aurora import Aurora, Config, Hyperparams, aurora, controlled, first_distance
-from jaxreward.agents.quality_diversity.parts.evaluation import make_trial
+from jaxreward.agents.quality_diversity.parts.evaluation import make_evaluator
 from jaxreward.agents.quality_diversity.parts.space import Space
 from jaxreward.envs import make
 
@@ -26,7 +26,7 @@ def algorithm(**settings):
     config = Config(**{**vars(SMALL), **settings})
     place = lambda scale, outcome, _: (scale * outcome.descriptor, jnp.zeros(len(outcome.reward)))  # noqa: E731
     space = Space(None, lambda _: (), lambda _: jnp.ones(()), place, lambda scale, *_: 2 * scale)
-    return Aurora(make_trial(ENV, PARAMS, config), space, config, PARAMS)
+    return Aurora(make_evaluator(ENV, PARAMS, config), space, config, PARAMS)
 
 
 def generations(algo, number, hyperparams=Hyperparams()):
@@ -133,7 +133,7 @@ def test_seeds_with_an_autoencoder_count_what_they_try_and_follow_the_best():
     policy = agent.policy(state._replace(search=state.search._replace(repertoire=repertoire)))
     seen = jnp.full((2, 2), 0.3)
     found = policy.mode(policy.reset(), seen, jax.random.split(KEY, 2))[1]
-    act = algorithm().trial.controller.act
+    act = algorithm().evaluator.controller.act
     np.testing.assert_allclose(found, jax.vmap(act)(repertoire.items.genome[:, 1], seen), rtol=1e-5)
 
 

@@ -195,11 +195,11 @@ def outcomes(number, frames, empty=0):
 
 
 def test_a_behaviour_is_the_codes_of_its_pictures_and_surprises_by_the_sum_of_their_errors(weights):
-    space, tried = learned_space(ENV, 3, network=TINY, block_size=4), outcomes(7, 3)
-    behaviour, surprise = jax.jit(space.place)(Fitted(weights, ()), tried, PARAMS)
+    space, evaluated = learned_space(ENV, 3, network=TINY, block_size=4), outcomes(7, 3)
+    behaviour, surprise = jax.jit(space.place)(Fitted(weights, ()), evaluated, PARAMS)
     image = jax.jit(lambda state: ENV.image(state, PARAMS, 16))
     for row in range(7):
-        states = jax.tree.map(lambda leaf: leaf[row], tried.record)
+        states = jax.tree.map(lambda leaf: leaf[row], evaluated.record)
         images = jnp.stack([image(jax.tree.map(lambda leaf: leaf[i], states)) for i in range(3)])
         codes, made = by_flax(weights, images)
         np.testing.assert_allclose(behaviour[row], np.ravel(codes), rtol=1e-4, atol=1e-5)
@@ -258,9 +258,9 @@ def test_a_reset_starts_from_other_weights_and_without_training_nothing_is_learn
 
 
 def test_pictures_are_those_beneath_a_reward(begun):
-    rewarded, tried = with_reward(ENV, environment_reward()), outcomes(2, 1)
-    placed = jax.jit(learned_space(rewarded, network=SHALLOW).place)(begun, tried, rewarded.default_params)
-    bare = jax.jit(learned_space(ENV, network=SHALLOW).place)(begun, tried, PARAMS)
+    rewarded, evaluated = with_reward(ENV, environment_reward()), outcomes(2, 1)
+    placed = jax.jit(learned_space(rewarded, network=SHALLOW).place)(begun, evaluated, rewarded.default_params)
+    bare = jax.jit(learned_space(ENV, network=SHALLOW).place)(begun, evaluated, PARAMS)
     np.testing.assert_allclose(placed[0], bare[0], rtol=1e-6)
 
 

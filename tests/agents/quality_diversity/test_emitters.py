@@ -19,17 +19,17 @@ from jaxreward.agents.quality_diversity.parts.emitters import (
     strategy_of,
     window_of,
 )
-from jaxreward.agents.quality_diversity.parts.evaluation import Outcome, TrialConfig
-from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, join, take
+from jaxreward.agents.quality_diversity.parts.evaluation import EvaluationConfig, Outcome
+from jaxreward.agents.quality_diversity.parts.genotypes import Genotypes, join, take
 from jaxreward.agents.quality_diversity.parts.rewards import Rewarded, first_front, most_novel, recruit
 from jaxreward.agents.quality_diversity.parts.scheduler import Scheduler, credited, decide, new_scheduler
 from jaxreward.quality_diversity import append, empty_archive, is_sampled
 
 MEMBERS, GENES = 6, 3
-CONFIG = TrialConfig(genome_low=-1.0, genome_high=1.0)
+CONFIG = EvaluationConfig(genome_low=-1.0, genome_high=1.0)
 
 
-def individuals(rewards: np.ndarray, genomes: np.ndarray | None = None, behaviour: np.ndarray | None = None):
+def genotypes(rewards: np.ndarray, genomes: np.ndarray | None = None, behaviour: np.ndarray | None = None):
     """Some that earned so much."""
     number = len(rewards)
     genomes = np.zeros((number, GENES)) if genomes is None else genomes
@@ -42,11 +42,11 @@ def individuals(rewards: np.ndarray, genomes: np.ndarray | None = None, behaviou
         (),
     )
     of = jnp.asarray(genomes, jnp.float32), outcome, jnp.asarray(behaviour, jnp.float32)
-    return Individuals(*of, jnp.zeros(number), jnp.zeros(number, bool))
+    return Genotypes(*of, jnp.zeros(number), jnp.zeros(number, bool))
 
 
 def emitter(rewards: np.ndarray, window: int = 40, kept: int = 5):
-    return new_emitter(individuals(rewards), (), jnp.asarray(0), jnp.asarray(0.1), window, kept)
+    return new_emitter(genotypes(rewards), (), jnp.asarray(0), jnp.asarray(0.1), window, kept)
 
 
 STRATEGY = strategy_of("fitness", MEMBERS, 2, GENES, CONFIG)
@@ -54,7 +54,7 @@ STRATEGY = strategy_of("fitness", MEMBERS, 2, GENES, CONFIG)
 
 def climbed(one, rewards: np.ndarray):
     """A step in which children earned so much."""
-    brood = individuals(rewards)
+    brood = genotypes(rewards)
     score = jnp.concatenate([one.members.outcome.reward, brood.outcome.reward])
     return advance(STRATEGY, one, (), brood, score)
 
@@ -101,7 +101,7 @@ def test_the_first_find_is_the_best_and_later_ones_beat_all_before() -> None:
     np.testing.assert_array_equal(found, [False, False, True, False, False, False])
     one, found = finds(one)
     assert not found.any()
-    one, found = finds(one._replace(members=individuals(np.array([0.6, 0.5, 0.55, 0.0, 0.9, 0.5]))))
+    one, found = finds(one._replace(members=genotypes(np.array([0.6, 0.5, 0.55, 0.0, 0.9, 0.5]))))
     np.testing.assert_array_equal(found, [True, False, True, False, True, False])
     np.testing.assert_allclose(one.best, 0.9)
     _, found = finds(emitter(np.zeros(MEMBERS)))
@@ -131,19 +131,19 @@ def test_children_are_near_their_parents_within_the_limits() -> None:
     assert bool((start[:, 2] >= -1).all())
     _, children = strategy.propose(jax.random.key(1), (), start, jnp.asarray(1e-4))
     np.testing.assert_allclose(children, jnp.repeat(start, 2, axis=0), atol=1e-3)
-    _, best = strategy.choose((), individuals(np.arange(6.0)), individuals(np.arange(12.0) + 2.5), jnp.arange(18.0))
+    _, best = strategy.choose((), genotypes(np.arange(6.0)), genotypes(np.arange(12.0) + 2.5), jnp.arange(18.0))
     np.testing.assert_array_equal(np.sort(best.outcome.reward), np.arange(12.0)[6:] + 2.5)
 
 
 def test_cma_es_as_an_emitter_climbs() -> None:
-    strategy = strategy_of("cma_es", MEMBERS, 2, GENES, TrialConfig())
+    strategy = strategy_of("cma_es", MEMBERS, 2, GENES, EvaluationConfig())
     assert strategy.brood == MEMBERS
     goal = jnp.array([0.5, -0.5, 1.0])
     earned = lambda genomes: -jnp.square(genomes - goal[None]).sum(1)  # noqa: E731
 
     def met(genomes):
-        return individuals(jnp.zeros(MEMBERS), genomes)._replace(
-            outcome=individuals(jnp.zeros(MEMBERS)).outcome._replace(reward=earned(genomes)), genome=genomes
+        return genotypes(jnp.zeros(MEMBERS), genomes)._replace(
+            outcome=genotypes(jnp.zeros(MEMBERS)).outcome._replace(reward=earned(genomes)), genome=genomes
         )
 
     def step(carry, key):
@@ -168,7 +168,7 @@ def test_cma_es_as_an_emitter_climbs() -> None:
 def archive_of(behaviour: np.ndarray, capacity: int, stored: int):
     """An archive of what earned, of which the first so many are stored."""
     number = len(behaviour)
-    many = individuals(np.ones(number), behaviour=behaviour)
+    many = genotypes(np.ones(number), behaviour=behaviour)
     items = Rewarded(many, jnp.ones(number), jnp.ones(number, bool), jnp.full(number, jnp.inf))
     return append(empty_archive(take(items, 0), capacity), items, jnp.arange(number) < stored)
 
@@ -221,13 +221,13 @@ def test_everybody_who_earned_is_recruited_once() -> None:
 
     genomes = np.random.default_rng(3).normal(size=(5, GENES))
     genomes[4] = genomes[3]
-    population = individuals(np.array([0.0, 1.0]), genomes[:2])
-    offspring = individuals(np.array([0.0, 2.0, 3.0]), genomes[2:])
+    population = genotypes(np.array([0.0, 1.0]), genomes[:2])
+    offspring = genotypes(np.array([0.0, 2.0, 3.0]), genomes[2:])
     search = Search(population, offspring, (), (), (), ())  # type: ignore[arg-type]
     archive = archive_of(np.zeros((1, 2)), 8, 0)
     search, archive = recruit(search, archive, jnp.asarray(0.05))
     assert int(archive.size) == 3
-    np.testing.assert_array_equal(archive.items.individual.outcome.reward[:3], [1.0, 2.0, 3.0])
+    np.testing.assert_array_equal(archive.items.genotype.outcome.reward[:3], [1.0, 2.0, 3.0])
     nearest = np.delete(np.linalg.norm(genomes - genomes[1], axis=1), 1).min()
     np.testing.assert_allclose(archive.items.spread[:3], [nearest / 3, 0.05, 0.05], rtol=1e-5)
     assert bool(archive.items.waits[:3].all())
@@ -239,13 +239,13 @@ def test_the_pool_takes_as_many_as_there_is_room_for() -> None:
     from jaxreward.agents.quality_diversity.parts.emitter_set import Emitters
 
     one = emitter(np.arange(6.0))
-    pool = jax.tree.map(lambda leaf: jnp.zeros((4, *leaf.shape), leaf.dtype), one)
+    slots = jax.tree.map(lambda leaf: jnp.zeros((4, *leaf.shape), leaf.dtype), one)
     active = jnp.array([True, False, False, True])
-    emitters = Emitters((), pool, active, jnp.asarray(0), jnp.zeros(2, jnp.int32))  # type: ignore[arg-type]
-    tried = jax.vmap(lambda n: one._replace(spread=n))(jnp.arange(1.0, 6.0))
-    after = admitted(emitters, tried, jnp.array([False, True, False, True, True]))
+    emitters = Emitters((), slots, active, jnp.asarray(0), jnp.zeros(2, jnp.int32))  # type: ignore[arg-type]
+    evaluated = jax.vmap(lambda n: one._replace(spread=n))(jnp.arange(1.0, 6.0))
+    after = admitted(emitters, evaluated, jnp.array([False, True, False, True, True]))
     np.testing.assert_array_equal(after.active, [True] * 4)
-    np.testing.assert_array_equal(after.pool.spread, [0.0, 2.0, 4.0, 0.0])
+    np.testing.assert_array_equal(after.slots.spread, [0.0, 2.0, 4.0, 0.0])
     assert int(after.refused) == 1
 
 
@@ -282,4 +282,4 @@ def test_strategies_under_vmap_are_each_alone() -> None:
     for row in range(4):
         alone = climbed(emitter(first[row]), rewards[row])
         jax.tree.map(lambda a, b, i=row: np.testing.assert_array_equal(a[i], b), many, alone)
-    assert join(individuals(np.zeros(2)), individuals(np.zeros(3))).surprise.shape == (5,)
+    assert join(genotypes(np.zeros(2)), genotypes(np.zeros(3))).surprise.shape == (5,)

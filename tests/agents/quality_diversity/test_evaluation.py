@@ -9,9 +9,9 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 
 from jaxreward.agents.quality_diversity.parts.controller import controller_of
-from jaxreward.agents.quality_diversity.parts.evaluation import TrialConfig, make_trial
+from jaxreward.agents.quality_diversity.parts.evaluation import EvaluationConfig, make_evaluator
 from jaxreward.agents.quality_diversity.parts.space import BehaviourConfig, given_space, sampled_steps
-from jaxreward.agents.quality_diversity.parts.statistics import count, empty_tally, metrics, uniformity
+from jaxreward.agents.quality_diversity.parts.statistics import count, empty_statistics, metrics, uniformity
 from jaxreward.environment import with_reward
 from jaxreward.envs import make
 from jaxreward.quality_diversity import log_signature, signature
@@ -53,11 +53,13 @@ def test_a_constant_genome_is_the_action_and_an_mlp_has_a_bias_for_each_unit() -
 def test_a_trial_is_the_episode_step_by_step_and_an_ended_one_repeats_its_last() -> None:
     env, params = make("qd/arm")
     steps = (3, 20, 99)
-    trial = make_trial(env, params, TrialConfig(), lambda state, info: (state, info["descriptor"]), lambda _: steps)
+    evaluator = make_evaluator(
+        env, params, EvaluationConfig(), lambda state, info: (state, info["descriptor"]), lambda _: steps
+    )
     genomes = jax.random.normal(jax.random.key(3), (4, 228))
     key = jax.random.key(0)
-    outcomes = jax.device_get(jax.jit(trial.evaluate)(genomes, params, key))
-    step_env, act = jax.jit(env.step_env), jax.jit(trial.controller.act)
+    outcomes = jax.device_get(jax.jit(evaluator.evaluate)(genomes, params, key))
+    step_env, act = jax.jit(env.step_env), jax.jit(evaluator.controller.act)
     for row, genome in enumerate(genomes):
         observation, state = env.reset_env(key, params)
         total, kept = 0.0, {}
@@ -78,24 +80,26 @@ def test_a_trial_is_the_episode_step_by_step_and_an_ended_one_repeats_its_last()
 def test_a_reward_over_the_task_is_what_is_earned() -> None:
     env, _ = make("qd/point2d")
     always = with_reward(env, markov(lambda transition: jnp.asarray(2.0)))
-    trial = make_trial(always, always.default_params, TrialConfig(controller="constant"), lambda state, _: state.time)
-    found = trial.evaluate(jnp.zeros((2, 2)), always.default_params, jax.random.key(0))
+    evaluator = make_evaluator(
+        always, always.default_params, EvaluationConfig(controller="constant"), lambda state, _: state.time
+    )
+    found = evaluator.evaluate(jnp.zeros((2, 2)), always.default_params, jax.random.key(0))
     np.testing.assert_array_equal(found.reward, [100.0, 100.0])
 
 
 @pytest.mark.parametrize(
     ("env", "config", "said"),
     [
-        ("CartPole-v1", TrialConfig(), "continuous actions|descriptor_bounds"),
-        ("Pendulum-v1", TrialConfig(), "descriptor_bounds"),
-        ("qd/point2d", TrialConfig(controller="mlpp"), "mlp"),  # type: ignore[arg-type]
-        ("qd/point2d", TrialConfig(genome_low=1.0, genome_high=1.0), "genome_low"),
+        ("CartPole-v1", EvaluationConfig(), "continuous actions|descriptor_bounds"),
+        ("Pendulum-v1", EvaluationConfig(), "descriptor_bounds"),
+        ("qd/point2d", EvaluationConfig(controller="mlpp"), "mlp"),  # type: ignore[arg-type]
+        ("qd/point2d", EvaluationConfig(genome_low=1.0, genome_high=1.0), "genome_low"),
     ],
     ids=["discrete", "no descriptor", "controller", "limits"],
 )
-def test_what_does_not_fit_is_refused(env: str, config: TrialConfig, said: str) -> None:
+def test_what_does_not_fit_is_refused(env: str, config: EvaluationConfig, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        make_trial(*make(env), config)
+        make_evaluator(*make(env), config)
 
 
 def test_steps_are_sampled_as_the_authors_do() -> None:
@@ -112,8 +116,8 @@ def test_spaces_made_from_descriptors() -> None:
 
     def placed(behaviour: str) -> tuple[jax.Array, jax.Array]:
         space = given_space(BehaviourConfig(behaviour))  # type: ignore[arg-type]
-        trial = make_trial(env, params, TrialConfig(), space.watch, space.steps)
-        outcome = trial.evaluate(genomes, params, jax.random.key(0))
+        evaluator = make_evaluator(env, params, EvaluationConfig(), space.watch, space.steps)
+        outcome = evaluator.evaluate(genomes, params, jax.random.key(0))
         behaviour_, surprise = space.place((), outcome, params)
         assert not surprise.any()
         return behaviour_, outcome.record
@@ -138,17 +142,17 @@ def test_spaces_made_from_descriptors() -> None:
 
 def test_the_tally_counts_what_was_tried() -> None:
     env, params = make("qd/point2d")
-    trial = make_trial(env, params, TrialConfig())
-    outcomes = trial.evaluate(jax.random.normal(jax.random.key(0), (400, 48)), params, jax.random.key(0))
+    evaluator = make_evaluator(env, params, EvaluationConfig())
+    outcomes = evaluator.evaluate(jax.random.normal(jax.random.key(0), (400, 48)), params, jax.random.key(0))
     counts = jnp.arange(400) % 3 > 0
-    tally = count(empty_tally(env), env, outcomes, visits=True, counts=counts)
-    tally = count(tally, env, outcomes, visits=False, counts=~counts)
+    statistics = count(empty_statistics(env), env, outcomes, visits=True, counts=counts)
+    statistics = count(statistics, env, outcomes, visits=False, counts=~counts)
     chosen = np.asarray(counts)
     low, high = np.array(env.descriptor_bounds)
     edges = [np.linspace(low[i], high[i], 51) for i in range(2)]
     visits = np.histogram2d(*np.asarray(outcomes.descriptor)[chosen].T, bins=edges)[0]
-    assert int(tally.visits.sum()) == chosen.sum()
-    told = metrics(tally)
+    assert int(statistics.visits.sum()) == chosen.sum()
+    told = metrics(statistics)
     np.testing.assert_allclose(told["coverage"], (visits > 0).mean(), atol=1e-3)  # borders of cells may round
     assert float(told["evaluations"]) == 400 == float(told["episode/count"])
     assert int(told["env_steps"]) == 400 * 50

@@ -44,7 +44,7 @@ def test_a_generation_is_what_a_loop_over_its_children_gives(key, joints, ties_r
         genomes = search.children(
             state.elites.grid, jax.random.split(jax.random.split(state.key)[1], 1)[0], hyperparams
         )
-        outcome = search.illumination.try_out(state.elites, genomes, PARAMS)[1].outcome
+        outcome = search.illumination.evaluated(state.elites, genomes, PARAMS)[1].outcome
         return genomes, outcome.reward, outcome.descriptor
 
     held = dict(enumerate(zip(*jax.device_get(grid_of(state)), strict=True)))
@@ -206,8 +206,8 @@ def test_cells_of_centroids(key):
     np.testing.assert_array_equal(distances.argmin(1), cells)
     assert len(cells) > 1
     broken = jnp.array([[0.1, jnp.nan, 0.3], [0.1, 0.2, 0.3]])
-    tried = jax.jit(search.illumination.try_out)(state.elites, broken, PARAMS)[1]
-    assert (tried.cell < 0).tolist() == [True, False]
+    evaluated = jax.jit(search.illumination.evaluated)(state.elites, broken, PARAMS)[1]
+    assert (evaluated.cell < 0).tolist() == [True, False]
 
 
 def test_a_generation_needs_no_memory_that_grows_with_the_cells():

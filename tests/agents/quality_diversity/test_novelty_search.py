@@ -13,7 +13,7 @@ from scipy.stats import ttest_ind
 from jaxreward.agent import Agent, vmap
 from jaxreward.agents.quality_diversity.novelty_search import Config, Hyperparams, State, novelty_search
 from jaxreward.agents.quality_diversity.parts.evaluation import Outcome
-from jaxreward.agents.quality_diversity.parts.genotypes import Individuals
+from jaxreward.agents.quality_diversity.parts.genotypes import Genotypes
 from jaxreward.agents.quality_diversity.parts.selection import Merits, Reference, merits, order
 from jaxreward.agents.quality_diversity.random_search import Config as RandomConfig
 from jaxreward.agents.quality_diversity.random_search import Hyperparams as RandomHyperparams
@@ -55,7 +55,7 @@ def test_the_budget_and_the_archive_to_the_last_evaluation() -> None:
     np.testing.assert_array_equal(told["archive/size"][:10], np.repeat(25.0 * np.arange(1, 11)[:, None], 16, 1))
     assert int(state.search.archive.refused.sum()) == 0
     assert state.search.archive.items.genome.shape[1] >= 250
-    np.testing.assert_array_equal(state.search.tally.visits.sum(1), np.full(16, 10_100))
+    np.testing.assert_array_equal(state.search.statistics.visits.sum(1), np.full(16, 10_100))
 
 
 def test_what_is_stored_stays() -> None:
@@ -105,20 +105,20 @@ def test_one_seed_alone_is_its_slice_of_all() -> None:
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a[2], b, rtol=1e-5, atol=1e-5),
         *(
-            (s.search.population.genome, s.search.archive.items, s.search.tally.visits, s.search.tally.best)
+            (s.search.population.genome, s.search.archive.items, s.search.statistics.visits, s.search.statistics.best)
             for s in (together, alone)
         ),
     )
 
 
-def some(number: int) -> tuple[Individuals, Reference]:
+def some(number: int) -> tuple[Genotypes, Reference]:
     draws = np.random.default_rng(number)
     rewards = np.maximum(draws.normal(size=number), 0).astype(np.float32)
     behaviour = draws.normal(size=(number + 20, 2)).astype(np.float32)
     flags, zeros = jnp.zeros(number, bool), jnp.zeros(number, jnp.int32)
     outcome = Outcome(jnp.asarray(rewards), zeros, jnp.asarray(behaviour[:number]), zeros, ())
     surprise = jnp.asarray(draws.uniform(size=number), jnp.float32)
-    everybody = Individuals(jnp.zeros((number, 1)), outcome, jnp.asarray(behaviour[:number]), surprise, flags)
+    everybody = Genotypes(jnp.zeros((number, 1)), outcome, jnp.asarray(behaviour[:number]), surprise, flags)
     earned = jnp.concatenate([outcome.reward, jnp.full(20, 0.7)])
     return everybody, Reference(jnp.asarray(behaviour), earned, jnp.arange(number + 20) < number + 10)
 

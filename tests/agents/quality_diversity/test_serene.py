@@ -12,7 +12,7 @@ import pytest
 from jaxreward.agent import Agent, vmap
 from jaxreward.agents.quality_diversity.parts.bootstrap import cost_of, most_in_a_chunk
 from jaxreward.agents.quality_diversity.parts.emitters import window_of
-from jaxreward.agents.quality_diversity.parts.genotypes import Individuals, join
+from jaxreward.agents.quality_diversity.parts.genotypes import Genotypes, join
 from jaxreward.agents.quality_diversity.parts.retraining import advanced, new_training
 from jaxreward.agents.quality_diversity.serene import Config, Hyperparams, State, serene
 from jaxreward.agents.quality_diversity.stax import stax
@@ -61,13 +61,13 @@ def test_evaluations_are_booked_to_the_last() -> None:
     assert ((full >= 1000) & (full < 1012)).mean() > 0.5
     assert taken.max() < 1012
     assert (np.asarray(told["env_steps"]).sum(0) == 50 * np.asarray(told["evaluations"][5])).all()
-    assert int(state.search.tally.visits.sum(1).max()) == 5100  # what emitters try does not count for coverage
+    assert int(state.search.statistics.visits.sum(1).max()) == 5100  # what emitters try does not count for coverage
 
 
 def test_at_most_eleven_are_tried_out_in_a_chunk() -> None:
     """One costs 6 + 5 * 12 evaluations, and the last begins while over a third of 1,000 is left."""
-    staff = serene(*make("qd/point2d"), Config()).step.__self__.staff
-    assert (cost_of(staff), most_in_a_chunk(staff)) == (66, 11)
+    runner = serene(*make("qd/point2d"), Config()).step.__self__.runner
+    assert (cost_of(runner), most_in_a_chunk(runner)) == (66, 11)
     _, told = golden()
     waiting = np.asarray(told["emitters/waiting"])
     assert waiting.max() > 0  # some had to wait
@@ -82,14 +82,14 @@ def test_emitters_never_lose_what_they_have_and_archives_never_shrink() -> None:
         assert (np.diff(told[name], axis=0) >= 0).all(), name
     for name in ("archive/refused", "rewards/refused", "emitters/refused"):
         assert not told[name].any(), name
-    pool, active = state.emitters.pool, np.asarray(state.emitters.active)
-    best_member = np.asarray(pool.members.outcome.reward.max(-1))[active]
-    newest = np.take_along_axis(np.asarray(pool.rows), (np.asarray(pool.steps) % 280)[..., None, None], axis=2)[
+    slots, active = state.emitters.slots, np.asarray(state.emitters.active)
+    best_member = np.asarray(slots.members.outcome.reward.max(-1))[active]
+    newest = np.take_along_axis(np.asarray(slots.rows), (np.asarray(slots.steps) % 280)[..., None, None], axis=2)[
         ..., 0, :
     ]
     np.testing.assert_array_equal(newest.max(-1)[active], best_member)
-    assert (np.asarray(pool.improvement)[active] > 0).mean() > 0.9
-    assert (np.asarray(pool.steps)[active] >= 5).all()
+    assert (np.asarray(slots.improvement)[active] > 0).mean() > 0.9
+    assert (np.asarray(slots.steps)[active] >= 5).all()
 
 
 def test_one_seed_alone_is_its_slice_of_all() -> None:
@@ -118,7 +118,7 @@ def test_several_emitters_at_once_climbing_by_cma_es_keep_the_same_accounts() ->
     assert ((taken >= 200) & (taken < 200 + 3 * 6) | (after >= 1500)).all()
     assert (np.asarray(told["evaluations"][-1]) < 1500 + 200).all()
     assert np.isfinite(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(told)])).all()
-    assert bool(jnp.isfinite(state.emitters.pool.members.genome).all())
+    assert bool(jnp.isfinite(state.emitters.slots.members.genome).all())
 
 
 def test_the_space_is_learned_after_chunks_1_3_6_10_15() -> None:
@@ -137,20 +137,20 @@ PICTURES = {"frames": 2, "image_size": 8, "channels": (2, 2), "code": 3, "epochs
 def holders(state: State) -> dict[str, tuple]:
     """Everything that holds a behaviour, and which of it there is."""
     search, emitters, active = state.search, state.emitters, np.asarray(state.emitters.active)
-    pool, samples = emitters.pool, np.asarray(jax.vmap(is_sampled)(emitters.pool.novel))
+    slots, samples = emitters.slots, np.asarray(jax.vmap(is_sampled)(emitters.slots.novel))
     return {
         "population": (search.population, np.ones(20, bool)),
         "offspring": (search.offspring, np.ones(40, bool)),
         "archive": (search.archive.items, np.asarray(is_stored(search.archive))),
-        "rewards": (emitters.rewards.items.individual, np.asarray(is_stored(emitters.rewards))),
-        "members": (pool.members, np.repeat(active[:, None], 6, 1)),
-        "samples": (pool.novel.items, samples & active[:, None]),
+        "rewards": (emitters.rewards.items.genotype, np.asarray(is_stored(emitters.rewards))),
+        "members": (slots.members, np.repeat(active[:, None], 6, 1)),
+        "samples": (slots.novel.items, samples & active[:, None]),
     }
 
 
-def only(individuals: Individuals, exists: np.ndarray) -> Individuals:
+def only(genotypes: Genotypes, exists: np.ndarray) -> Genotypes:
     """Those there are."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[exists], individuals)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[exists], genotypes)
 
 
 def mean_distance(behaviour: np.ndarray, known: np.ndarray, but: int = 0) -> np.ndarray:
@@ -187,20 +187,20 @@ def test_stax_learns_its_space_when_it_is_due_and_places_all_that_holds_a_behavi
 
 def check_most_novel(state: State) -> None:
     """That what emitters know as their most novel is as novel as it is now, by all distances there are."""
-    held, pool = holders(state), state.emitters.pool
+    held, slots = holders(state), state.emitters.slots
     first = [np.asarray(held[name][0].behaviour)[held[name][1]] for name in ("population", "offspring", "archive")]
     rewards = np.asarray(held["rewards"][0].behaviour)
     known = np.concatenate([*first, rewards[held["rewards"][1]]])
-    active, is_ancestor = np.asarray(state.emitters.active), np.asarray(pool.is_ancestor)
+    active, is_ancestor = np.asarray(state.emitters.active), np.asarray(slots.is_ancestor)
     assert (active & ~is_ancestor).any()
     assert (active & is_ancestor).any()
     for place in np.flatnonzero(active):
         if is_ancestor[place]:
-            expected = mean_distance(rewards[pool.ancestor[place]][None], known, but=1)
+            expected = mean_distance(rewards[slots.ancestor[place]][None], known, but=1)
         else:
             here = [np.asarray(held[name][0].behaviour[place])[held[name][1][place]] for name in ("members", "samples")]
             expected = mean_distance(np.concatenate(here), known)
-        np.testing.assert_allclose(pool.most_novel[place], expected.max(), rtol=1e-4)
+        np.testing.assert_allclose(slots.most_novel[place], expected.max(), rtol=1e-4)
 
 
 def test_without_emitters_there_are_none() -> None:
@@ -237,18 +237,18 @@ def test_an_emitter_that_stops_hands_over_its_sample_and_its_ancestor_again() ->
     step, stops = jax.jit(agent.step), 0
     for _ in range(8):
         before, (state, _) = state, step(state)
-        pool, active = state.emitters.pool, np.asarray(state.emitters.active)
-        changed = np.asarray((pool.members.genome != before.emitters.pool.members.genome).any((1, 2)))
-        steps = np.asarray(pool.steps)
-        moved = steps != np.asarray(before.emitters.pool.steps)
+        slots, active = state.emitters.slots, np.asarray(state.emitters.active)
+        changed = np.asarray((slots.members.genome != before.emitters.slots.members.genome).any((1, 2)))
+        steps = np.asarray(slots.steps)
+        moved = steps != np.asarray(before.emitters.slots.steps)
         stopped = ~active & (changed | moved) & (steps > window)
         assert (steps[active & moved] > 0).all()
-        handed = np.minimum(np.asarray(pool.novel.seen)[stopped], 5)
+        handed = np.minimum(np.asarray(slots.novel.seen)[stopped], 5)
         grown = int(state.search.archive.size) - int(before.search.archive.size)
         assert grown == 10 * 5 + handed.sum()
         rewards = state.emitters.rewards
-        genomes = np.asarray(rewards.items.individual.genome[: int(rewards.size)])
-        for ancestor in np.asarray(pool.ancestor)[stopped]:
+        genomes = np.asarray(rewards.items.genotype.genome[: int(rewards.size)])
+        for ancestor in np.asarray(slots.ancestor)[stopped]:
             assert (genomes == genomes[ancestor]).all(1).sum() >= 2
         stops += stopped.sum()
     assert stops > 0

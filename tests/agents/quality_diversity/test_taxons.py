@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxreward import vmap
-from jaxreward.agents.quality_diversity.parts.evaluation import make_trial
+from jaxreward.agents.quality_diversity.parts.evaluation import make_evaluator
 from jaxreward.agents.quality_diversity.parts.space import Space
 from jaxreward.agents.quality_diversity.taxons import Config, Hyperparams, Taxons, taxons
 from jaxreward.envs import make
@@ -23,17 +23,17 @@ def algorithm(learn=None, **settings):
     """The steps of the algorithm in a space that is given, and surprises by how far from the middle one ends."""
     config = Config(**{**vars(SMALL), **settings})
 
-    def place(shift, outcome, _):
-        behaviour = outcome.descriptor + shift
+    def place(phase, outcome, _):
+        behaviour = outcome.descriptor + phase
         return behaviour, jnp.square(outcome.descriptor).sum(1)
 
     space = Space(None, lambda _: (), lambda _: jnp.zeros(()), place, learn)
-    return Taxons(make_trial(ENV, PARAMS, config), space, config, PARAMS)
+    return Taxons(make_evaluator(ENV, PARAMS, config), space, config, PARAMS)
 
 
-def count_learned_from(shift, key, outcomes, exists, env_params):
+def count_learned_from(phase, key, outcomes, exists, env_params):
     """Behaviours move by how many were learned from."""
-    return shift + exists.sum()
+    return phase + exists.sum()
 
 
 def generations(algo, number, key=KEY, hyperparams=Hyperparams()):
@@ -167,7 +167,7 @@ def test_its_policy_is_the_best_it_keeps():
     population = population._replace(outcome=population.outcome._replace(reward=jnp.arange(12.0).at[3].set(99)))
     policy = algo.policy(state._replace(search=state.search._replace(population=population)))
     seen = jnp.array([0.3, -0.2])
-    expected = algo.trial.controller.act(population.genome[3], seen)
+    expected = algo.evaluator.controller.act(population.genome[3], seen)
     np.testing.assert_allclose(policy.mode(policy.reset(), seen, KEY)[1], expected, rtol=1e-6)
 
 

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 from jaxreward.agents.quality_diversity.novelty_search import Config
-from jaxreward.agents.quality_diversity.parts.evaluation import Outcome, make_trial
+from jaxreward.agents.quality_diversity.parts.evaluation import Outcome, make_evaluator
 from jaxreward.agents.quality_diversity.parts.exploration import Search
-from jaxreward.agents.quality_diversity.parts.genotypes import Individuals
+from jaxreward.agents.quality_diversity.parts.genotypes import Genotypes
 from jaxreward.envs import make
 from jaxreward.experiments.figures.qd import _common as _qd
 from jaxreward.experiments.figures.qd import archives as qd_archives
@@ -211,19 +211,19 @@ def test_claims_of_signatures():
     assert axis.lines[0].get_ydata()[-1] == pytest.approx(0.84)
 
 
-def individuals(genomes, outcome=()):
-    return Individuals(genomes, outcome, (), (), ())
+def genotypes(genomes, outcome=()):
+    return Genotypes(genomes, outcome, (), (), ())
 
 
 def test_coverage_at_a_moment_counts_the_cells_of_those_that_are_stored():
     # A genome is the action of every step: a point that moves by 0.05 times it. Cells are 0.04 wide.
     env, params = make("qd/point2d")
     watch, config = lambda _, info: info["descriptor"], Config(controller="constant", num_steps=10)
-    trial = make_trial(env, params, config, watch, lambda _: (0, 9))
+    evaluator = make_evaluator(env, params, config, watch, lambda _: (0, 9))
     genomes = jnp.array([[0.0, 0.0], [0.5, 0.0], [0.5, 0.001], [-0.5, 0.0], [0.0, -0.9]])
-    archive = Archive(individuals(genomes), jnp.asarray(4), jnp.asarray(0))
+    archive = Archive(genotypes(genomes), jnp.asarray(4), jnp.asarray(0))
     search = Search((), (), archive, (), (), jax.random.key(0))
-    found = jax.jit(lambda search: qd_signatures.coverage(trial, params, search))(search)
+    found = jax.jit(lambda search: qd_signatures.coverage(evaluator, params, search))(search)
     # First at 0, 0.025 and -0.025, in the end at 0, 0.25 and -0.25; the last is not stored.
     np.testing.assert_allclose(found, [2 / 2500, 3 / 2500], rtol=1e-6)
 
@@ -232,7 +232,7 @@ def test_members_are_those_that_are_stored():
     ends = jnp.array([[[0.9, 0.9], [-0.9, 0.1], [0.0, 0.0]], [[0.5, -0.5], [0.0, 0.0], [0.0, 0.0]]])
     reward = jnp.array([[1.0, 2.0, 9.0], [3.0, 9.0, 9.0]])
     outcome = Outcome(reward, jnp.array([[0, 3, 0], [2, 0, 0]]), ends, jnp.ones((2, 3)), ())
-    found = qd_archives.ends(individuals((), outcome), jnp.array([2, 1]))
+    found = qd_archives.ends(genotypes((), outcome), jnp.array([2, 1]))
     expected = [[0, 0.9, 0.9, 0, 1], [0, -0.9, 0.1, 3, 2], [1, 0.5, -0.5, 2, 3]]
     np.testing.assert_allclose(found[["seed", "x", "y", "area", "reward"]], expected, rtol=1e-6)
 

@@ -426,3 +426,16 @@ def test_saved_state_can_be_donated_at_once(tmp_path):
     for iteration in range(5):
         read = restore_only(tmp_path, iteration, state, tmp_path / f"only{iteration}")
         np.testing.assert_array_equal(read, float(iteration))
+
+
+def test_a_state_whose_parts_had_other_names_is_read(tmp_path):
+    state = {"search": {"tally": jnp.arange(3)}, "rewards": {"individual": jnp.ones(2)}}
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    checkpoints.save(1, state, {})
+    checkpoints.wait()
+    checkpoints.close()
+    renamed = {"search": {"statistics": jnp.zeros(3, int)}, "rewards": {"genotype": jnp.zeros(2)}}
+    np.testing.assert_array_equal(restore(tmp_path, renamed).state["search"]["statistics"], jnp.arange(3))
+    assert_same(restore(tmp_path, state).state, state)  # a state of the user's may have these names
+    with pytest.raises(RunError, match="of another configuration"):
+        restore(tmp_path, {"search": {"statistic": jnp.arange(3)}, "rewards": {"genotype": jnp.ones(2)}})
