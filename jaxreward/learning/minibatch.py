@@ -1,6 +1,7 @@
 """Shuffling without sorting.
 
-`jax.random.permutation` sorts, and a sort is up to half of a small PPO update on a CPU. `shuffles` is a bijection by
+`jax.random.permutation` sorts, and a sort is up to half of a small PPO update on a CPU with jax 0.10. With 0.11.2
+PPO on CartPole still takes 7 to 8 % more CPU time with it, for one seed and for sixteen. `shuffles` is a bijection by
 construction: it lays the indices out as a grid and turns columns and rows by random offsets, an unbalanced Feistel
 network over the two coordinates (Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
 """
