@@ -92,6 +92,14 @@ def test_conjugate_gradients_stop_where_a_maximum_has_no_curvature():
     assert solved(cg(20), NEGATIVE)[1]["implicit/curved"] == 0
 
 
+def test_conjugate_gradients_keep_the_steps_before_the_curvature_they_stop_at():
+    """Of two directions the second has none: one step of steepest ascent, `v^T v / -v^T H v`, is left."""
+    v = jnp.array([1.0, 0.5])
+    u, metrics = cg(20)(lambda x: jnp.array([-3.0, 1.0]) * x, v)
+    assert metrics["implicit/curved"] == 1
+    np.testing.assert_allclose(u, -1.25 / (3 - 0.25) * v, rtol=1e-6)
+
+
 def test_no_gradient_has_no_solution_to_look_for():
     for solver in (*EXACT.values(), dense(clip=0.1)):
         u, _ = solver(lambda u: NEGATIVE @ u, jnp.zeros(N))

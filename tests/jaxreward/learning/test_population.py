@@ -327,6 +327,9 @@ def test_scores_are_means_over_the_episodes_of_a_window():
     # Until scores of the next whole window are there, these count, whatever comes in meanwhile.
     lucky = after._replace(window=agent.watch(after.window, metrics | {"episode/return": jnp.array([900.0, 0, 0])}))
     assert int(agent.best(lucky)) == 2
+    # A member of which nothing was heard in a window keeps the score of the one before.
+    second = agent.evolve(after._replace(window=agent.watch(after.window, metrics)))[0]
+    np.testing.assert_array_equal(second.scores, [4.0, np.nan, 17.5])
 
 
 # Ranges.
