@@ -111,8 +111,8 @@ def bootstrap_profile(
 
 
 def _estimate(samples: list[np.ndarray], aggregate: Callable, confidence: float, resamples: int, seed: int) -> Estimate:
-    bounds = map(float, _with_interval(samples, aggregate, confidence, resamples, seed))
-    return Estimate(*bounds, float(min(len(sample) for sample in samples)))
+    value, low, high = map(float, _with_interval(samples, aggregate, confidence, resamples, seed))
+    return Estimate(value, low, high, float(min(len(sample) for sample in samples)))
 
 
 def _with_interval(

@@ -97,7 +97,8 @@ def sensitivity(frame: pd.DataFrame, name: str, metric: str = "episode/return", 
         figure, axis = _single("")
         for index, (label, part) in enumerate([("", table)] if by is None else table.groupby(by)):
             ordered = part.assign(place=part[name].map(places)).sort_values("place")
-            drawn = Curve(*(ordered[column].to_numpy(float) for column in ("place", "iqm", "iqm_low", "iqm_high")))
+            steps, value, low, high = ordered[["place", "iqm", "iqm_low", "iqm_high"]].to_numpy(float).T
+            drawn = Curve(steps, value, low, high)
             line(axis, drawn, show(label), COLORS[index % len(COLORS)], marker="o")
         axis.set_xscale("log" if log else "linear")
         axis.minorticks_off()

@@ -127,7 +127,8 @@ def draw_sensitivity(axis: Axes, frame: pd.DataFrame, task: str) -> None:
         by_member = final_values(found, RETURN).groupby("member")["value"]
         estimates = np.array([estimate(values.to_numpy(float), aggregate_mean) for _, values in by_member])
         order = np.argsort(FACTORS[:number])
-        drawn = Curve(np.array(FACTORS)[order], *estimates[order, :3].T, int(estimates[:, 3].min()))
+        value, low, high, runs = estimates[order].T
+        drawn = Curve(np.array(FACTORS)[order], value, low, high, int(runs.min()))
         line(axis, drawn, name, METHODS[name].color, marker="o")
         axis.lines[-1].set_linestyle(METHODS[name].style)
 

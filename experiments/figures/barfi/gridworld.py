@@ -78,7 +78,8 @@ MARGIN = 2.0
 
 def data(scale: Scale) -> Stages:
     """Tunes all methods with each auxiliary reward, and trains them, BARFI without a learned discount too."""
-    kept = {run_name(task, "BARFI"): ({}, KEPT) for task in ("good", "bad")}
+    both: tuple[Choice, ...] = ({}, KEPT)
+    kept = {run_name(task, "BARFI"): both for task in ("good", "bad")}
     return stages(TASKS, SIZES[scale], kept)
 
 
