@@ -57,4 +57,5 @@ def climber(env, env_params, config):
         }
         return State(params, key, t, h), metrics
 
-    return Agent(_init, step, lambda state: Policy(lambda: (), lambda c, o, k: (c, o), lambda c, o, k: (c, o)))
+    act = lambda carry, observation, key: (carry, env.action_space(env_params).sample(key))  # noqa: E731
+    return Agent(_init, step, lambda state: Policy(lambda: (), act, act))
