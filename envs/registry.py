@@ -105,11 +105,11 @@ def _factory(name: str) -> Callable[..., Any]:
 
 def _build(name: str, factory: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Environment, PyTree]:
     """Calls a factory that returns an environment, or an environment and its params."""
-    try:
-        with users_code(f"environment {name!r}"):
+    with users_code(f"environment {name!r}"):
+        try:
             made = factory(**arguments)
-    except OSError as error:
-        raise RuntimeError(f"environment {name!r} could not read or download its data: {error}") from error
+        except OSError as error:
+            raise RuntimeError(f"environment {name!r} could not read or download its data: {error}") from error
     env, params = made if isinstance(made, tuple) else (made, getattr(made, "default_params", None))
     if not (hasattr(env, "step_env") and hasattr(env, "reset_env")):
         raise ValueError(

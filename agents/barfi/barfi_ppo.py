@@ -37,7 +37,10 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, strong
 from jaxreward.agents.barfi import barfi
-from jaxreward.agents.barfi.barfi import Aligned, Barfi, Learning, Params, RewardKind, Solver, alignment_for, beneath
+from jaxreward.agents.barfi.barfi import Barfi
+from jaxreward.agents.barfi.parts.config import RewardKind, Solver
+from jaxreward.agents.barfi.parts.inner import Aligned, Learning, Params
+from jaxreward.agents.barfi.parts.learned_reward import alignment_for, beneath
 from jaxreward.agents.baselines import ppo
 from jaxreward.agents.baselines.parts.learner import (
     Metrics,
@@ -71,7 +74,7 @@ class Config(ppo.Config):
             take the same ones, which saves time and correlates the two.
         episode_steps: The most steps of an episode.
         learned: What `r_phi` is: "state", "state_action", "numbers" or "environment", see
-            `jaxreward.agents.barfi.barfi.Config`.
+            `jaxreward.agents.barfi.parts.config.Config`.
         primary: See `jaxreward.rewards.alignment`: whether the weight of the primary reward is "learned" or "fixed".
         initial: See there: "random", or "sum", the naive sum.
         features: Of the observation, that an alignment reward is linear in, see

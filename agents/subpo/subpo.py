@@ -11,92 +11,30 @@ reward "modular". The authors' tabular code differs from the paper: see `estimat
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
+from jaxreward.agents.subpo.parts.config import Config, Hyperparams, check_config
 from jaxreward.agents.subpo.parts.estimators import ESTIMATORS, others_mean
-from jaxreward.agents.subpo.parts.network import HistoryActorCritic
+from jaxreward.agents.subpo.parts.history_policy import HistoryPolicy
 from jaxreward.agents.subpo.parts.table import scores, visits
-from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import scalar_environment, select, world
 from jaxreward.learning.episodes import Episodes, play, start_memories
 from jaxreward.learning.estimators import gae
-from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, Head, flatten, head_for, unroll
-from jaxreward.names import check_name
-from jaxreward.reward import Transition, bind_discount
+from jaxreward.learning.networks import head_for
+from jaxreward.reward import Transition
 
 Metrics = dict[str, Float[Array, ""]]
-Scalar = Float[Array, ""] | float
-Baseline = Literal["none", "batch", "value"]
-History = Literal["none", "padded", "visited", "gru"]
-Acted = Literal["chosen", "executed"]
 
 _CACHED_STEPS = 2_000
 """Steps whose activations fit into a CPU core's cache: their gradients are computed twice as fast."""
-
-
-@dataclass(frozen=True)
-class Config(Sized):
-    """What shapes the program: sizes and architecture.
-
-    Attributes:
-        num_envs: Episodes of an iteration, `N`.
-        num_steps: Their length, or the most steps of them, `T`: a grid's horizon minus 1.
-        estimator: What weighs the score of an action. "to_go" is what followed it, as in the theorem; "greedy" its own
-            gain; "prefix" all gains so far, as in the authors' tabular code; "return" those of the whole episode; "gae"
-            generalised advantages, whose baseline is a learned value.
-        baseline: What is subtracted: "none", "batch", the mean of the other episodes at the same step, or "value", a
-            learned one.
-        history: What the policy sees beside the observation: "none"; "padded", all observations before in their order;
-            "visited", the places visited before, in environments that have places; "gru", a learned summary.
-        memory: Units of the GRU.
-        layers: Widths of the hidden layers of policy and value.
-        activation: Between them, a name in `jaxreward.learning.networks.ACTIVATIONS`.
-        log_prob_of: Which action's score is weighed where the environment executes another one: that which was
-            "chosen", or, as in the authors' code, that which was "executed", a biased estimate.
-    """
-
-    num_envs: int = size(500)
-    num_steps: int = size(39)
-    estimator: Literal["to_go", "greedy", "prefix", "return", "gae"] = "to_go"
-    baseline: Baseline = "batch"
-    history: History = "none"
-    memory: int = size(128)
-    layers: tuple[int, ...] = size((64, 32))
-    activation: str = "tanh"
-    log_prob_of: Acted = "chosen"
-
-
-@struct.dataclass
-class Hyperparams:
-    """Traced numbers: each may be vmapped over or searched.
-
-    Attributes:
-        learning_rate: Adam's step size.
-        discount: Per step, 1 for the objective `J`.
-        gae_lambda: Trace decay of generalised advantages.
-        entropy_coefficient: Weight of the entropy bonus.
-        value_coefficient: Weight of the value loss, if there is one.
-        max_grad_norm: Gradients are scaled down to this global norm; infinity to not scale them.
-        env_params: Params of the environment and its reward; None for those the agent was made with.
-    """
-
-    learning_rate: Scalar = 1e-2
-    discount: Scalar = 1.0
-    gae_lambda: Scalar = 0.95
-    entropy_coefficient: Scalar = 0.0
-    value_coefficient: Scalar = 0.5
-    max_grad_norm: Scalar = math.inf
-    env_params: PyTree = None
 
 
 class State(NamedTuple):
@@ -149,33 +87,9 @@ def subpo(env: Environment, env_params: PyTree, config: Config = Config()) -> Ag
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 
-def check_config(config: Config, env: Environment, base: Environment) -> None:
-    """Refuses options that are unknown or don't fit the environment, before anything is compiled."""
-    check_name("estimator", config.estimator, [*ESTIMATORS, "gae"])
-    check_name("baseline", config.baseline, get_args(Baseline))
-    check_name("history", config.history, get_args(History))
-    check_name("action whose log-probability counts", config.log_prob_of, get_args(Acted))
-    check_name("activation", config.activation, ACTIVATIONS)
-    if config.history in ("padded", "visited") and not config.layers:
-        raise ValueError(f"history={config.history!r} is read by the first of the layers; there are none")
-    if config.history == "visited" and not hasattr(base, "place"):
-        raise ValueError(f"{env.name} has no places to have visited; use history='padded' or history='gru'")
-    horizon = getattr(base, "horizon", None)
-    if horizon is not None and config.num_steps != horizon - 1:
-        raise ValueError(
-            f"an episode of {env.name} has {horizon - 1} steps, num_steps={config.num_steps}; "
-            f"set num_steps={horizon - 1}"
-        )
-
-
 @dataclass(frozen=True)
-class SubPO:
+class SubPO(HistoryPolicy):
     """The steps of the algorithm."""
-
-    env: Environment
-    env_params: PyTree
-    config: Config
-    head: Head
 
     def init(self, key: Key[Array, ""], hyperparams: Hyperparams) -> State:
         """Draws params."""
@@ -330,82 +244,6 @@ class SubPO:
             total = total + hyperparams.value_coefficient * value_loss
             metrics["loss/value"] = value_loss
         return total, metrics
-
-    @property
-    def base(self) -> Environment:
-        """The environment beneath its rewards."""
-        return world(self.env, self.env_params)[0]
-
-    @property
-    def is_tabular(self) -> bool:
-        """Whether a batch visits the policy's pairs of place and time more than once, and nothing else is learned."""
-        small = hasattr(self.base, "observations") and self.base.num_places <= self.config.num_envs
-        return small and self.config.history == "none" and not self.learns_value
-
-    @property
-    def learns_value(self) -> bool:
-        """Whether a value is learned."""
-        return self.config.estimator == "gae" or self.config.baseline == "value"
-
-    @property
-    def network(self) -> ActorCritic | HistoryActorCritic:
-        """Policy and value."""
-        config, head = self.config, self.head
-        activation = ACTIVATIONS[config.activation]
-        if config.history in ("none", "gru"):
-            memory = config.memory if config.history == "gru" else 0
-            return ActorCritic(head.size, head.free, config.layers, activation, memory)
-        slots = self.base.num_places if config.history == "visited" else config.num_steps + 1
-        features = self.example()[0].size
-        return HistoryActorCritic(head.size, head.free, config.layers, activation, config.history, slots, features)
-
-    def forward(self, params: PyTree, carry: PyTree, features: Array, place: Array) -> tuple[PyTree, Array, Array]:
-        """One step: the network's memory, the policy's outputs and the value."""
-        result: Any = self.network.apply(params, carry, *self.inputs(features, place))
-        return result
-
-    def inputs(self, features: Array, place: Array) -> tuple[Array, ...]:
-        """What of these the network takes."""
-        return (features, place) if isinstance(self.network, HistoryActorCritic) else (features,)
-
-    def unroll(
-        self, params: PyTree, features: Float[Array, "T N F"], place: Int[Array, "T N"]
-    ) -> tuple[Float[Array, "T N O"], Float[Array, "T N"]]:
-        """The policy's outputs and the values along `N` episodes."""
-        if isinstance(self.network, HistoryActorCritic):
-            result: Any = self.network.apply(params, features, place, method="sequence")
-            return result
-        carry = self.network.initial_carry(features.shape[1])
-        start = jnp.zeros(features.shape[:2], bool)
-        return unroll(self.network.apply, params, carry, features, start)[1:]
-
-    def read(self, observation: PyTree, batch_axes: int = 2) -> tuple[Float[Array, "*batch F"], Int[Array, "*batch"]]:
-        """What is read of observations: their numbers, and the places they are of where these count."""
-        features = flatten(observation, batch_axes)
-        if self.config.history == "visited" or self.is_tabular:
-            return features, self.base.place(observation)
-        return features, jnp.zeros(features.shape[:-1], jnp.int32)
-
-    def example(self) -> tuple[Float[Array, " F"], Int[Array, ""]]:
-        """What the network might read at one step: zeros."""
-        base, params = world(self.env, self.env_params)
-        shapes = jax.eval_shape(base.reset_env, jax.random.key(0), params)[0]
-        return self.read(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), 0)
-
-    def params_of_env(self, hyperparams: Hyperparams) -> PyTree:
-        """The environment's params, any discount among its reward's following the agent's."""
-        params = self.env_params if hyperparams.env_params is None else hyperparams.env_params
-        return bind_discount(params, hyperparams.discount)
-
-    def optimiser(self, hyperparams: Hyperparams) -> optax.GradientTransformation:
-        """Adam on gradients clipped by global norm, all params as one vector."""
-        return optax.flatten(
-            optax.chain(
-                optax.clip_by_global_norm(hyperparams.max_grad_norm),
-                optax.scale_by_adam(),
-                optax.scale(-hyperparams.learning_rate),
-            )
-        )
 
 
 def parts(config: Config) -> int:

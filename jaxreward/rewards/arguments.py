@@ -16,8 +16,10 @@ RewardLike = Reward | Callable[[Transition], Array] | ArrayLike
 
 
 def constant(value: ArrayLike) -> Reward:
-    """The same reward at each step. Params: `value` itself, a scalar or `[K]`."""
-    return markov(lambda params, _: params, init=value)
+    """The same reward at each step. Params: `value` itself, a scalar or `[K]`, which may be given as a list."""
+    return markov(
+        lambda params, _: params, init=jnp.asarray(value, float) if isinstance(value, list | tuple) else value
+    )
 
 
 def as_reward(reward: RewardLike) -> Reward:

@@ -11,7 +11,9 @@ from jax.flatten_util import ravel_pytree
 from scipy import stats
 
 from jaxreward import vmap, with_reward
-from jaxreward.agents.barfi.barfi import Aligned, Barfi, Config, Hyperparams, Learning, Params, alignment_for, barfi
+from jaxreward.agents.barfi.barfi import Barfi, Config, Hyperparams, barfi
+from jaxreward.agents.barfi.parts.inner import Aligned, Learning, Params
+from jaxreward.agents.barfi.parts.learned_reward import alignment_for
 from jaxreward.agents.baselines.parts.learner import make_learner, without_rest
 from jaxreward.agents.baselines.reinforce import Config as ReinforceConfig
 from jaxreward.agents.baselines.reinforce import Hyperparams as ReinforceHyperparams

@@ -11,8 +11,8 @@ from gymnax.environments import environment, spaces
 from scipy.optimize import root
 
 from jaxreward import vmap, with_reward
-from jaxreward.agents.barfi.barfi import Aligned
 from jaxreward.agents.barfi.barfi_ppo import BarfiPPO, Config, Hyperparams, actor_of, barfi_ppo, on_policy
+from jaxreward.agents.barfi.parts.inner import Aligned
 from jaxreward.agents.baselines import ppo
 from jaxreward.learning.episodes import Episodes
 from jaxreward.learning.estimators import discounted_returns

@@ -10,20 +10,9 @@ import numpy as np
 import pytest
 
 from jaxreward import vmap, with_reward
-from jaxreward.agents.subpo.global_rl import (
-    Config,
-    GlobalRL,
-    Hyperparams,
-    Part,
-    Visit,
-    best_response,
-    distances,
-    global_rl,
-    submodular_bound,
-    supermodular_bounds,
-    timed,
-    visiting_order,
-)
+from jaxreward.agents.subpo.global_rl import Config, GlobalRL, Hyperparams, Part, global_rl
+from jaxreward.agents.subpo.parts.best_response import best_response, distances
+from jaxreward.agents.subpo.parts.bounds import Visit, submodular_bound, supermodular_bounds, timed, visiting_order
 from jaxreward.agents.subpo.parts.planners import exhaustive
 from jaxreward.envs.registry import make
 from jaxreward.envs.subrl.grid import Grid

@@ -175,7 +175,7 @@ def test_several_objectives_make_a_front(tmp_path, training, unchecked):
 
 def test_values_that_do_not_go_together_are_failed_trials(tmp_path, monkeypatch):
     space = parse_space(["num_envs=choice(3,4)", "num_minibatches=choice(3,4)"])
-    search = replace(SEARCH, setup=Setup(settings={"num_steps": 1}), space=space, sampler="random", trials=12)
+    search = replace(SEARCH, setup=Setup(settings={"num_steps": 2}), space=space, sampler="random", trials=12)
     seen = []
 
     def train(setup, choices, *_, **__):

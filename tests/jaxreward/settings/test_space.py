@@ -148,14 +148,14 @@ def test_a_condition_makes_a_name_of_one_environment_fit():
 
 def test_values_that_fit_beside_some_others_fit():
     texts = ["num_envs=choice(3,4)", "num_minibatches=choice(3,4)"]
-    check_space(parse_space(texts), Setup(settings={"num_steps": 1}))
+    check_space(parse_space(texts), Setup(settings={"num_steps": 2}))
     choices = {7: {"num_envs": 3, "num_minibatches": 3}, 9: {"num_envs": 4, "num_minibatches": 3}, 11: {"clip": 0.1}}
-    wrong = untrainable(Setup(settings={"num_steps": 1, "num_envs": 3, "num_minibatches": 3}), choices)
+    wrong = untrainable(Setup(settings={"num_steps": 2, "num_envs": 3, "num_minibatches": 3}), choices)
     assert list(wrong) == [9]
-    assert "num_minibatches=3 does not divide num_envs * num_steps=4" in wrong[9]
+    assert "num_minibatches=3 does not divide num_envs * num_steps=8" in wrong[9]
     with pytest.raises(ValueError, match=r"num_minibatches=choice\(3,5\): .*does not divide"):
         check_space(
-            parse_space(["num_envs=choice(3,4)", "num_minibatches=choice(3,5)"]), Setup(settings={"num_steps": 1})
+            parse_space(["num_envs=choice(3,4)", "num_minibatches=choice(3,5)"]), Setup(settings={"num_steps": 2})
         )
 
 
