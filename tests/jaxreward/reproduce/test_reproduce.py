@@ -222,7 +222,7 @@ def test_trainings_of_one_choice_are_one_job():
 
 
 def test_names_and_scales_that_do_not_exist(file, tmp_path):
-    with pytest.raises(ValueError, match="did you mean 'potential_shaping'"):
+    with pytest.raises(ValueError, match="did you mean 'potential/shaping'"):
         get_figure("potental_shaping")
     with pytest.raises(ValueError, match="did you mean 'figure'"):
         get_figure(f"{file}:figur")
@@ -270,7 +270,7 @@ def test_command_refuses_what_does_not_exist_before_it_runs_anything(file, tmp_p
 
 def test_command_lists_figures(capsys):
     assert main(["reproduce", "--list"]) == 0
-    assert re.search("potential_shaping +Potential-based shaping", capsys.readouterr().out)
+    assert re.search("potential/shaping +Potential-based shaping", capsys.readouterr().out)
 
 
 def test_an_interrupted_command_says_how_to_go_on(file, tmp_path, capsys, monkeypatch):
