@@ -77,7 +77,7 @@ def test_figures_name_their_source_and_run_at_every_scale(name):
 @pytest.mark.parametrize("name", list_figures())
 def test_claims_can_be_decided_where_they_are_said_to_be(name):
     """There are enough runs at the least scale of each claim; of what decides nothing there may be fewer."""
-    module = import_module(f"jaxreward.experiments.figures.{name}")
+    module = import_module(f"jaxreward.experiments.figures.{name.replace('/', '.')}")
     for scale in {claim.least for claim in get_figure(name).claims} - {"smoke"}:
         sizes = module.SIZES[scale]
         each = [sizes] if hasattr(sizes, "_fields") else sizes
