@@ -389,7 +389,7 @@ def test_advantages_bootstrap_from_what_followed_and_not_from_the_next_start(uni
 
     What followed is seen with the memory of all that was seen before it in the episode.
     """
-    config = Config(num_envs=2, num_steps=5, layers=(8,), memory=units)
+    config = Config(num_envs=2, num_steps=6, layers=(8,), memory=units)
     params = ProbeParams(length=2, terminates=False, shows_time=True, constant=1.0, cue=2.0)
     ppo_ = algorithm(Probe(), params, config)
     hyperparams = Hyperparams(discount=DISCOUNT, gae_lambda=TRACE)
@@ -399,23 +399,26 @@ def test_advantages_bootstrap_from_what_followed_and_not_from_the_next_start(uni
         state = ppo_.init(key, hyperparams)
         state = state._replace(memory=jax.tree.map(lambda x: x + 0.5, state.memory))  # of an episode under way
         trajectory = ppo_.collect(state, *jax.random.split(key))[2]
-        return state, trajectory, ppo_.advantages(state, trajectory)
+        batch = ppo_.advantages(state, trajectory)
+        return state, trajectory, batch, ppo_.loss(state.params, batch, hyperparams)[1]
 
-    state, trajectory, batch = collect(jax.random.key(5))
+    state, trajectory, batch, losses = collect(jax.random.key(5))
     memory, read = state.memory, jax.jit(ppo_.network.apply)
-    now, following = np.zeros((5, 2)), np.zeros((5, 2))
-    for t in range(5):
+    now, following = np.zeros((6, 2)), np.zeros((6, 2))
+    for t in range(6):
         memory, _, now[t] = read(state.params, memory, trajectory.observation[t])
         following[t] = read(state.params, memory, trajectory.next_observation[t])[2]
         if trajectory.truncated[t].all():
             memory = ppo_.network.initial_carry(2)
-    np.testing.assert_array_equal(trajectory.truncated[:, 0], [False, True] * 2 + [False])
-    np.testing.assert_array_equal(trajectory.next_observation[:, 0, 1], [1, 2, 1, 2, 1])
+    np.testing.assert_array_equal(trajectory.truncated[:, 0], [False, True] * 3)
+    np.testing.assert_array_equal(trajectory.next_observation[:, 0, 1], [1, 2] * 3)
     delta = np.asarray(trajectory.reward) + DISCOUNT * following - now
     expected = delta.copy()
-    expected[[0, 2]] += DISCOUNT * TRACE * delta[[1, 3]]
+    expected[[0, 2, 4]] += DISCOUNT * TRACE * delta[[1, 3, 5]]
     np.testing.assert_allclose(batch.advantage, expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(batch.start[:, 0], [False, False, True, False, True])
+    np.testing.assert_array_equal(batch.start[:, 0], [False, False, True, False, True, False])
+    # The loss sees the same values again: what is left of it is the advantages.
+    np.testing.assert_allclose(losses["loss/value"], 0.5 * np.square(expected).mean(), rtol=1e-4)
 
 
 # what a user can get wrong
