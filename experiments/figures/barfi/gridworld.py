@@ -12,11 +12,12 @@ the primary one, and on it with the auxiliary one for a potential of where a ste
 an actor-critic. LIRPG and BiPaRS (its meta-gradient) learn a reward from each batch of episodes; LIRPG's policy may
 learn from the auxiliary one as well, which is tuned.
 
-Settings are tuned as `_barfi` says: learning rates, penalties and the entropy's weight are drawn from half the least to
-twice the greatest number in the authors' lists, or from their list where that has a zero, 8 configurations at `small`
-and 20 at `paper`. The authors tuned their method with more of them than the others. Where two claims say that something
-is not worse, or no better, by more than 2, that is 2% of what can be reached; the number is ours. So is the claim that
-a learned discount helps, over BARFI with the same settings and the discount kept: that it falls is the penalty's doing.
+Settings are tuned as `_common` says: learning rates, penalties and the entropy's weight are drawn from half the least
+to twice the greatest number in the authors' lists, or from their list where that has a zero, 8 configurations at
+`small` and 20 at `paper`. The authors tuned their method with more of them than the others. Where two claims say that
+something is not worse, or no better, by more than 2, that is 2% of what can be reached; the number is ours. So is the
+claim that a learned discount helps, over BARFI with the same settings and the discount kept: that it falls is the
+penalty's doing.
 
 What comes out at `small` depends on the tuning. By its primary return the naive sum is tuned, with the bad auxiliary
 reward, to the smallest of the steps, with which it has not learned to loiter after 2,000 episodes. Tuned with 2 seeds,

@@ -10,7 +10,7 @@ of rewards has members from every area, and they earn more than those of novelty
 exploration found, and one of what emitters made of it, too. That novelty's is spread wider is no claim, as the archive
 of rewards can only be where areas are. `small` has Point2D and the arm with SERENE, 50,000 and 10,000 evaluations, 5
 seeds; `paper` all tasks, both methods, and 500,000. An archive of rewards has room for one in 16 evaluations; what
-comes later is left out. See `_qd` for what the methods have in common.
+comes later is left out. See `_common` for what the methods have in common.
 """
 
 from __future__ import annotations

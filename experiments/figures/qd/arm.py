@@ -15,8 +15,8 @@ That an area is reached is claimed of rewards above 0.9, that not all are of a l
 comparable, of a lead that is not below -0.1. These three numbers are ours. How many pictures the authors' figure had is
 not known; here it is 5. Different here: what a run ends with is paid; in the authors' code it is so only if the arm ran
 into something. `small` has 15,000 evaluations, 3 seeds and 4 methods, and to be quick 2 pictures of an episode, of 32 x
-32 instead of 64 x 64, and trainings of 20 epochs instead of 101; it decides none of the claims. See `_qd` for what the
-methods have in common.
+32 instead of 64 x 64, and trainings of 20 epochs instead of 101; it decides none of the claims. See `_common` for what
+the methods have in common.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ of behaviours, is not below SERENE by more than 0.1.
 
 Different here: the table is simulated by contacts of our own, see `jaxreward.envs.qd.curling`; up to the first contact
 it moves as the authors' does, and what happens once the ball is squeezed is another chaos. So equal numbers are not to
-be expected, but the same order. See `_qd` for what the methods have in common. `small` has 100,000 evaluations, 5 seeds
-and 5 methods; there who is ahead is decided, and what is after 500,000 evaluations is not.
+be expected, but the same order. See `_common` for what the methods have in common. `small` has 100,000 evaluations, 5
+seeds and 5 methods; there who is ahead is decided, and what is after 500,000 evaluations is not.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ figure stored with the authors' code; that we are within 0.1 of it is a margin o
 areas that novelty search only finds, is claimed as a lead over it, in the mean over areas of the highest reward.
 
 In collect-ball behaviours that are given are the positions after half of an episode and at its end, as in the authors'
-experiments; there is a single area, whose reward is the number of balls brought. See `_qd` for what the methods have in
-common. Different here: the ant is brax's and has a third of SERENE's time (see `jaxreward.envs.qd.ant_maze`), and walls
-are geometry fitted to the authors' pictures. `small` has the hard maze alone, and of it 30,100 evaluations, 5 seeds and
-3 methods; at `paper` all of it needs an accelerator.
+experiments; there is a single area, whose reward is the number of balls brought. See `_common` for what the methods
+have in common. Different here: the ant is brax's and has a third of SERENE's time (see `jaxreward.envs.qd.ant_maze`),
+and walls are geometry fitted to the authors' pictures. `small` has the hard maze alone, and of it 30,100 evaluations, 5
+seeds and 3 methods; at `paper` all of it needs an accelerator.
 """
 
 from __future__ import annotations

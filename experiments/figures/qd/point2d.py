@@ -6,8 +6,8 @@ The papers' numbers for this task are not known to us. Those printed beside clai
 of the authors' code, with its defaults and 10,000 evaluations; a claim's range reaches a little beyond their spread.
 
 What SERENE is for, climbing areas that novelty search only finds, is claimed as a lead over it, and over NSGA-II, in
-the mean over areas of the highest reward; the papers' claim for this task is not known to us. See `_qd` for what the
-methods have in common. `small` has 100,000 evaluations and 8 seeds, and only those methods to which a space of
+the mean over areas of the highest reward; the papers' claim for this task is not known to us. See `_common` for what
+the methods have in common. `small` has 100,000 evaluations and 8 seeds, and only those methods to which a space of
 behaviours is given; `paper` has 500,000 and 20, and all methods. Different here: NSGA-II has the usual crowding
 distance (that of the authors' code mixes up the order of its list).
 """
