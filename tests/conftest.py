@@ -1,7 +1,8 @@
 """Every test runs on 8 host devices, with the scheduler that cannot hang, and with silent rank promotion forbidden.
 
-Time goes into compilation. So all tests of a run, and the processes they start, share one cache of compiled programs,
-and a module's tests run in one process; what it compiled is let go at its end, or memory would grow with every module.
+Time goes into compilation. So all tests, and the processes they start, share one cache of compiled programs, which is
+kept for the next run (`.compiled`, or the folder that `TESTS_CACHE` names). A module's tests run in one process; what it
+compiled is let go at its end, or memory would grow with every module.
 """
 
 import gc
@@ -9,6 +10,7 @@ import os
 import resource
 import shutil
 import tempfile
+from pathlib import Path
 
 os.environ["XLA_FLAGS"] = " ".join(
     [
@@ -21,14 +23,21 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAXREWARD_CACHE"] = ""
 os.environ.setdefault("NPROC", "16")  # threads: fewer than two for each device, and programs that span them hang
-os.environ["TESTS_CACHE"] = os.environ.get("TESTS_CACHE") or tempfile.mkdtemp(prefix="jaxreward-tests-")
-os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["TESTS_CACHE"]  # workers inherit it
-os.environ["XDG_STATE_HOME"] = os.path.join(os.environ["TESTS_CACHE"], "state")  # what tests begin is no user's own
+os.environ.setdefault("TESTS_CACHE", str(Path(__file__).parents[1] / ".compiled"))
+os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["TESTS_CACHE"]
+FIRST = "TESTS_STATE" not in os.environ  # not a worker: those inherit what is set here
+os.environ.setdefault("TESTS_STATE", tempfile.mkdtemp(prefix="jaxreward-tests-") if FIRST else "")
+os.environ["XDG_STATE_HOME"] = os.environ["TESTS_STATE"]  # what tests begin is no user's own
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest
+
+MOST_KEPT = 2**30
+"""Bytes of compiled programs, of which most belong to code that is no more; then it begins anew."""
+if FIRST and sum(path.stat().st_size for path in Path(os.environ["TESTS_CACHE"]).glob("*")) > MOST_KEPT:
+    shutil.rmtree(os.environ["TESTS_CACHE"])
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -55,7 +64,7 @@ def pytest_sessionfinish(session):
         session.config.workeroutput["peak"] = peak
     else:
         session.config.stash.setdefault(PEAKS, {})["this process"] = peak
-        shutil.rmtree(os.environ["TESTS_CACHE"], ignore_errors=True)
+        shutil.rmtree(os.environ["TESTS_STATE"], ignore_errors=True)
 
 
 PEAKS = pytest.StashKey[dict]()
