@@ -1,8 +1,8 @@
 """Every test runs on 8 host devices, with the scheduler that cannot hang, and with silent rank promotion forbidden.
 
 Time goes into compilation. So all tests, and the processes they start, share one cache of compiled programs, which is
-kept for the next run (`.compiled`, or the folder that `TESTS_CACHE` names). A module's tests run in one process; what it
-compiled is let go at its end, or memory would grow with every module.
+kept for the next run (`.compiled`, or the folder that `TESTS_CACHE` names). A module's tests run in one process; what
+it compiled is let go at its end, or memory would grow with every module.
 """
 
 import gc
@@ -25,9 +25,6 @@ os.environ["JAXREWARD_CACHE"] = ""
 os.environ.setdefault("NPROC", "16")  # threads: fewer than two for each device, and programs that span them hang
 os.environ.setdefault("TESTS_CACHE", str(Path(__file__).parents[1] / ".compiled"))
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["TESTS_CACHE"]
-FIRST = "TESTS_STATE" not in os.environ  # not a worker: those inherit what is set here
-os.environ.setdefault("TESTS_STATE", tempfile.mkdtemp(prefix="jaxreward-tests-") if FIRST else "")
-os.environ["XDG_STATE_HOME"] = os.environ["TESTS_STATE"]  # what tests begin is no user's own
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
@@ -36,8 +33,11 @@ import pytest
 
 MOST_KEPT = 2**30
 """Bytes of compiled programs, of which most belong to code that is no more; then it begins anew."""
-if FIRST and sum(path.stat().st_size for path in Path(os.environ["TESTS_CACHE"]).glob("*")) > MOST_KEPT:
-    shutil.rmtree(os.environ["TESTS_CACHE"])
+if "TESTS_STATE" not in os.environ:  # not a worker: those inherit it
+    os.environ["TESTS_STATE"] = tempfile.mkdtemp(prefix="jaxreward-tests-")
+    if sum(path.stat().st_size for path in Path(os.environ["TESTS_CACHE"]).glob("*")) > MOST_KEPT:
+        shutil.rmtree(os.environ["TESTS_CACHE"])
+os.environ["XDG_STATE_HOME"] = os.environ["TESTS_STATE"]  # what tests begin is no user's own
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
