@@ -8,6 +8,7 @@ from jaxreward.mdp.average import (
     AverageSolution,
     average_policy_iteration,
     gain_and_bias,
+    gap,
     limiting_matrix,
     relative_value_iteration,
     unichain_gain_and_bias,
@@ -30,6 +31,7 @@ from jaxreward.mdp.finite import FiniteSolution, backward_induction, finite_poli
 from jaxreward.mdp.garnet import garnet
 from jaxreward.mdp.iteration import span
 from jaxreward.mdp.occupancy import discounted_occupancy, finite_occupancy, stationary_occupancy
+from jaxreward.mdp.rewards import reward_table
 from jaxreward.mdp.soft import (
     soft_backward_induction,
     soft_max,
@@ -68,6 +70,7 @@ __all__ = [  # noqa: RUF022, in the order of the catalogue
     "AverageSolution",
     "average_policy_iteration",
     "gain_and_bias",
+    "gap",
     "limiting_matrix",
     "relative_value_iteration",
     "span",
@@ -96,6 +99,7 @@ __all__ = [  # noqa: RUF022, in the order of the catalogue
     "TabularEnv",
     "TabularParams",
     "TabularState",
+    "reward_table",
     "to_tabular",
     "without_clock",
 ]

@@ -179,3 +179,17 @@ def relative_value_iteration(
     middle = jnp.full_like(gain, (jnp.min(gain) + jnp.max(gain)) / 2)
     residual = failed_unless_finite(span(gain), bias)
     return AverageSolution(middle, bias, greedy(candidate), residual, iterations)
+
+
+def gap(mdp: TabularMDP, solution: AverageSolution) -> Float[Array, "S A"]:
+    """What an action loses against the best one, `J* + V*(s) - r(s, a) - E[V*(s')]`, `[S, A]`.
+
+    Not negative, but for the residual of the solution, and 0 for the best actions. The gain of a policy is `J*` less
+    the mean of its gaps (Puterman 1994, section 8.4.1), so summed along a way they are its regret without the luck.
+
+    Args:
+        mdp: One whose optimal gain is the same everywhere.
+        solution: Its solution; the bias may be shifted by any constant.
+    """
+    following = jnp.einsum("sat,t->sa", mdp.transition, solution.bias, precision=EXACT)
+    return (solution.gain + solution.bias)[:, None] - expected_reward(mdp) - following
