@@ -4,6 +4,7 @@ Functions are pure, run under `jit` and `vmap`, and compute in the dtype of the 
 `validate`, the named examples and `to_tabular` work on the host.
 """
 
+from jaxreward.mdp.access_control import access_control
 from jaxreward.mdp.average import (
     AverageSolution,
     average_policy_iteration,
@@ -23,6 +24,7 @@ from jaxreward.mdp.bellman import (
     induced_chain,
     uniform_policy,
 )
+from jaxreward.mdp.continuing import hard_two_state, random_mdp, six_arms, two_choice
 from jaxreward.mdp.convert import to_tabular, without_clock
 from jaxreward.mdp.discounted import Solution, policy_iteration, policy_value, value_iteration
 from jaxreward.mdp.environment import Outcomes, TabularEnv, TabularParams, TabularState
@@ -32,6 +34,7 @@ from jaxreward.mdp.garnet import garnet
 from jaxreward.mdp.iteration import span
 from jaxreward.mdp.occupancy import discounted_occupancy, finite_occupancy, stationary_occupancy
 from jaxreward.mdp.rewards import reward_table
+from jaxreward.mdp.rivers import jump_river_swim, river_swim_loop, river_swim_variant
 from jaxreward.mdp.soft import (
     soft_backward_induction,
     soft_max,
@@ -89,10 +92,18 @@ __all__ = [  # noqa: RUF022, in the order of the catalogue
     "diameter",
     "is_communicating",
     # generators
+    "access_control",
     "corridor",
     "cycle",
     "garnet",
+    "hard_two_state",
+    "jump_river_swim",
+    "random_mdp",
     "river_swim",
+    "river_swim_loop",
+    "river_swim_variant",
+    "six_arms",
+    "two_choice",
     "two_state",
     # environments
     "Outcomes",
