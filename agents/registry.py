@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 from jaxtyping import PyTree
 
 from jaxreward.agent import Agent
+from jaxreward.contract.agents import RATES, RETURNS
 from jaxreward.contract.sizes import MOST, Sized
+from jaxreward.contract.wrappers import never_ends
 from jaxreward.learning.hyperparams import check_space
 from jaxreward.learning.population import Config as PopulationConfig
 from jaxreward.learning.population import pbt
@@ -54,7 +56,8 @@ class AgentSpec(NamedTuple):
             one, is how many environment steps an iteration takes; `num_envs * num_steps` otherwise. Its
             `for_env(env, env_params)`, if it has one, gives the config with what the environment decides filled in;
             its `headline` names the metrics that are the agent's results, the first before all, where those are not
-            returns; its `steps_note` says why an iteration may take other steps than that.
+            returns; its `needs_episodes` is True if nothing is learned where no episode ends; its `steps_note` says
+            why an iteration may take other steps than that.
         Hyperparams: A pytree dataclass of traced numbers, all with defaults; its `env_params`, if it has that field,
             replaces the environment params the agent was made with.
     """
@@ -68,6 +71,11 @@ class AgentSpec(NamedTuple):
     def headline(self) -> tuple[str, ...]:
         """The metrics that are the agent's results, where those are not returns."""
         return tuple(getattr(self.Config, "headline", ()))
+
+    @property
+    def needs_episodes(self) -> bool:
+        """Whether it learns from whole episodes, so that nothing comes of an environment that never ends."""
+        return bool(getattr(self.Config, "needs_episodes", False))
 
     def steps_per_iteration(self, config: Any) -> int:
         """Environment steps of one iteration.
@@ -103,6 +111,11 @@ class AgentSpec(NamedTuple):
 def list_agents() -> list[str]:
     """The names of the built-in agents."""
     return [*_BUILT_IN, *(_POPULATION + name for name in _BUILT_IN)]
+
+
+def without_episodes() -> list[str]:
+    """The built-in agents that need no episode to end; imports all of them."""
+    return [name for name in list_agents() if not get_agent(name).needs_episodes]
 
 
 def get_agent(name: str) -> AgentSpec:
@@ -154,7 +167,7 @@ def _population_of(member: AgentSpec) -> AgentSpec:
 
     def make(env: Any, env_params: PyTree, config: Any) -> Agent:
         space = _ranges(config.space)
-        _check_score(space, config.score)
+        _check_score(space, config.score, never_ends(env))
         inside = any(name.partition(".")[0] in ("reward", "env") for name in space)
         complete = lambda h: _with_env_params(h, env_params) if inside else h  # noqa: E731
         check_space(space, complete(member.Hyperparams()))
@@ -162,14 +175,15 @@ def _population_of(member: AgentSpec) -> AgentSpec:
         return agent._replace(init=lambda key, hyperparams: agent.init(key, complete(hyperparams)))
 
     def for_env(config: Any, env: Any, env_params: PyTree) -> Any:
-        return dataclasses.replace(config, **vars(_part(member.Config, config).for_env(env, env_params)))
+        inside = _part(member.Config, config)
+        inside = inside.for_env(env, env_params) if hasattr(inside, "for_env") else inside
+        unsaid = never_ends(env) and config.score == PopulationConfig.score
+        return dataclasses.replace(config, **vars(inside), score=RATES[0] if unsaid else config.score)
 
-    namespace: dict[str, Any] = {"steps_per_iteration": property(steps_per_iteration)}
-    namespace |= {"headline": tuple(getattr(member.Config, "headline", ()))}
+    namespace: dict[str, Any] = {"steps_per_iteration": property(steps_per_iteration), "for_env": for_env}
+    namespace |= {"headline": member.headline, "needs_episodes": member.needs_episodes}
     if hasattr(member.Config, "steps_note"):
         namespace |= {"steps_note": property(lambda config: _part(member.Config, config).steps_note)}
-    if hasattr(member.Config, "for_env"):
-        namespace |= {"for_env": for_env}
     config = dataclasses.make_dataclass(
         "Config",
         [(field.name, field.type, _same(field)) for field in fields]
@@ -211,14 +225,17 @@ def _ranges(texts: tuple[str, ...]) -> dict[str, Range]:
     return ranges
 
 
-def _check_score(space: dict[str, Range], score: str) -> None:
-    """Refuses to compare members by returns of different rewards."""
+def _check_score(space: dict[str, Range], score: str, endless: bool) -> None:
+    """Refuses to compare members by returns of different rewards, or of episodes that never end."""
     rewards = [name for name in space if name.partition(".")[0] == "reward"]
-    if rewards and score == PopulationConfig.score:
+    own = RATES[1] if endless else RETURNS[1]
+    if rewards and score in (RETURNS[0], RATES[0]):
         raise ValueError(
             f"{rewards[0]} changes the reward, so {score} can't tell which member is better: set another score, such "
-            "as score=episode/env_return"
+            f"as score={own}"
         )
+    if endless and score.startswith("episode/"):
+        raise ValueError(f"no episode ends here, so there is no {score}: set another score, such as score={RATES[0]}")
 
 
 def _with_env_params(hyperparams: Any, env_params: PyTree) -> Any:

@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, NamedTuple, get_args
+from typing import Any, ClassVar, NamedTuple, get_args
 
 import distrax
 import jax
@@ -86,6 +86,8 @@ class Config(ppo.Config):
         num_terms: Terms of the Neumann series beyond the first, or the most steps of "cg" and "gmres".
         optimiser: Of `phi`, "rmsprop" or "adam" with PyTorch's defaults.
     """
+
+    needs_episodes: ClassVar[bool] = True
 
     inner_iterations: int = size(1)
     num_episodes: int = size(64, least=2)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,8 @@ class Config(Sized):
         optimiser: Of policy and value, "rmsprop" or "adam" with PyTorch's defaults.
         average: See `Learner`.
     """
+
+    needs_episodes: ClassVar[bool] = True
 
     num_envs: int = size(3)
     num_steps: int = size(50)

@@ -13,7 +13,7 @@ one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,8 @@ class Config(Sized):
         candidates: How many policies are made in an iteration, `P`, each from another bound. They are compared by `N`
             more episodes each, which are planning and not counted.
     """
+
+    needs_episodes: ClassVar[bool] = True
 
     num_envs: int = size(1)
     num_steps: int = size(39)

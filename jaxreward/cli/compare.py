@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from jaxreward.cli.shell import console
+from jaxreward.cli.shell import Text, console
 
 if TYPE_CHECKING:
     from jaxreward.results.compare import Contrast, Entry
@@ -24,23 +24,25 @@ class Compare:
             with the first.
         by: Columns whose values tell configurations apart within a place, such as learning_rate. They are compared at
             each value of whatever else was varied.
-        metric: Whose final values are compared: means over the last tenth of training.
+        metric: Whose final values are compared: means over the last tenth of training. By default episode/return, or
+            average_reward where no environment ever ends.
         traceback: Show where an error came from.
     """
 
     places: tyro.conf.Positional[tuple[str, ...]]
     by: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME ...")] = ()
-    metric: str = "episode/return"
+    metric: Text = None
     traceback: bool = False
 
     def run(self) -> int:
-        from jaxreward.results.compare import contrasts, pairs, read_entries
+        from jaxreward.results.compare import contrasts, default_metric, pairs, read_entries
 
         if not self.places:
             raise ValueError("which runs? For example jaxreward compare runs/first runs/second")
-        entries = read_entries(self.places, self.metric, self.by)
+        metric = self.metric or default_metric(self.places)
+        entries = read_entries(self.places, metric, self.by)
         out = console()
-        out.print(f"final {self.metric}, interquartile means with 95% intervals")
+        out.print(f"final {metric}, interquartile means with 95% intervals")
         for line in _lines(entries):
             out.print(line, soft_wrap=True)
         compared = pairs(entries)

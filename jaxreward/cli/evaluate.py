@@ -14,11 +14,14 @@ from jaxreward.cli.shell import Number
 class Evaluate:
     """Run episodes with the newest checkpoint of a run, and draw one of them if asked.
 
+    Where the environment never ends, an episode is so many steps, and what is told is the reward a step.
+
     Attributes:
         folder: The run folder.
         member: Which configuration, by its number; the best one by default.
         seed: Which seed; the first by default.
         episodes: How many episodes.
+        steps: After how many steps an episode is cut that has not ended.
         stochastic: Sample actions as in training, instead of taking the most likely ones.
         render: Draw one episode to the run folder: a GIF, or a page with brax's viewer.
         key: The seed of the episodes.
@@ -30,6 +33,7 @@ class Evaluate:
     member: Number = None
     seed: Number = None
     episodes: int = 100
+    steps: int = 10_000
     stochastic: bool = False
     render: bool = False
     key: int = 0
@@ -44,6 +48,7 @@ class Evaluate:
             member=self.member,
             seed=self.seed,
             episodes=self.episodes,
+            steps=self.steps,
             stochastic=self.stochastic,
             render=self.render,
             key=self.key,

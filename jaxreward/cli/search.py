@@ -41,7 +41,8 @@ class Search:
         seeds: Of each trial; 4 by default.
         trials: How many configurations are tried; 64 by default.
         objective: What is made better, as METRIC, STATISTIC:METRIC or minimise:STATISTIC:METRIC; final:episode/return
-            by default, or final:episode/env_return where the reward is searched. Statistics are final (interquartile
+            by default, or final:episode/env_return where the reward is searched, and average_reward and
+            average_env_reward in their place where the environment never ends. Statistics are final (interquartile
             mean over seeds), mean, worst (seed) and auc (area under the curve). Several make a Pareto front.
         sampler: random, quasi-random, tpe (random in its first 10 trials), cma-es or nsga-ii; tpe by default.
         scheduler: none, halving or hyperband: whether the worse part of a generation is stopped early.

@@ -10,9 +10,12 @@ from gymnax.environments.environment import Environment
 from jaxtyping import PyTree
 
 from jaxreward.contract.environments import check_same
+from jaxreward.contract.wrappers import never_ends
 
 RETURNS = ("episode/return", "episode/env_return")
 """Metrics of which an agent has one at least: what a run is judged by."""
+RATES = ("average_reward", "average_env_reward")
+"""The same where the environment never ends: rewards a step, means over those of an iteration."""
 _POLICY = ("reset", "act", "mode")
 
 
@@ -39,20 +42,22 @@ def check_agent(name: str, agent: Any, hyperparams: PyTree, env: Environment, en
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], Mapping)):
         raise ValueError(f"{name}.step returned a {type(result).__name__}; expected (state, metrics), metrics a dict")
     check_same(name, "the state", state, result[0], ("init", "step"))
-    _check_metrics(name, result[1])
+    _check_metrics(name, result[1], never_ends(env))
     jax.eval_shape(lambda state, key: _check_policy(name, agent.policy(state), env, env_params, key), state, key)
 
 
-def _check_metrics(name: str, metrics: Mapping[str, Any]) -> None:
+def _check_metrics(name: str, metrics: Mapping[str, Any], endless: bool) -> None:
     shaped = {metric: getattr(value, "shape", None) for metric, value in metrics.items() if getattr(value, "shape", 1)}
     if shaped:
         raise ValueError(f"{name}: metrics are scalars; these have other shapes: {shaped}")
-    for needed in ("env_steps", "episode/count"):
+    for needed in ("env_steps",) if endless else ("env_steps", "episode/count"):
         if needed not in metrics:
             raise ValueError(f"{name}: its metrics lack {needed!r}; they are {sorted(metrics)}")
-    if not any(metric in metrics for metric in RETURNS):
+    judged = RATES if endless else RETURNS
+    if not any(metric in metrics for metric in judged):
+        where = " where the environment never ends" if endless else ""
         raise ValueError(
-            f"{name}: its metrics lack {RETURNS[0]!r}, by which a run is judged; they are {sorted(metrics)}"
+            f"{name}: its metrics lack {judged[0]!r}, by which a run is judged{where}; they are {sorted(metrics)}"
         )
 
 

@@ -167,6 +167,14 @@ def as_environment(env: Any) -> Environment:
     return Wrapped(_holding(env, {name: _WithoutReset(inner)}), inner)
 
 
+def never_ends(env: Environment) -> bool:
+    """Whether an environment says that no state terminates and nothing truncates: its attribute `never_ends`.
+
+    Wrappers hand attributes on, so one that ends what is inside it says `never_ends = False`.
+    """
+    return bool(getattr(env, "never_ends", False))
+
+
 def carry_over(env: Environment, ended: PyTree, fresh: PyTree) -> PyTree:
     """What a fresh episode's state keeps of the one that ended; nothing, unless the environment says so."""
     return env.carry_over(ended, fresh) if hasattr(env, "carry_over") else fresh

@@ -39,7 +39,8 @@ class Config(Sized):
         perturb: A copied hyperparameter is multiplied or divided by this on a logarithmic range. On others it moves by
             as much as this would move the middle of a range that begins at 0.
         resample: How likely a copied hyperparameter is drawn anew instead.
-        score: The metric by which members are compared, its mean since the last exploitation.
+        score: The metric by which members are compared, its mean since the last exploitation. By name, the default is
+            `average_reward` where the environment never ends.
         maximise: Whether more of it is better.
     """
 

@@ -2,7 +2,8 @@
 
 Auto-reset happens here, in one of two ways. Cheap environments draw a start state for every step of a rollout in one
 batch before its time loop, which is what resetting at each step means, without resetting inside the loop. Environments
-with `expensive_reset = True` return to the start state they were first given, as brax's own auto-reset does.
+with `expensive_reset = True` return to the start state they were first given, as brax's own auto-reset does. Those with
+`never_ends = True` are never reset.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from jaxreward.contract.wrappers import as_environment
+from jaxreward.contract.wrappers import as_environment, never_ends
 from jaxreward.environment import carry_over, select
 from jaxreward.reward import ENVIRONMENTS
 
@@ -28,7 +29,7 @@ class EnvBatch(NamedTuple):
     Attributes:
         observation: What they show, `[N, ...]`.
         state: Their states, leaves `[N, ...]`.
-        start: The observation and state each one returns to, if resets are expensive; `()` otherwise.
+        start: The observation and state each one returns to, if resets are expensive or not needed; `()` otherwise.
         running: What each one's current episode has summed up to so far, by name, `[N]` each.
     """
 
@@ -69,7 +70,7 @@ def reset_batch(env: Environment, params: PyTree, num_envs: int, key: Key[Array,
     """Starts `num_envs` environments, each from a start state of its own."""
     env = as_environment(env)
     observation, state = jax.vmap(env.reset_env, (0, None))(jax.random.split(key, num_envs), params)
-    start = (observation, state) if _expensive_reset(env) else ()
+    start = (observation, state) if _keeps_start(env) else ()
     zeros = {name: jnp.zeros(num_envs) for name in _summed_names(env, params)}
     return EnvBatch(observation, state, start, zeros)
 
@@ -89,7 +90,8 @@ def rollout(
         key: For the environments.
 
     Returns:
-        Where the environments stand now, the policy's memory, the trajectory, and the metrics of the ended episodes.
+        Where the environments stand now, the policy's memory, the trajectory, and the metrics: those of the ended
+        episodes, see `episode_statistics`, and of all steps, see `reward_rates`.
     """
     env = as_environment(env)
     num_steps = jax.tree.leaves(noise)[0].shape[0]
@@ -111,7 +113,7 @@ def rollout(
     now = (carry, batch.observation, batch.state)
     (carry, observation, state), (steps, sums) = jax.lax.scan(step, now, (noise, step_keys, starts))
     running, metrics = episode_statistics(batch.running, sums, steps.done)
-    return EnvBatch(observation, state, batch.start, running), carry, steps, metrics
+    return EnvBatch(observation, state, batch.start, running), carry, steps, {**metrics, **reward_rates(sums)}
 
 
 def _step(env: Environment) -> Callable[..., tuple]:
@@ -160,8 +162,21 @@ def episode_statistics(
     return after, {"episode/count": count, **means}
 
 
-def _expensive_reset(env: Environment) -> bool:
-    return getattr(env, "expensive_reset", False)
+def reward_rates(sums: dict[str, Float[Array, "T N"]]) -> dict[str, Float[Array, ""]]:
+    """Means over all steps, whether episodes end or not.
+
+    Args:
+        sums: What each step adds to, see `summands`.
+
+    Returns:
+        The given reward's as `average_reward`, of several `average_reward/K`, the environment's `average_env_reward`.
+    """
+    told = [name for name in sums if name.partition("/")[0] in ("return", "env_return")]
+    return {f"average_{name.replace('return', 'reward', 1)}": sums[name].mean() for name in told}
+
+
+def _keeps_start(env: Environment) -> bool:
+    return getattr(env, "expensive_reset", False) or never_ends(env)
 
 
 def _draw_starts(env: Environment, params: PyTree, keys: Key[Array, "T N"]) -> PyTree:

@@ -96,7 +96,8 @@ def _is_confirmed(folder: Path) -> bool:
 def section(runs: Runs, title: str = "") -> str:
     """Everything about one of them."""
     metrics = headlines(runs)
-    others = [name for name in map(str, runs.frame) if _is_curve(name) and name not in metrics]
+    drawn = [name for name in map(str, runs.frame) if _is_curve(name) and runs.frame[name].notna().any()]
+    others = [name for name in drawn if name not in metrics]
     curves = "\n".join(drawing(to_svg(curves_of(runs, name))) for name in others)
     described = runs.described[0] if len(runs.described) == 1 else runs.described
     return "\n".join(

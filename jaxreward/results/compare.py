@@ -28,7 +28,7 @@ from jaxreward.results.statistics import (
     seeds_needed,
     unpaired_test,
 )
-from jaxreward.results.summary import configurations
+from jaxreward.results.summary import RATE, RETURN, configurations, declared_metrics
 from jaxreward.results.tables import final_values, find_runs, load
 from jaxreward.run.job import NAMED
 from jaxreward.run.store import RunError, RunFolder
@@ -83,6 +83,16 @@ class Contrast(NamedTuple):
     p_value: float
     paired: bool
     needed: int | None
+
+
+def default_metric(places: Sequence[str]) -> str:
+    """What is compared unless another metric is asked for: returns, or rewards a step where no environment ever ends.
+
+    Raises:
+        RunError: A place holds no runs.
+    """
+    runs = [run for place in places for run in find_runs(_parted(place)[0])]
+    return RATE if RATE in declared_metrics(RunFolder(run).read_config() for run in runs) else RETURN
 
 
 def read_entries(places: Sequence[str], metric: str, by: Sequence[str] = ()) -> list[Entry]:

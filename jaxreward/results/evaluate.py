@@ -1,4 +1,4 @@
-"""How well a trained agent does: whole episodes with its policy as it was saved, and one of them to look at."""
+"""How well a trained agent does: whole episodes, or rewards a step, with its policy as it was saved."""
 
 from __future__ import annotations
 
@@ -7,39 +7,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from gymnax.environments.environment import Environment
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array
 
-from jaxreward.agent import Policy
-from jaxreward.contract.wrappers import as_environment
+from jaxreward.contract.agents import RATES
+from jaxreward.contract.wrappers import never_ends
 from jaxreward.results.statistics import aggregate_mean, estimate
-from jaxreward.results.summary import configurations, headline_metrics, summary
+from jaxreward.results.summary import configurations, declared_metrics, headline_metrics, summary
+from jaxreward.results.tables import find_runs
+from jaxreward.results.walker import LONGEST, Episodes, Walker
 from jaxreward.run.job import job_of
 from jaxreward.run.store import RunError, RunFolder
 from jaxreward.run.train import load_state
 from jaxreward.sweep import runs_of, sweep_metrics, sweep_of
 
-LONGEST = 10_000
-"""Steps after which an episode counts as cut where the environment has no time limit."""
-
-
-class Episodes(NamedTuple):
-    """What `E` episodes came to, one number each.
-
-    Attributes:
-        returns: Sums of the reward the agent was trained on.
-        env_returns: Sums of the environment's own reward.
-        lengths: Steps.
-        ended: Whether the episode ended, rather than being cut after `LONGEST` steps.
-    """
-
-    returns: Float[Array, " E"]
-    env_returns: Float[Array, " E"]
-    lengths: Int[Array, " E"]
-    ended: Bool[Array, " E"]
+DRAWN = 200
+"""Steps that are drawn of a walk without an end."""
 
 
 class Evaluation(NamedTuple):
@@ -51,6 +35,7 @@ class Evaluation(NamedTuple):
         seed: Which seed.
         overrides: What that configuration was given of what is varied.
         picture: The file with one episode, if it was asked for.
+        endless: Whether the environment never ends, so that each episode is so many steps, judged by rewards a step.
     """
 
     episodes: Episodes
@@ -58,16 +43,7 @@ class Evaluation(NamedTuple):
     seed: int
     overrides: dict[str, Any]
     picture: Path | None
-
-
-class _Walk(NamedTuple):
-    """An episode under way."""
-
-    carry: PyTree
-    observation: PyTree
-    state: PyTree
-    key: Key[Array, ""]
-    episode: Episodes
+    endless: bool = False
 
 
 def evaluate(
@@ -76,6 +52,7 @@ def evaluate(
     member: int | None = None,
     seed: int | None = None,
     episodes: int = 100,
+    steps: int = LONGEST,
     stochastic: bool = False,
     render: str | os.PathLike[str] | bool = False,
     key: int = 0,
@@ -84,9 +61,10 @@ def evaluate(
 
     Args:
         folder: The run folder, or that of a sweep.
-        member: Which of its configurations; the best in the environment's own return if not given.
+        member: Which of its configurations; if not given, the best in the environment's own return, or reward a step.
         seed: Which of its seeds; the first if not given.
         episodes: How many.
+        steps: After how many steps an episode is cut that has not ended; where none ends, each has this many.
         stochastic: Whether actions are sampled as in training; the most likely ones otherwise.
         render: Whether to draw one episode, or the path of the file without its ending; `episode` in the run folder by
             default.
@@ -97,20 +75,23 @@ def evaluate(
             `jaxreward.run.trust`.
         ValueError: If the run was not made by name, or the names no longer exist.
     """
-    if episodes < 1:
-        raise ValueError(f"episodes must be positive, not {episodes}")
+    for name, number in {"episodes": episodes, "steps": steps}.items():
+        if number < 1:
+            raise ValueError(f"{name} must be positive, not {number}")
     found = _find(Path(folder), member, seed)
     described = found.run.read_config()
     experiment = job_of(found.run.path, steps=0).experiment()
     state = load_state(found.run.path, experiment.agent, experiment.member(0))
     state = jax.tree.map(lambda leaf: leaf[found.row, described["seeds"].index(found.seed)], state)
     policy = experiment.agent.policy(state)
-    walker = Walker(experiment.env, experiment.member_env_params(found.row), policy, stochastic)
+    walker = Walker(experiment.env, experiment.member_env_params(found.row), policy, stochastic, steps)
     keys = jax.random.split(jax.random.key(key), episodes)
     done = walker.run(keys)
     stem = Path(folder) / "episode" if render is True else Path(render) if render else None
-    picture = walker.draw(keys[0], int(done.lengths[0]), stem) if stem else None
-    return Evaluation(done, found.member, found.seed, found.overrides, picture)
+    endless = never_ends(experiment.env)
+    shown = min(int(done.lengths[0]), DRAWN) if endless else int(done.lengths[0])
+    picture = walker.draw(keys[0], shown, stem) if stem else None
+    return Evaluation(done, found.member, found.seed, found.overrides, picture, endless)
 
 
 def describe(evaluation: Evaluation) -> str:
@@ -119,82 +100,28 @@ def describe(evaluation: Evaluation) -> str:
     count = len(episodes.returns)
     overrides = ", ".join(f"{name}={value:.6g}" for name, value in evaluation.overrides.items())
     member = f"member {evaluation.member}" + (f" ({overrides})" if overrides else "")
+    whose = f"{member}, seed {evaluation.seed}"
+    if evaluation.endless:
+        return "\n".join(_described_rates(episodes, whose))
     lines = [
-        f"{count} episodes of {member}, seed {evaluation.seed}",
+        f"{count} episodes of {whose}",
         f"  return                {_estimate(episodes.returns)}",
         f"  environment's return  {_estimate(episodes.env_returns)}",
         f"  length                {_estimate(episodes.lengths)}",
     ]
-    cut = count - int(np.sum(np.asarray(episodes.ended)))
-    return "\n".join([*lines, *([f"  {cut} were cut after {LONGEST} steps"] if cut else [])])
+    left = np.asarray(episodes.lengths)[~np.asarray(episodes.ended)]
+    return "\n".join([*lines, *([f"  {len(left)} were cut after {left.max()} steps"] if len(left) else [])])
 
 
-class Walker:
-    """Episodes of one policy in one environment.
-
-    Args:
-        env: The environment.
-        params: Its params.
-        policy: How to act.
-        stochastic: Whether actions are sampled.
-        longest: After how many steps an episode without an end is cut.
-    """
-
-    def __init__(
-        self, env: Environment, params: PyTree, policy: Policy, stochastic: bool = False, longest: int = LONGEST
-    ) -> None:
-        self._env, self._params, self._policy, self._longest = as_environment(env), params, policy, longest
-        self._act = policy.act if stochastic else policy.mode
-
-    def run(self, keys: Key[Array, " E"]) -> Episodes:
-        """One episode for each key, from its start to its end, all at once."""
-        return jax.jit(jax.vmap(self._episode))(keys)
-
-    def draw(self, key: Key[Array, ""], length: int, stem: str | os.PathLike[str]) -> Path:
-        """Draws the episode that `run` walks with this key, of this length; returns the file's path."""
-        from jaxreward.envs.render import render
-
-        def seen(walk: _Walk, _: None) -> tuple[_Walk, tuple[PyTree, PyTree]]:
-            return self._step(walk), (walk.state, walk.observation)
-
-        @jax.jit
-        def trace(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
-            return jax.lax.scan(seen, self._start(key), length=length + 1)[1]
-
-        states, observations = trace(key)
-        return render(self._env, states, observations, Path(stem), self._params)
-
-    def _episode(self, key: Key[Array, ""]) -> Episodes:
-        going = lambda walk: ~walk.episode.ended & (walk.episode.lengths < self._longest)  # noqa: E731
-        return jax.lax.while_loop(going, self._step, self._start(key)).episode
-
-    def _start(self, key: Key[Array, ""]) -> _Walk:
-        key, key_reset = jax.random.split(key)
-        observation, state = self._env.reset_env(key_reset, self._params)
-        zero = jnp.zeros((), float)
-        episode = Episodes(zero, zero, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
-        walk = _Walk(self._policy.reset(), observation, state, key, episode)
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), walk)
-
-    def _step(self, walk: _Walk) -> _Walk:
-        key, key_act, key_step = jax.random.split(walk.key, 3)
-        carry, action = self._act(walk.carry, walk.observation, key_act)
-        observation, state, reward, terminated, info = self._env.step_env(key_step, walk.state, action, self._params)
-        ended = terminated | self._env.is_truncated(state, self._params)
-        past = walk.episode
-        episode = Episodes(
-            past.returns + reward,
-            past.env_returns + info.get("env_reward", reward),
-            past.lengths + 1,
-            jnp.asarray(ended, bool),
-        )
-        now = _Walk(carry, observation, state, key, episode)
-        return jax.tree.map(_as_before, now, walk)
-
-
-def _as_before(new: Array, old: Array) -> Array:
-    """A leaf in the type a loop began with; environments are not always strict about theirs."""
-    return new if jnp.result_type(new) == old.dtype else jnp.asarray(new, old.dtype)
+def _described_rates(episodes: Episodes, whose: str) -> list[str]:
+    """The same where nothing ends."""
+    steps = int(np.max(np.asarray(episodes.lengths)))
+    own = episodes.env_returns / episodes.lengths
+    return [
+        f"{len(episodes.returns)} walks of {steps:,} steps of {whose}",
+        f"  reward a step                {_estimate(episodes.returns / episodes.lengths)}",
+        f"  environment's reward a step  {_estimate(own)}",
+    ]
 
 
 class _Found(NamedTuple):
@@ -223,24 +150,34 @@ def _find(folder: Path, member: int | None, seed: int | None) -> _Found:
         )
     if not (folder / "sweep.json").is_file():
         described = RunFolder(folder).read_config()
-        member = _chosen(member, described["population"], RunFolder(folder).metrics(), configurations(described))
+        names = configurations(described)
+        member = _chosen(member, described["population"], RunFolder(folder).metrics(), names, [described])
         seed = described["seeds"][0] if seed is None else _check(seed, described["seeds"], "seed")
         return _Found(RunFolder(folder), member, member, seed, described["population"][member])
     sweep = sweep_of(folder)
-    member = _chosen(member, sweep.choices(), sweep_metrics(sweep, folder), sweep.names())
+    described = [RunFolder(run).read_config() for run in find_runs(folder)]
+    member = _chosen(member, sweep.choices(), sweep_metrics(sweep, folder), sweep.names(), described)
     places = runs_of(sweep, folder, member)
     seed = next(iter(places), 0) if seed is None else seed
     run, row = places[_check(seed, list(places), "seed")]
     return _Found(RunFolder(run), row, member, seed, sweep.choices()[member])
 
 
-def _chosen(member: int | None, choices: list[dict[str, Any]], frame: pd.DataFrame, by: list[str]) -> int:
+def _chosen(
+    member: int | None,
+    choices: list[dict[str, Any]],
+    frame: pd.DataFrame,
+    by: list[str],
+    described: list[dict[str, Any]],
+) -> int:
     """The configuration that was asked for, or the best."""
     if member is not None:
         return _check(member, range(len(choices)))
     if len(choices) == 1 or frame.empty:
         return 0
-    return int(summary(frame, by, headline_metrics(frame)[0])["member"].iloc[0])
+    # What an agent calls its results may be of all it has found; one policy is judged by what it earns.
+    rates = [name for name in declared_metrics(described) if name in RATES]
+    return int(summary(frame, by, headline_metrics(frame, rates)[0])["member"].iloc[0])
 
 
 def _check(given: int, there: Any, kind: str = "member") -> int:

@@ -9,10 +9,17 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
+from jaxreward.contract.agents import RATES, RETURNS
 from jaxreward.results.tables import summarise
 
-RETURN, ENV_RETURN = "episode/return", "episode/env_return"
-NAMES = {RETURN: "return", ENV_RETURN: "environment's return"}
+RETURN, ENV_RETURN = RETURNS
+RATE, ENV_RATE = RATES
+NAMES = {
+    RETURN: "return",
+    ENV_RETURN: "environment's return",
+    RATE: "reward a step",
+    ENV_RATE: "environment's reward a step",
+}
 """What the headline metrics are called to people."""
 
 
@@ -21,20 +28,24 @@ def headline_metrics(frame: pd.DataFrame, declared: Sequence[str] = ()) -> list[
 
     Args:
         frame: The metrics.
-        declared: Those that the agent calls its results, see `declared_metrics`.
+        declared: What is named before the runs' returns, see `declared_metrics`.
 
     Returns:
-        What is declared; the environment's own return, and the return of the given reward if it differs.
+        What is declared; the environment's own return, and the return of the given reward if it differs. Where
+        something is declared, returns are left out that there is none of.
     """
-    results = [name for name in declared if name in frame]
+    results = _without_twin(frame, [name for name in declared if name in frame], RATE, ENV_RATE)
     returns = [name for name in (ENV_RETURN, RETURN) if name in frame and name not in results]
-    if len(returns) == 2 and frame[RETURN].equals(frame[ENV_RETURN]):
-        returns = [RETURN]
-    return [*results, *returns]
+    there = [name for name in returns if not results or frame[name].notna().any()]
+    return [*results, *_without_twin(frame, there, RETURN, ENV_RETURN)]
 
 
 def declared_metrics(described: Iterable[Mapping[str, Any]]) -> list[str]:
-    """What the agents of all these runs call their results, from their `config.json`: what a search covers."""
+    """What all these runs are judged by before returns, from their `config.json`; see `jaxreward.run.spec.headline`.
+
+    It is what their agents call their results, such as what a search covers, and rewards a step where no environment
+    ever ends.
+    """
     lists = [each["config"].get("headline") or [] for each in described]
     return [name for name in (lists[0] if lists else []) if all(name in other for other in lists)]
 
@@ -85,6 +96,12 @@ def rich_table(frame: pd.DataFrame, by: list[str], largest: int = 40, declared: 
     if len(tables[0]) > largest:
         table.caption = f"the {largest} best of {len(tables[0])} configurations; the report has more"
     return table
+
+
+def _without_twin(frame: pd.DataFrame, names: list[str], given: str, own: str) -> list[str]:
+    """Names without that of the environment's own metric where the given reward's is the same."""
+    same = given in names and own in names and frame[given].equals(frame[own])
+    return [name for name in names if not (same and name == own)]
 
 
 def _with_interval(value: float, low: float, high: float) -> str:

@@ -58,17 +58,15 @@ class Progress:
         self._bar.reset(self._task, total=self._iterations, completed=self._start, description="training")
         self._began = time.monotonic()
 
-    def update(self, iteration: int, steps_per_second: float, mean_return: float) -> None:
+    def update(self, iteration: int, steps_per_second: float, result: str) -> None:
         """Shows how far it is.
 
         Args:
             iteration: Iterations done.
             steps_per_second: Environment steps of all runs together, of the last chunk.
-            mean_return: Mean episode return over all runs; NaN if not known.
+            result: What the runs get, in words; nothing if that is not known.
         """
-        facts = f"{_short(steps_per_second)} steps/s" + (
-            "" if math.isnan(mean_return) else f"  return {mean_return:.4g}"
-        )
+        facts = f"{_short(steps_per_second)} steps/s" + (f"  {result}" if result else "")
         self._bar.update(self._task, completed=iteration, facts=facts)
         if self._bar.disable and self._line_is_due(iteration):
             self.say(f"iteration {iteration}/{self._iterations}  {facts}  {self._left(iteration)}")

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Int, Shaped
 
+from jaxreward.contract.agents import RATES, RETURNS
 from jaxreward.run.chunk import Chunk
 from jaxreward.run.loggers import member_label
 from jaxreward.run.store import to_json
@@ -120,11 +121,14 @@ def table(counters: Counters, metrics: Metrics, population: Sequence[dict[str, A
     return pa.table(columns)
 
 
-def mean_return(metrics: Metrics) -> float:
-    """The mean episode return of the runs that have one; NaN if none has."""
-    returns = metrics.get("episode/return", np.array(np.nan))
-    finite = returns[np.isfinite(returns)]
-    return float(finite.mean()) if finite.size else float("nan")
+def described_result(metrics: Metrics) -> str:
+    """The mean episode return of the runs that have one, else the mean reward a step, in words; nothing without."""
+    for name, words in {RETURNS[0]: "return", RATES[0]: "reward a step"}.items():
+        values = metrics.get(name, np.array(np.nan))
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            return f"{words} {float(finite.mean()):.4g}"
+    return ""
 
 
 def _override_column(values: list[Any]) -> pa.Array:

@@ -20,9 +20,10 @@ from gymnax.environments.environment import Environment
 from jaxtyping import PyTree
 
 from jaxreward.agent import Agent
-from jaxreward.agents.registry import AgentSpec, get_agent
-from jaxreward.contract.agents import check_agent
+from jaxreward.agents.registry import AgentSpec, get_agent, without_episodes
+from jaxreward.contract.agents import RATES, check_agent
 from jaxreward.contract.environments import check_environment
+from jaxreward.contract.wrappers import never_ends
 from jaxreward.environment import WithRewardParams, with_reward
 from jaxreward.envs.registry import make
 from jaxreward.lookup import describe_failure, in_users_code, is_reference, reference_text, users_code
@@ -114,6 +115,11 @@ def resolve(
     config, traced = _split_config(spec, single)
     _refuse_shapes(spec, choices)
     environment, env_params = _environment(env, reward, traced, varied)
+    if spec.needs_episodes and never_ends(environment):
+        raise ValueError(
+            f"{agent} learns from whole episodes, and {env} never ends; agents that need none are "
+            f"{', '.join(without_episodes())}"
+        )
     config = config.for_env(environment, env_params) if hasattr(config, "for_env") else config
     hyperparams = _hyperparams(spec, environment, env_params, [*traced, *varied])
     population = [_converted(choice, hyperparams) for choice in choices]
@@ -129,7 +135,7 @@ def resolve(
         hyperparams=_batched(hyperparams, population),
         population=population,
         steps_per_iteration=steps_per_iteration,
-        config=_description(spec, [agent, env, reward], single, config),
+        config=_description(spec, [agent, env, reward], single, config, headline(spec, environment)),
         steps_note=getattr(config, "steps_note", ""),
     )
 
@@ -144,6 +150,11 @@ def static_names(agent: str, env: str, names: Iterable[str]) -> set[str]:
     shaping = names & set(get_agent(agent).config_defaults())
     of_env = {name for name in names if name.startswith("env.")}
     return shaping | (of_env - _env_numbers(make(env)[1]) if of_env else set())
+
+
+def headline(spec: AgentSpec, env: Environment) -> tuple[str, ...]:
+    """The metrics that runs are judged by before returns: the agent's results, and rates where nothing ends."""
+    return tuple(dict.fromkeys([*spec.headline, *(RATES[::-1] if never_ends(env) else ())]))
 
 
 def setting_names(hyperparams: PyTree) -> dict[str, Any]:
@@ -300,11 +311,13 @@ def _unknown(name: str, choices: list[str]) -> str:
     return f"no setting {name!r}{hint}{note} There are: {', '.join(choices) or 'none'}."
 
 
-def _description(spec: AgentSpec, names: Sequence[str], settings: Settings, config: Any) -> dict[str, Any]:
+def _description(
+    spec: AgentSpec, names: Sequence[str], settings: Settings, config: Any, judged: Sequence[str]
+) -> dict[str, Any]:
     """What `config.json` keeps of an experiment, beside its population."""
     named = {**dict(zip(("agent", "env", "reward"), names, strict=True)), "settings": settings}
-    if spec.headline:
-        named["headline"] = list(spec.headline)
+    if judged:
+        named["headline"] = list(judged)
     source = reward_source(names[-1])
     digest = {} if source is None else {"reward_digest": hashlib.sha256(source.encode()).hexdigest()[:12]}
     return {**named, **digest, "agent_config": vars(config)}

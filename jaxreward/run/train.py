@@ -37,8 +37,8 @@ from jaxreward.run.record import (
     Counters,
     Metrics,
     describe_failures,
+    described_result,
     host_metrics,
-    mean_return,
     non_finite,
     table,
     total,
@@ -288,7 +288,7 @@ class _Training:
         if self._options.checkpoint_every:
             self._checkpoints.wait()  # no more rows than these may be lost if this process is killed
         from_leader(lambda: self._write(metrics))
-        self._progress.update(counters.iteration, int(steps.sum()) / seconds, mean_return(metrics))
+        self._progress.update(counters.iteration, int(steps.sum()) / seconds, described_result(metrics))
         return describe_failures(news, population, seeds, counters.iteration)
 
     def _write(self, metrics: Metrics) -> None:

@@ -10,6 +10,9 @@ import jax
 import numpy as np
 import pandas as pd
 
+from jaxreward.contract.agents import RATES, RETURNS
+from jaxreward.contract.wrappers import never_ends
+from jaxreward.envs.registry import make
 from jaxreward.names import check_name
 from jaxreward.results.statistics import aggregate_iqm, aggregate_mean, estimate, iqm
 from jaxreward.results.tables import final_values
@@ -68,10 +71,21 @@ def parse_objective(text: str) -> Objective:
 
 
 def metric_names(setup: Setup) -> list[str]:
-    """The metrics that a training will have, found without compiling anything."""
+    """The metrics that a training will have numbers of, found without compiling anything."""
     experiment = Job(setup, Path(), 1).experiment()
     state = jax.eval_shape(experiment.agent.init, jax.random.key(0), experiment.member(0))
-    return sorted(jax.eval_shape(experiment.agent.step, state)[1])
+    names = sorted(jax.eval_shape(experiment.agent.step, state)[1])
+    return [name for name in names if not (never_ends(experiment.env) and name.startswith("episode/"))]
+
+
+def default_objective(setup: Setup, space: Iterable[str]) -> Objective:
+    """What is made better unless something is said: the return, or the reward a step where the environment never ends.
+
+    It is that of the environment's own reward where the given one is searched: returns of different rewards are no
+    measure of one another.
+    """
+    given, own = RATES if never_ends(make(setup.env)[0]) else RETURNS
+    return Objective(own if any(name.partition(".")[0] == "reward" for name in space) else given)
 
 
 def check_metrics(objectives: Iterable[Objective], setup: Setup) -> None:

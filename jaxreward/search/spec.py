@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from jaxreward.contract.agents import RATES, RETURNS
 from jaxreward.names import check_name
-from jaxreward.results.summary import ENV_RETURN, RETURN
 from jaxreward.run.job import NAMED, Setup
 from jaxreward.run.store import flatten
 from jaxreward.search.check import check_space
-from jaxreward.search.objective import Objective, check_metrics, parse_objective
+from jaxreward.search.objective import Objective, check_metrics, default_objective, parse_objective
 from jaxreward.search.samplers import check_sampler, default_batch
 from jaxreward.search.schedule import Schedule, hyperband, once, successive_halving
 from jaxreward.settings.space import Space, ordered, show_value
@@ -119,8 +119,9 @@ class Search:
         """What can be done and is hardly meant, in words."""
         found = []
         searched = [name for name in self.space if name.split(".")[0] == "reward"]
-        if searched and any(objective.metric == RETURN for objective in self.objectives):
-            found.append(f"{RETURN} is measured in the reward, of which {searched[0]} is searched: {ENV_RETURN} is not")
+        for given, own in (RETURNS, RATES):
+            if searched and any(objective.metric == given for objective in self.objectives):
+                found.append(f"{given} is measured in the reward, of which {searched[0]} is searched: {own} is not")
         if self.scheduler == "hyperband":
             options = {name: getattr(self, name) for name in STOPPING}
             sizes = [schedule[0].members for schedule in hyperband(self.steps, self.seeds, **options)]
@@ -188,8 +189,8 @@ def read_search(table: Mapping[str, Any]) -> Search:
     if "objectives" in given:
         texts = [given["objectives"]] if isinstance(given["objectives"], str) else given["objectives"]
         given["objectives"] = tuple(parse_objective(text) for text in texts)
-    elif any(name.split(".")[0] == "reward" for name in given["space"]):
-        given["objectives"] = (Objective(ENV_RETURN),)  # returns of different rewards are no measure of one another
+    else:
+        given["objectives"] = (default_objective(setup, given["space"]),)
     return Search(setup, **given)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from flax import struct
 from jaxtyping import PyTree
@@ -63,6 +63,8 @@ class Config(Sized):
         baseline: What is subtracted from returns: "none", or the "mean" over the batch's steps (in HalfCheetah the
             authors' code has a running mean).
     """
+
+    needs_episodes: ClassVar[bool] = True
 
     num_envs: int = size(3)
     num_steps: int = size(50)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +62,8 @@ class Config(Sized):
             both papers' agents learn, or "none". `phi` is judged by the episodes that it was changed by, and without a
             baseline the grid world was not learned at the step sizes tried.
     """
+
+    needs_episodes: ClassVar[bool] = True
 
     num_envs: int = size(3)
     num_steps: int = size(50)

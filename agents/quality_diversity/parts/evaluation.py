@@ -36,6 +36,7 @@ class EvaluationConfig(Sized):
     """
 
     headline: ClassVar[tuple[str, ...]] = ("coverage",)
+    needs_episodes: ClassVar[bool] = True
 
     chunk_size: int = size(1_000)
     num_steps: int = size(0, least=0)

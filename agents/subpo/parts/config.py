@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from flax import struct
 from gymnax.environments.environment import Environment
@@ -47,6 +47,8 @@ class Config(Sized):
         log_prob_of: Which action's score is weighed where the environment executes another one: that which was
             "chosen", or, as in the authors' code, that which was "executed", a biased estimate.
     """
+
+    needs_episodes: ClassVar[bool] = True
 
     num_envs: int = size(500)
     num_steps: int = size(39)

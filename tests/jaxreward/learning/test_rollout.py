@@ -201,6 +201,7 @@ def test_statistics_of_a_rollout_are_those_of_its_trajectory():
                 "ends": 8.0 * terminated,
             }
             expected = books[member].means(columns, done)
+            expected |= {f"average_{name}reward": columns[f"{name}return"].mean() for name in ("", "env_")}
             assert {name: metrics[name].shape for name in metrics} == dict.fromkeys(expected, (2,))
             for name in expected:
                 np.testing.assert_allclose(metrics[name][member], expected[name], rtol=2e-7, err_msg=name)

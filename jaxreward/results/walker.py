@@ -1,0 +1,119 @@
+"""Walks with a trained policy: whole episodes, or so many steps where none ends, and one of them to look at."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from gymnax.environments.environment import Environment
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+from jaxreward.agent import Policy
+from jaxreward.contract.wrappers import as_environment
+
+LONGEST = 10_000
+"""Steps after which an episode counts as cut that has not ended."""
+
+
+class Episodes(NamedTuple):
+    """What `E` episodes came to, one number each.
+
+    Attributes:
+        returns: Sums of the reward the agent was trained on.
+        env_returns: Sums of the environment's own reward.
+        lengths: Steps.
+        ended: Whether the episode ended, rather than being cut.
+    """
+
+    returns: Float[Array, " E"]
+    env_returns: Float[Array, " E"]
+    lengths: Int[Array, " E"]
+    ended: Bool[Array, " E"]
+
+
+class _Walk(NamedTuple):
+    """An episode under way; `lost` is what rounding has taken from its two sums."""
+
+    carry: PyTree
+    observation: PyTree
+    state: PyTree
+    key: Key[Array, ""]
+    episode: Episodes
+    lost: Float[Array, "2"]
+
+
+class Walker:
+    """Episodes of one policy in one environment.
+
+    Args:
+        env: The environment.
+        params: Its params.
+        policy: How to act.
+        stochastic: Whether actions are sampled.
+        longest: After how many steps an episode without an end is cut.
+    """
+
+    def __init__(
+        self, env: Environment, params: PyTree, policy: Policy, stochastic: bool = False, longest: int = LONGEST
+    ) -> None:
+        self._env, self._params, self._policy, self._longest = as_environment(env), params, policy, longest
+        self._act = policy.act if stochastic else policy.mode
+
+    def run(self, keys: Key[Array, " E"]) -> Episodes:
+        """One episode for each key, from its start to its end, all at once."""
+        return jax.jit(jax.vmap(self._episode))(keys)
+
+    def draw(self, key: Key[Array, ""], length: int, stem: str | os.PathLike[str]) -> Path:
+        """Draws the episode that `run` walks with this key, its first `length` steps; returns the file's path."""
+        from jaxreward.envs.render import render
+
+        def seen(walk: _Walk, _: None) -> tuple[_Walk, tuple[PyTree, PyTree]]:
+            return self._step(walk), (walk.state, walk.observation)
+
+        @jax.jit
+        def trace(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
+            return jax.lax.scan(seen, self._start(key), length=length + 1)[1]
+
+        states, observations = trace(key)
+        return render(self._env, states, observations, Path(stem), self._params)
+
+    def _episode(self, key: Key[Array, ""]) -> Episodes:
+        going = lambda walk: ~walk.episode.ended & (walk.episode.lengths < self._longest)  # noqa: E731
+        return jax.lax.while_loop(going, self._step, self._start(key)).episode
+
+    def _start(self, key: Key[Array, ""]) -> _Walk:
+        key, key_reset = jax.random.split(key)
+        observation, state = self._env.reset_env(key_reset, self._params)
+        zero = jnp.zeros((), float)
+        episode = Episodes(zero, zero, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
+        walk = _Walk(self._policy.reset(), observation, state, key, episode, jnp.zeros(2))
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), walk)
+
+    def _step(self, walk: _Walk) -> _Walk:
+        key, key_act, key_step = jax.random.split(walk.key, 3)
+        carry, action = self._act(walk.carry, walk.observation, key_act)
+        observation, state, reward, terminated, info = self._env.step_env(key_step, walk.state, action, self._params)
+        ended = terminated | self._env.is_truncated(state, self._params)
+        past = walk.episode
+        rewards = jnp.stack([jnp.asarray(reward, float), jnp.asarray(info.get("env_reward", reward), float)])
+        sums, lost = _added(jnp.stack([past.returns, past.env_returns]), walk.lost, rewards)
+        episode = Episodes(sums[0], sums[1], past.lengths + 1, jnp.asarray(ended, bool))
+        now = _Walk(carry, observation, state, key, episode, lost)
+        return jax.tree.map(_as_before, now, walk)
+
+
+def _added(
+    sums: Float[Array, "2"], lost: Float[Array, "2"], more: Float[Array, "2"]
+) -> tuple[Float[Array, "2"], Float[Array, "2"]]:
+    """Sums with more added, and what rounding took, to be added next: small rewards count in long sums (Kahan 1965)."""
+    more = more + lost
+    following = sums + more
+    return following, more - (following - sums)
+
+
+def _as_before(new: Array, old: Array) -> Array:
+    """A leaf in the type a loop began with; environments are not always strict about theirs."""
+    return new if jnp.result_type(new) == old.dtype else jnp.asarray(new, old.dtype)
