@@ -154,3 +154,8 @@ def test_a_command_says_so_in_one_message(folder, name, capsys):
     assert main([*words, "--folder", str(folder / name)]) == 2
     assert re.search(message(AGENTS[name], folder / "agents.py", name), capsys.readouterr().err)
     assert not (folder / name).exists()
+
+
+def test_where_nothing_ends_an_agent_tells_the_reward_a_step(folder):
+    with pytest.raises(ValueError, match="lack 'average_reward', by which a run is judged where the environment never"):
+        resolve(f"{folder}/agents.py:fine", "average/two_choice")

@@ -168,6 +168,16 @@ def test_panels_that_are_left_out_are_said():
     assert "3 more" in figure.get_suptitle()
 
 
+def test_rates_come_first_and_returns_that_there_are_none_of_not_at_all():
+    rates = ["average_env_reward", "average_reward"]
+    data = frame().assign(average_reward=1.0, average_env_reward=2.0)
+    assert headline_metrics(data, rates) == [*rates, "episode/env_return", "episode/return"]
+    endless = data.assign(**{"episode/return": np.nan, "episode/env_return": np.nan})
+    assert headline_metrics(endless, rates) == rates
+    assert headline_metrics(endless.assign(average_env_reward=1.0), rates) == ["average_reward"]
+    assert headline_metrics(endless) == ["episode/return"]
+
+
 def test_summary_is_of_the_last_tenth_and_best_first():
     table = summary(frame(), ["learning_rate"], "episode/env_return")
     # The last tenth of 20 iterations is 19 and 20; seeds 0 to 3.

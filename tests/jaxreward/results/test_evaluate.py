@@ -9,6 +9,7 @@ from gymnax.environments import environment, spaces
 
 from jaxreward.agent import Policy
 from jaxreward.environment import with_reward
+from jaxreward.envs import make
 from jaxreward.results.evaluate import Episodes, Evaluation, Walker, describe, evaluate
 from jaxreward.reward import markov
 from jaxreward.run.store import RunError
@@ -120,3 +121,19 @@ def test_a_search_is_not_evaluated(tmp_path):
     (tmp_path / "study.json").write_text("{}")
     with pytest.raises(RunError, match="holds a search"):
         evaluate(tmp_path)
+
+
+def test_what_never_ends_is_walked_for_so_many_steps():
+    """Two choices, always right: 2 every 5 steps. Three times a tenth a step is as much as float32 says in the end."""
+    env, _ = make("average/two_choice")
+    tenth = with_reward(env, markov(lambda t: jnp.full((), 0.1)))
+    right = policy(most_likely=1)
+    found = Walker(tenth, tenth.default_params, right, longest=20_000).run(KEYS[:2])
+    assert found.lengths.tolist() == [20_000] * 2
+    assert not found.ended.any()
+    np.testing.assert_array_equal(found.env_returns, 8_000)
+    np.testing.assert_allclose(found.returns, 2_000, rtol=2e-7)  # added up naively they miss by more than 1e-5
+    text = describe(Evaluation(found, 0, 1, {}, None, endless=True))
+    assert "2 walks of 20,000 steps of member 0, seed 1" in text
+    assert "  reward a step                0.1  [0.1, 0.1]" in text
+    assert "  environment's reward a step  0.4  [0.4, 0.4]" in text

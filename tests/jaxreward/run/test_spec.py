@@ -11,7 +11,7 @@ from jaxreward.envs import make
 from jaxreward.lookup import load_reference
 from jaxreward.reward import Reward, Transition, markov
 from jaxreward.rewards.registry import get_reward, list_rewards
-from jaxreward.run.spec import resolve, setting_names
+from jaxreward.run.spec import headline, resolve, setting_names
 from jaxreward.run.store import differences
 from jaxreward.settings.values import convert, parse_grid, parse_settings, parse_value, product
 
@@ -339,6 +339,35 @@ def test_agents_say_what_their_result_is_and_a_run_from_before_goes_on():
     assert differences({"config": before}, {"config": made}) == []
     assert differences({"config": before}, {"config": {**made, "agent": "serene"}}) != []
     assert "headline" not in resolve().config
+
+
+ENDLESS = "average/two_choice"
+
+
+def test_where_nothing_ends_runs_are_judged_by_rates():
+    rates = ["average_env_reward", "average_reward"]
+    assert resolve("ppo", ENDLESS).config["headline"] == rates
+    covers = get_agent("random_search")
+    assert headline(covers, make(ENDLESS)[0]) == ("coverage", *rates)
+    assert headline(covers, make("CartPole-v1")[0]) == ("coverage",)
+
+
+def test_agents_that_need_episodes_are_refused_where_nothing_ends():
+    from jaxreward.agents.registry import list_agents, without_episodes
+
+    assert without_episodes() == ["ppo", "pbt/ppo"]
+    for name in set(list_agents()) - set(without_episodes()):
+        with pytest.raises(ValueError, match=r"learns from whole episodes, and .* never ends; .* are ppo, pbt/ppo"):
+            resolve(name, ENDLESS)
+
+
+def test_a_population_is_compared_by_what_there_is():
+    made = resolve("pbt/ppo", ENDLESS).config["agent_config"]
+    assert made["score"] == "average_reward"
+    assert resolve("pbt/ppo").config["agent_config"]["score"] == "episode/return"
+    assert resolve("pbt/ppo", ENDLESS, settings={"score": "loss/value"}).config["agent_config"]["score"] == "loss/value"
+    with pytest.raises(ValueError, match="no episode ends here, so there is no episode/env_return"):
+        resolve("pbt/ppo", ENDLESS, settings={"score": "episode/env_return"})
 
 
 def test_steps_are_rounded_up_to_iterations():

@@ -7,7 +7,7 @@ import pytest
 from jaxreward.results.statistics import iqm
 from jaxreward.results.tables import final_values
 from jaxreward.run.job import Setup
-from jaxreward.search.objective import Objective, check_metrics, intervals, parse_objective, scores
+from jaxreward.search.objective import Objective, check_metrics, default_objective, intervals, parse_objective, scores
 
 RETURNS = np.random.default_rng(0).normal(10.0, 3.0, (3, 5, 20))
 """Of 3 choices with 5 seeds, in 20 rows."""
@@ -127,3 +127,23 @@ def test_objectives_that_there_are_not():
         check_metrics([Objective("episode/retrun")], Setup())
     with pytest.raises(ValueError, match="final:episode/return is given twice"):
         check_metrics([Objective(maximise=False), Objective()], Setup())
+
+
+@pytest.mark.parametrize(
+    ("env", "space", "metric"),
+    [
+        ("CartPole-v1", ["clip"], "episode/return"),
+        ("CartPole-v1", ["clip", "reward.weight"], "episode/env_return"),
+        ("average/two_choice", ["clip"], "average_reward"),
+        ("average/two_choice", ["reward.weight"], "average_env_reward"),
+    ],
+)
+def test_what_is_made_better_unless_something_is_said(env, space, metric):
+    assert default_objective(Setup(env=env), space) == Objective(metric)
+
+
+def test_returns_are_no_objective_where_nothing_ends():
+    setup = Setup(env="average/two_choice")
+    check_metrics([Objective("average_reward")], setup)
+    with pytest.raises(ValueError, match=r"no metric 'episode/return'"):
+        check_metrics([Objective()], setup)
