@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxreward.mdp.examples import river_swim
@@ -72,7 +73,7 @@ def river_swim_variant(
         dtype=dtype,
     )
     start = np.isin(np.arange(num_states), river.starts) / len(river.starts)
-    return mdp._replace(start=start.astype(mdp.start.dtype))
+    return mdp._replace(start=jnp.asarray(start, mdp.start.dtype))
 
 
 def jump_river_swim(num_states: int = 6, jump: float = 0.01, dtype: jax.typing.DTypeLike | None = None) -> TabularMDP:

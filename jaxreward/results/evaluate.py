@@ -155,8 +155,8 @@ def _find(folder: Path, member: int | None, seed: int | None) -> _Found:
         seed = described["seeds"][0] if seed is None else _check(seed, described["seeds"], "seed")
         return _Found(RunFolder(folder), member, member, seed, described["population"][member])
     sweep = sweep_of(folder)
-    described = [RunFolder(run).read_config() for run in find_runs(folder)]
-    member = _chosen(member, sweep.choices(), sweep_metrics(sweep, folder), sweep.names(), described)
+    every = [RunFolder(run).read_config() for run in find_runs(folder)]
+    member = _chosen(member, sweep.choices(), sweep_metrics(sweep, folder), sweep.names(), every)
     places = runs_of(sweep, folder, member)
     seed = next(iter(places), 0) if seed is None else seed
     run, row = places[_check(seed, list(places), "seed")]

@@ -229,7 +229,7 @@ def test_what_is_no_such_mdp_is_refused(make, message):
 @pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32], ids=["f64", "f32"])
 @pytest.mark.parametrize("solve", [relative_value_iteration, average_policy_iteration])
 def test_solvers_where_simpler_ones_fail(solve, dtype):
-    """A long river, many multichain policies, periodic policies: a unichain solver or an undamped one is wrong here."""
+    """A long river, multichain policies, periodic ones: unichain solvers may be wrong here, undamped ones go on."""
     solve = jax.jit(solve)
     traps = [
         (river_swim_variant(num_states=25, dtype=dtype), 0.4285714286, {state: 1 for state in range(25)}),
