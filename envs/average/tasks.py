@@ -14,6 +14,7 @@ from typing import Any
 import jax
 from gymnax.environments.environment import Environment
 
+from jaxreward.envs.average.brax import ContinuingBrax
 from jaxreward.envs.average.catch import ContinuingCatch
 from jaxreward.envs.average.never_ending import ContinuingEnv
 from jaxreward.envs.average.pendulum import ContinuingPendulum
@@ -67,4 +68,5 @@ TASKS: dict[str, Callable[..., Environment]] = {
     "pendulum": ContinuingPendulum,
     "puck_world": PuckWorld,
     "catch": ContinuingCatch,
+    "brax": ContinuingBrax,
 }

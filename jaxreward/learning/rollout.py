@@ -113,7 +113,12 @@ def rollout(
     now = (carry, batch.observation, batch.state)
     (carry, observation, state), (steps, sums) = jax.lax.scan(step, now, (noise, step_keys, starts))
     running, metrics = episode_statistics(batch.running, sums, steps.done)
-    return EnvBatch(observation, state, batch.start, running), carry, steps, {**metrics, **reward_rates(sums)}
+    return (
+        EnvBatch(observation, state, batch.start, running),
+        carry,
+        steps,
+        {**metrics, **reward_rates(sums, parts=never_ends(env))},
+    )
 
 
 def _step(env: Environment) -> Callable[..., tuple]:
@@ -162,17 +167,26 @@ def episode_statistics(
     return after, {"episode/count": count, **means}
 
 
-def reward_rates(sums: dict[str, Float[Array, "T N"]]) -> dict[str, Float[Array, ""]]:
+def reward_rates(sums: dict[str, Float[Array, "T N"]], parts: bool = False) -> dict[str, Float[Array, ""]]:
     """Means over all steps, whether episodes end or not.
 
     Args:
         sums: What each step adds to, see `summands`.
+        parts: Whether to tell those of the reward's named parts, which no episode tells.
 
     Returns:
-        The given reward's as `average_reward`, of several `average_reward/K`, the environment's `average_env_reward`.
+        The given reward's as `average_reward`, of several `average_reward/K`, the environment's `average_env_reward`,
+        and parts as `average/NAME`.
     """
-    told = [name for name in sums if name.partition("/")[0] in ("return", "env_return")]
-    return {f"average_{name.replace('return', 'reward', 1)}": sums[name].mean() for name in told}
+    told = {name: f"average_{name.replace('return', 'reward', 1)}" for name in sums if _is_whole(name)}
+    if parts:
+        told |= {name: f"average/{name}" for name in sums if not _is_whole(name) and name != "length"}
+    return {rate: sums[name].mean() for name, rate in told.items()}
+
+
+def _is_whole(name: str) -> bool:
+    """Whether a summand is a whole reward and no part of one."""
+    return name.partition("/")[0] in ("return", "env_return")
 
 
 def _keeps_start(env: Environment) -> bool:

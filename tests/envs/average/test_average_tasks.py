@@ -12,7 +12,7 @@ from jaxreward.envs.average.never_ending import ContinuingEnv
 from jaxreward.mdp import corridor, reward_table
 from jaxreward.reward import environment_reward
 
-TABULAR = [name for name in TASKS if name not in ("pendulum", "puck_world", "catch")]
+TABULAR = [name for name in TASKS if name not in ("pendulum", "puck_world", "catch", "brax")]
 SMALL = {"hard_two_state": "?dimension=3", "access_control": "?num_servers=3", "river_swim": "?variant=naik"}
 DRAWS = 2_000
 
