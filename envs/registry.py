@@ -75,6 +75,11 @@ def list_envs() -> list[str]:
     return names
 
 
+def list_families() -> list[str]:
+    """What the names of our own tasks begin with."""
+    return list(_FAMILIES)
+
+
 def _tasks(family: str) -> dict[str, Callable[..., Any]]:
     """What makes each task of a family."""
     tasks = importlib.import_module(f"jaxreward.envs.{family}").TASKS

@@ -14,7 +14,7 @@ class Listing:
 
     Attributes:
         what: What to show; everything by default.
-        all: Also name each of brax's and MuJoCo Playground's environments, which takes some seconds.
+        all: Also name each of brax's, MuJoCo Playground's and our own environments, which takes some seconds.
         traceback: Show where an error came from.
     """
 
@@ -43,10 +43,11 @@ def _agents() -> str:
 def _environments(everything: bool) -> str:
     import gymnax.registration
 
-    from jaxreward.envs.registry import list_envs
+    from jaxreward.envs.registry import list_envs, list_families
 
     named = list_envs() if everything else list(gymnax.registration.registered_envs)
-    others = [] if everything else ["brax/NAME, such as brax/ant; playground/NAME (--all names each)"]
+    families = ", ".join(f"{family}/NAME" for family in list_families())
+    others = [] if everything else [f"brax/NAME, such as brax/ant; playground/NAME; {families} (--all names each)"]
     own = ["your own: module:factory"]
     return "\n".join(["environments (--env)", *(f"  {line}" for line in [*named, *others, *own])])
 
