@@ -53,13 +53,11 @@ class ContinuingBrax(NeverEnding, BraxEnv):
     def default_params(self) -> ContinuingBraxParams:  # type: ignore[override]
         return ContinuingBraxParams()
 
-    def reset_env(  # type: ignore[override]
-        self, key: Key[Array, ""], params: ContinuingBraxParams
-    ) -> tuple[Array, ContinuingState]:
+    def reset_env(self, key: Key[Array, ""], params: ContinuingBraxParams) -> tuple[Array, ContinuingState]:
         observation, state = super().reset_env(key, PhysicsParams())
         return observation, ContinuingState(time=state.time, sim=state.sim, start=state.sim)
 
-    def step_env(  # type: ignore[override]
+    def step_env(
         self, key: Key[Array, ""], state: ContinuingState, action: Float[Array, " action"], params: ContinuingBraxParams
     ) -> tuple[Array, ContinuingState, Float[Array, ""], Bool[Array, ""], dict[str, Array]]:
         _, after, reward, _, info = super().step_env(key, state, action, PhysicsParams())
