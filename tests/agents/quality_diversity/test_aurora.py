@@ -22,10 +22,11 @@ SMALL = Config(
 
 
 def algorithm(**settings):
-    """The steps of the algorithm in a space that is given and is twice as wide each time it is learned."""
+    """The steps of the algorithm in a space that is given and, when learned, is wider by how many it learns from."""
     config = Config(**{**vars(SMALL), **settings})
     place = lambda scale, outcome, _: (scale * outcome.descriptor, jnp.zeros(len(outcome.reward)))  # noqa: E731
-    space = Space(None, lambda _: (), lambda _: jnp.ones(()), place, lambda scale, *_: 2 * scale)
+    learn = lambda scale, key, outcome, exists, _: scale + exists.sum()  # noqa: E731
+    space = Space(None, lambda _: (), lambda _: jnp.ones(()), place, learn)
     return Aurora(make_evaluator(ENV, PARAMS, config), space, config, PARAMS)
 
 
@@ -64,11 +65,13 @@ def searches():
     return generations(algorithm(), 12, Hyperparams(mutation=1.0, gain=0.01))
 
 
-def test_all_random_genomes_enter_and_trainings_are_ever_farther_apart(searches):
+def test_all_random_genomes_enter_and_all_are_learned_from_at_trainings_ever_farther_apart(searches):
     """After generation 1, then 2 * 2 later, then 3 * 2; the next would be after generation 19."""
     assert searches[0].repertoire.size == 8
-    learned = np.flatnonzero(np.diff([float(search.space) for search in searches])) + 1
-    assert learned.tolist() == [1, 5, 11]
+    held = {after: int(searches[after - 1].repertoire.size) for after in (1, 5, 11)}
+    np.testing.assert_array_equal(
+        np.diff([search.space for search in searches]), [held.get(i, 0) for i in range(1, 13)]
+    )
     assert searches[-1].training == 19
 
 
@@ -85,6 +88,31 @@ def test_the_distance_follows_the_size(searches):
     for before, after in list(itertools.pairwise(searches))[1:]:
         expected = before.distance * (1 - 0.01 * (12 - before.repertoire.size))
         np.testing.assert_allclose(after.distance, expected, rtol=1e-5)
+
+
+REBUILT = {
+    "nothing is due": ((4, 11, 6), 0.5, 3),
+    "it is time": ((6, 11, 6), 0.5, 2),
+    "the space was learned": ((5, 11, 6), 0.5, 2),
+    "near, within tolerance": ((6, 11, 6), 0.7, 3),
+}
+"""Generation, that of the next training and the pause before it, how near three are, and how many of them stay."""
+
+
+def test_it_is_rebuilt_when_it_is_time_with_some_tolerance():
+    """The distance is 1, of which a rebuilt repertoire keeps 0.6; the third replaces nobody, as no one is fitter."""
+    algo = algorithm(tolerance=0.4)
+    begun = jax.jit(algo.init)(KEY, Hyperparams()).search
+
+    def stay(times, gap):
+        places = jnp.zeros_like(begun.repertoire.behaviour).at[:3, 0].set(gap * jnp.arange(3))
+        same = jnp.zeros_like(begun.repertoire.fitness)
+        held = begun.repertoire._replace(behaviour=places, fitness=same, size=jnp.int32(3))
+        times = dict(zip(("generation", "training", "pause"), times, strict=True))
+        return algo.spaced(begun._replace(repertoire=held, distance=jnp.float32(1), **times), 0.0).repertoire.size
+
+    times, gaps, expected = (jnp.asarray(column) for column in zip(*REBUILT.values(), strict=True))
+    np.testing.assert_array_equal(jax.jit(jax.vmap(stay))(times, gaps), expected)
 
 
 def test_behaviours_keep_their_distance_once_it_is_time():
@@ -120,9 +148,11 @@ def test_seeds_with_an_autoencoder_count_what_they_try_and_follow_the_best():
     """Without a training, which would only take longer to compile."""
     agent = vmap(aurora(ENV, PARAMS, Config(**{**vars(SMALL), "encoder": "untrained"})))
     state = jax.jit(agent.init)(jax.random.split(KEY, 2), Hyperparams())
-    state, metrics = jax.jit(agent.step)(state)
-    np.testing.assert_array_equal(metrics["evaluations"], 8 + 24)
-    np.testing.assert_array_equal(metrics["env_steps"], 32 * 5)
+    step = jax.jit(agent.step)
+    for generations, tried in ((3, 8 + 24), (6, 24)):
+        state, metrics = step(state)
+        np.testing.assert_array_equal(metrics["evaluations"], 8 + 8 * generations)
+        np.testing.assert_array_equal(metrics["env_steps"], tried * 5)
     np.testing.assert_array_equal(metrics["archive/size"], state.search.repertoire.size)
     assert (metrics["archive/distance"] > 0).all()
     assert all(np.isfinite(value).all() for value in metrics.values())

@@ -189,6 +189,8 @@ def test_a_child_lies_on_the_line_through_two_parents(key):
     assert stats.binomtest(int((~moved).sum()), 4000).pvalue > 1e-4
     mixture = lambda t: (stats.norm.cdf(t / 0.5) + stats.norm.cdf((t - 1) / 0.5)) / 2  # noqa: E731
     assert stats.kstest(along[moved], mixture).pvalue > 1e-4
+    wild = children_of([one, other], key, "iso_line", iso=9.0, line=0.5)
+    assert (wild.min(), wild.max()) == (0.0, 1.0)
     noise = children_of([one, one], key, "iso_line", iso=0.03, line=0.5) - one
     assert stats.kstest(noise.ravel() / 0.03, "norm").pvalue > 1e-4
 

@@ -194,6 +194,20 @@ def test_its_policy_is_the_best_of_all_it_keeps() -> None:
     assert total == best > 0
 
 
+def test_its_policy_may_be_one_of_the_last_children_or_one_that_is_stored() -> None:
+    agent = novelty_search(*make("qd/point2d"), Config(budget=1000, population_size=10, controller="constant"))
+    search = (state := jax.jit(agent.init)(jax.random.key(0), Hyperparams())).search
+    richest = lambda part, at, most: part._replace(  # noqa: E731
+        genome=part.genome.at[at].set(most / 100),
+        outcome=part.outcome._replace(reward=part.outcome.reward.at[at].set(most)),
+    )
+    offspring, items = richest(search.offspring, 3, 50.0), richest(search.archive.items, 1, 70.0)
+    for stored, expected in ((1, 0.5), (2, 0.7)):
+        archive = search.archive._replace(items=items, size=jnp.int32(stored))
+        policy = agent.policy(state._replace(search=search._replace(offspring=offspring, archive=archive)))
+        np.testing.assert_allclose(policy.mode((), jnp.zeros(2), jax.random.key(0))[1], expected)
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

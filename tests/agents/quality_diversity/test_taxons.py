@@ -7,6 +7,7 @@ import pytest
 
 from jaxreward import vmap
 from jaxreward.agents.quality_diversity.parts.evaluation import make_evaluator
+from jaxreward.agents.quality_diversity.parts.fitting import Fitting
 from jaxreward.agents.quality_diversity.parts.space import Space
 from jaxreward.agents.quality_diversity.taxons import Config, Hyperparams, Taxons, taxons
 from jaxreward.envs import make
@@ -25,7 +26,7 @@ def algorithm(learn=None, **settings):
 
     def place(phase, outcome, _):
         behaviour = outcome.descriptor + phase
-        return behaviour, jnp.square(outcome.descriptor).sum(1)
+        return behaviour, jnp.square(outcome.descriptor).sum(1) + phase
 
     space = Space(None, lambda _: (), lambda _: jnp.zeros(()), place, learn)
     return Taxons(make_evaluator(ENV, PARAMS, config), space, config, PARAMS)
@@ -119,9 +120,20 @@ def test_the_space_is_learned_from_all_since_the_last_time_and_the_archive_and_p
         np.testing.assert_allclose(
             stored.behaviour[held], stored.outcome.descriptor[held] + search.space, rtol=1e-6, atol=1e-6
         )
+        expected = np.square(stored.outcome.descriptor[held]).sum(1) + search.space
+        np.testing.assert_allclose(stored.surprise[held], expected, rtol=1e-6, atol=1e-6)
         np.testing.assert_allclose(
             search.population.behaviour, search.population.outcome.descriptor + search.space, rtol=1e-6, atol=1e-6
         )
+
+
+def test_novelty_is_measured_to_the_population_and_all_that_is_stored(searches):
+    merit = jax.jit(algorithm(criterion="novelty").merit)
+    for search in searches[:3]:
+        stored = search.archive.items.behaviour[: int(search.archive.size)]
+        here = search.population.behaviour
+        gaps = np.sort(np.linalg.norm(here[:, None] - np.concatenate([here, stored])[None], axis=-1), axis=1)
+        np.testing.assert_allclose(merit(search, KEY), gaps[:, 1:5].mean(1), rtol=1e-4)
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +151,7 @@ def test_an_iteration_counts_what_it_tried(seeds):
     np.testing.assert_array_equal(metrics["evaluations"], 12 + 6 * 12)
     assert (metrics["archive/size"] <= 12).all()
     assert (metrics["archive/size"] > 6).all()
+    assert (metrics["archive/refused"] == 0).all()
     cells = np.floor((np.array(state.search.archive.items.outcome.descriptor) + 1) * 25).astype(int)
     for i, size in enumerate(metrics["archive/size"].astype(int)):
         covered = len({tuple(cell) for cell in cells[i, :size]})
@@ -165,10 +178,21 @@ def test_its_policy_is_the_best_it_keeps():
     state = jax.jit(algo.init)(KEY, Hyperparams())
     population = state.search.population
     population = population._replace(outcome=population.outcome._replace(reward=jnp.arange(12.0).at[3].set(99)))
-    policy = algo.policy(state._replace(search=state.search._replace(population=population)))
+    items = state.search.archive.items
+    items = items._replace(
+        genome=items.genome.at[1].set(1.0), outcome=items.outcome._replace(reward=jnp.arange(30.0) * 100)
+    )
     seen = jnp.array([0.3, -0.2])
-    expected = algo.evaluator.controller.act(population.genome[3], seen)
-    np.testing.assert_allclose(policy.mode(policy.reset(), seen, KEY)[1], expected, rtol=1e-6)
+    for stored, genome in ((1, population.genome[3]), (2, items.genome[1])):
+        archive = state.search.archive._replace(items=items, size=jnp.int32(stored))
+        policy = algo.policy(state._replace(search=state.search._replace(population=population, archive=archive)))
+        expected = algo.evaluator.controller.act(genome, seen)
+        np.testing.assert_allclose(policy.mode(policy.reset(), seen, KEY)[1], expected, rtol=1e-6)
+
+
+def test_nothing_is_held_back_from_a_training():
+    learned = taxons(ENV, PARAMS, SMALL).step.__self__.space.learn.__self__
+    assert learned.fitting == Fitting(epochs=1, batch_size=16, validation=0.0)
 
 
 def test_it_is_said_what_does_not_fit():

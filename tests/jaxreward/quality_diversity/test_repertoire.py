@@ -101,6 +101,14 @@ def test_of_two_at_one_place_the_fitter_stays_whoever_came_first():
     assert held.items[: held.size].tolist() == [1, 2]
 
 
+@pytest.mark.parametrize(("place", "held"), [(1.0, [0]), (1.25, [0, 1])])
+def test_who_is_just_as_far_as_the_distance_is_not_new(place, held):
+    """And replaces nobody, however fit, where there is no second one."""
+    empty = empty_repertoire(jnp.int32(0), 1, 4)
+    found = add(empty, jnp.arange(2), jnp.array([[0.0], [place]]), jnp.array([1.0, 3.0]), Rules(1.0))
+    assert found.items[: found.size].tolist() == held
+
+
 def test_only_what_is_held_is_drawn(crowded):
     drawn = sample(crowded, jax.random.key(0), 2000)
     assert set(drawn.tolist()) == set(crowded.items[is_held(crowded)].tolist())

@@ -151,6 +151,7 @@ def test_there_are_as_many_coordinates_as_witt_counts(dimensions, depth):
     words = lyndon_words(dimensions, depth)
     assert [sum(len(w) == n for w in words) for n in range(1, depth + 1)] == [witt(n) for n in range(1, depth + 1)]
     assert all(w < w[i:] + w[:i] for w in words for i in range(1, len(w)))
+    assert all((len(a), a) < (len(b), b) for a, b in itertools.pairwise(words))
     assert log_signature(path_of(dimensions, 3), depth).shape == (len(words),)
 
 
