@@ -329,6 +329,18 @@ def test_an_emitter_of_which_nothing_is_stored_starts_again_from_an_elite(search
     assert (after.emitters.stored[1], metrics["restarts"]) == (0, 1)
 
 
+def test_what_is_only_as_good_is_not_stored_where_ties_do_not_replace(key):
+    """One joint costs nothing: all earn 0, as all do that cells hold."""
+    env = PlanarArm(1)
+    agent = me.cma_me(
+        env, env.default_params, me.Config(**SETTINGS, chunk_size=6, bins=2, emitters=2, ties_replace=False)
+    )
+    state = jax.jit(agent.init)(key, me.Hyperparams())
+    grid = insert(state.elites.grid, jnp.full((4, 1), 0.5), jnp.zeros(4), jnp.arange(4))
+    after, metrics = jax.jit(agent.step)(state._replace(elites=state.elites._replace(grid=grid)))
+    assert (after.emitters.stored[0], metrics["restarts"], metrics["env_steps"]) == (0, 1, 6)
+
+
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="a population of at least 4 and at least 1 gene; got 3 and 8"):
         CMA(8, 3)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from scipy import stats
 
 from jaxreward.agent import vmap
 from jaxreward.agents.quality_diversity.map_elites import Config, Hyperparams, MapElites, make_illumination, map_elites
+from jaxreward.agents.quality_diversity.parts.evaluation import Outcome
 from jaxreward.envs.qd.planar_arm import PlanarArm
 from jaxreward.quality_diversity import empty_grid, insert
 
@@ -33,7 +35,7 @@ def cell_of(descriptor, bins):
 @pytest.mark.parametrize(("joints", "ties_replace"), [(3, False), (1, True)])
 def test_a_generation_is_what_a_loop_over_its_children_gives(key, joints, ties_replace):
     """The posture of a single joint costs nothing, so that all are equally good."""
-    config = dataclasses.replace(SMALL, ties_replace=ties_replace, chunk_size=40)
+    config = dataclasses.replace(SMALL, ties_replace=ties_replace, chunk_size=40, worst_reward=-2.0)
     search = algorithm(config, PlanarArm(joints))
     hyperparams = Hyperparams(mutation=jnp.asarray(0.2))
     state = jax.jit(search.init)(key, hyperparams)
@@ -60,8 +62,9 @@ def test_a_generation_is_what_a_loop_over_its_children_gives(key, joints, ties_r
     np.testing.assert_allclose(fitness, [held[cell][0] for cell in range(25)], atol=2.0**-22)
     filled = [best for best, _ in held.values() if best > -np.inf]
     assert metrics["archive/size"] == len(filled) == state.elites.grid.occupied.size
-    np.testing.assert_allclose(metrics["qd_score"], np.sum(filled), rtol=1e-6)
+    np.testing.assert_allclose(metrics["qd_score"], np.sum(filled) + 2 * len(filled), rtol=1e-6)
     assert metrics["evaluations"] == 4 * 40  # three generations and the random genomes before them
+    assert metrics["env_steps"] == 40  # of the last one, an episode being one step
 
 
 def grid_of(state):
@@ -210,6 +213,15 @@ def test_cells_of_centroids(key):
     broken = jnp.array([[0.1, jnp.nan, 0.3], [0.1, 0.2, 0.3]])
     evaluated = jax.jit(search.illumination.evaluated)(state.elites, broken, PARAMS)[1]
     assert (evaluated.cell < 0).tolist() == [True, False]
+
+
+def test_what_is_no_number_has_no_cell(key):
+    descriptor = jnp.array([[0.1, 0.1], [jnp.nan, 0.1], [0.1, 0.1]])
+    outcome = Outcome(jnp.zeros(3), jnp.zeros(3, int), descriptor, jnp.ones(3, int), ())
+    whole = algorithm(SMALL).illumination
+    scripted = dataclasses.replace(whole, evaluator=SimpleNamespace(evaluate=lambda *_: outcome))
+    found = scripted.evaluated(whole.init(key), jnp.array([[0.1], [0.2], [jnp.inf]]), PARAMS)[1]
+    assert (found.cell < 0).tolist() == [False, True, True]
 
 
 def test_a_generation_needs_no_memory_that_grows_with_the_cells():
