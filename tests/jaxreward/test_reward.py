@@ -101,6 +101,7 @@ def test_components_are_found_anywhere_and_named_by_their_path():
     inner = Components({"x": 1.0}, {"x": ()})
     outer = Components({"a": 2.0, "b": 3.0}, {"a": (inner, jnp.zeros(2)), "b": ()})
     assert components(((), {"deep": outer})) == {"a": 2.0, "b": 3.0, "a/x": 1.0}
+    assert components([outer, Components({"a": 5.0}, {"a": ()})])["a"] == 7.0  # side by side they are added up
     assert components(()) == {}
 
 

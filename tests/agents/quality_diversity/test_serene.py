@@ -14,7 +14,7 @@ from jaxreward.agents.quality_diversity.parts.bootstrap import cost_of, most_in_
 from jaxreward.agents.quality_diversity.parts.emitters import window_of
 from jaxreward.agents.quality_diversity.parts.genotypes import Genotypes, join
 from jaxreward.agents.quality_diversity.parts.retraining import advanced, new_training
-from jaxreward.agents.quality_diversity.serene import Config, Hyperparams, State, serene
+from jaxreward.agents.quality_diversity.serene import Config, Hyperparams, State, number_of, serene
 from jaxreward.agents.quality_diversity.stax import stax
 from jaxreward.agents.registry import get_agent
 from jaxreward.envs import make
@@ -92,6 +92,29 @@ def test_emitters_never_lose_what_they_have_and_archives_never_shrink() -> None:
     assert (np.asarray(slots.steps)[active] >= 5).all()
 
 
+def test_exploiting_is_worth_what_it_adds_to_the_emitters() -> None:
+    """Both in each of six iterations, of which the first has no emitter to exploit."""
+    state, told = golden()
+    number = np.concatenate([np.zeros((1, SEEDS)), told["emitters/active"] + told["emitters/waiting"]])
+    np.testing.assert_array_equal(jax.vmap(number_of)(state.emitters), number[-1])
+    worth = np.where(number[:-1] > 0, np.tanh(np.diff(number, axis=0)), -1)
+    assert (worth[1:] != -1).any()
+    np.testing.assert_allclose(state.scheduler.value[:, 1], worth.mean(0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(state.scheduler.pulls, np.tile([0, 6], (SEEDS, 1)))
+
+
+def test_its_policy_may_be_one_that_earned() -> None:
+    state = jax.tree.map(lambda leaf: leaf[0], golden()[0])
+    agent, rewards = serene(*make("qd/point2d"), Config(budget=10_000)), state.emitters.rewards
+    genotype = rewards.items.genotype
+    genotype = genotype._replace(outcome=genotype.outcome._replace(reward=genotype.outcome.reward.at[7].set(99.0)))
+    rewards = rewards._replace(items=rewards.items._replace(genotype=genotype))
+    policy = agent.policy(state._replace(emitters=state.emitters._replace(rewards=rewards)))
+    seen, controller = jnp.array([0.3, -0.2]), agent.step.__self__.explorer.evaluator.controller  # type: ignore[attr-defined]
+    expected = controller.act(genotype.genome[7], seen)
+    np.testing.assert_allclose(policy.mode((), seen, jax.random.key(0))[1], expected, rtol=1e-6)
+
+
 def test_one_seed_alone_is_its_slice_of_all() -> None:
     agent = serene(*make("qd/point2d"), Config(budget=10_000))
     together = begun(agent, SEEDS)
@@ -106,16 +129,25 @@ def test_one_seed_alone_is_its_slice_of_all() -> None:
 
 
 def test_several_emitters_at_once_climbing_by_cma_es_keep_the_same_accounts() -> None:
-    settings = {**TINY, "emitter": "cma_es", "parallel_emitters": 3, "scheduler": "fixed", "emitter_capacity": 16}
+    settings = {**TINY, "emitter": "cma_es", "parallel_emitters": 3, "scheduler": "time", "emitter_capacity": 16}
     agent = serene(*make("qd/point2d"), Config(**settings))  # type: ignore[arg-type]
     state, told = run(vmap(agent), begun(agent, 3), 10)
     spent = sum(np.asarray(told[f"spent/area_{area}"]) for area in range(4))
     np.testing.assert_array_equal(told["evaluations"], told["spent/exploration"] + spent)
     assert (spent[-1] > 0).any()
-    # One chunk an iteration: of exploration or of exploitation, which ends with the step that uses it up.
-    after = np.asarray(told["evaluations"])[1:]
-    taken = np.diff(np.asarray(told["evaluations"]), axis=0)
-    assert ((taken >= 200) & (taken < 200 + 3 * 6) | (after >= 1500)).all()
+    # One chunk an iteration: of exploration or, the likelier the more of the budget is used, of exploitation, which
+    # ends with the step that uses it up.
+    evaluations = np.concatenate([np.full((1, 3), 20), told["evaluations"]])
+    explored = np.diff(np.asarray(told["spent/exploration"]), axis=0, prepend=20)
+    exploited, keys = np.diff(spent, axis=0, prepend=0), begun(agent, 3).key
+    for iteration, used in enumerate(evaluations[:-1] / 1500):
+        keys, toss, *_ = jnp.moveaxis(jax.vmap(lambda key: jax.random.split(key, 5))(keys), 1, 0)
+        exploits = np.asarray(jax.vmap(jax.random.bernoulli)(toss, jnp.asarray(used, jnp.float32))) & (iteration > 0)
+        goes_on = used < 1
+        np.testing.assert_array_equal(explored[iteration], np.where(goes_on & ~exploits, 200, 0))
+        taken, ends = exploited[iteration], evaluations[iteration + 1] >= 1500
+        assert ((taken >= 200) & (taken < 200 + 3 * 6) | ends | ~exploits).all()
+        assert not taken[~exploits | ~goes_on].any()
     assert (np.asarray(told["evaluations"][-1]) < 1500 + 200).all()
     assert np.isfinite(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(told)])).all()
     assert bool(jnp.isfinite(state.emitters.slots.members.genome).all())
