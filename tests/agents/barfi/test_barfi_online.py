@@ -253,6 +253,8 @@ def test_the_gradient_is_that_of_the_whole_step(kind, average, baseline):
     expected = differences(lambda phi: hand.objective(hand.advance(theta, phi, kind)), phi)
     assert np.abs(expected).max() > 1e-3
     np.testing.assert_allclose(matrix(found.phi_gradient), expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+    mean = ((hand.joined @ phi) * hand.chosen).sum(-1)[hand.valid > 0].mean()
+    np.testing.assert_allclose(online.metrics(state.phi, batch, found)[f"outer/{online.called}"], mean, rtol=1e-5)
 
 
 def test_the_explicit_gradient_is_that_of_what_the_policy_sees():
@@ -437,10 +439,19 @@ def test_an_agent_vmapped_over_keys_is_that_of_each_key(kind):
         np.testing.assert_allclose(together[name][1], value, rtol=2e-5, atol=1e-7)
     assert (alone["env_steps"] == online.learner.num_envs * STEPS).all()
     assert state.iteration == 3
+    assert kind == "explicit" or (np.asarray(state.jacobian) != 0).any()
     policy = online.policy(state)
     observation = jnp.array([1.0, 0.3, -0.2])
     chances = online.learner.distribution(state.actor.params, online.seen(state.phi, observation)).probs
     assert policy.mode((), observation, keys[0])[1] == jnp.argmax(chances)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_is_made_as_it_is_tested_here(method):
+    config = bipars_module.Config(num_steps=STEPS, method=method)
+    made, tested = bipars(WALK, WALK.default_params, config).step.__self__, steps_of(method)
+    for name in ("called", "start", "combine", "improve", "carries_jacobian", "shows_values"):
+        assert getattr(made, name) == getattr(tested, name)
 
 
 @pytest.mark.parametrize(
@@ -463,7 +474,9 @@ def test_options_that_do_not_fit_are_refused(make, env, options, message):
 
 def test_without_an_auxiliary_reward_there_is_still_an_intrinsic_one():
     agent = lirpg(Bandit(), Bandit().default_params, lirpg_module.Config(num_steps=1))
-    _, metrics = jax.jit(agent.step)(agent.init(jax.random.key(0), lirpg_module.Hyperparams(auxiliary=1.0)))
+    state = agent.init(jax.random.key(0), lirpg_module.Hyperparams(auxiliary=1.0))
+    assert not any(leaf.any() for leaf in jax.tree.leaves(state.phi))  # nothing is liked at first
+    _, metrics = jax.jit(agent.step)(state)
     assert metrics["outer/gradient_norm"] > 0 or metrics["episode/return"] == 0
 
 
