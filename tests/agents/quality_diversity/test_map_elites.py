@@ -218,7 +218,7 @@ def test_cells_of_centroids(key):
 def test_what_is_no_number_has_no_cell(key):
     descriptor = jnp.array([[0.1, 0.1], [jnp.nan, 0.1], [0.1, 0.1]])
     outcome = Outcome(jnp.zeros(3), jnp.zeros(3, int), descriptor, jnp.ones(3, int), ())
-    whole = algorithm(SMALL).illumination
+    whole = algorithm(dataclasses.replace(SMALL, cells="cvt", num_cells=4)).illumination  # where some is the nearest
     scripted = dataclasses.replace(whole, evaluator=SimpleNamespace(evaluate=lambda *_: outcome))
     found = scripted.evaluated(whole.init(key), jnp.array([[0.1], [0.2], [jnp.inf]]), PARAMS)[1]
     assert (found.cell < 0).tolist() == [False, True, True]

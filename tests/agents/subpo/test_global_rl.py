@@ -103,6 +103,15 @@ def test_two_bounds_of_a_supermodular_function_differ_where_they_should():
     np.testing.assert_array_equal(second, [1, 1])
 
 
+@pytest.mark.parametrize("second", [False, True])
+def test_a_mixture_is_bounded_by_the_one_or_the_other(second):
+    agent, _, _ = algorithm(("synergy",))
+    visit, params = Visit(jnp.array([3, 0, 4, 1, 2]), jnp.int32(2)), agent.env_params.reward
+    bounds = supermodular_bounds(PARTS["synergy"][0], params["functions"]["synergy"], visit, PLACES)
+    np.testing.assert_allclose(agent.weights(params, visit, jnp.array(second)), 0.4 * bounds[second], rtol=1e-5)
+    assert not np.allclose(*bounds)
+
+
 def test_gains_along_an_order_are_the_weights_of_a_submodular_function():
     order, function = np.array([3, 0, 4, 1, 2]), coverage(CELLS, WEIGHTS)
     visit, params = Visit(order, jnp.int32(2)), jnp.asarray(WEIGHTS, float)
@@ -135,6 +144,22 @@ def test_gains_are_paid_once_and_losses_at_every_visit():
     expected[0, 0], expected[1, 1], expected[4, 4] = 1, 2, 3
     expected[:, 2] = -1  # but nothing for place 3, which was visited twice
     np.testing.assert_array_equal(rewards, expected)
+
+
+def test_places_are_that_of_the_start_and_those_that_follow():
+    agent, moves, _ = algorithm(("area",), num_envs=2)
+    state = agent.init(jax.random.key(0), with_slip(agent, 0.0))
+    path = [0]
+    for actions in state.table:
+        path.append(moves[path[-1], actions[path[-1]]])
+    episodes, _ = jax.jit(agent.play)(state.table, state, jax.random.key(1))
+    np.testing.assert_array_equal(agent.places(episodes), [path, path])
+    assert len(set(path)) > 1
+    policy, key = agent.policy(state), jax.random.key(2)
+    time = policy.reset()
+    for actions, place, observation in zip(state.table, path, episodes.steps.observation[:, 0], strict=False):
+        time, action = policy.act(time, observation, key)
+        assert action == actions[place]
 
 
 def test_order_starts_with_first_visits():
