@@ -309,12 +309,13 @@ def test_updates_are_as_many_as_the_paper_has():
 
 def test_the_buffer_keeps_what_is_read_and_gives_back_the_episodes_it_was_given(trained):
     algo, state = trained
-    replay, seen = algo.buffer.empty(), []
+    replay, seen, replays = algo.buffer.empty(), [], []
     play, add = jax.jit(lambda key: played(algo, state, key)), jax.jit(algo.buffer.add)
     assert len(replay.leaves) == 5  # observation, primary and auxiliary reward, action, which steps there are
     for key in jax.random.split(KEY, 12):
         episodes = play(key)
         replay, seen = add(replay, episodes), [*seen, episodes]
+        replays.append(replay)
     held = jax.tree.map(lambda *x: np.concatenate(x, 1), *seen)
     newest = jax.jit(lambda replay: algo.buffer.newest(replay, 4))(replay)
     last = jax.tree.map(lambda x: x[:, -1:-5:-1], held)
@@ -328,6 +329,11 @@ def test_the_buffer_keeps_what_is_read_and_gives_back_the_episodes_it_was_given(
     sampled = np.asarray(sample(replay).steps.observation)
     allowed = held.steps.observation[:, -30:-3]
     same = (sampled[:, :, None] == allowed[:, None]).all((0, 3))
+    assert same.any(1).all()
+    assert same.any(0).all()
+    # While there is room left they are those that there were, the first six of nine.
+    sampled = np.asarray(sample(replays[2]).steps.observation)
+    same = (sampled[:, :, None] == held.steps.observation[:, None, :6]).all((0, 3))
     assert same.any(1).all()
     assert same.any(0).all()
 

@@ -142,7 +142,20 @@ def test_relative_value_iteration_says_when_the_gain_depends_on_the_start():
     apart = two_state([[0.0], [0.0]], [0.0, 1.0])
     solution = relative_value_iteration(apart, max_iterations=50)
     assert solution.residual == 1
+    assert solution.gain.tolist() == [0.5, 0.5]  # the middle of the interval
     assert average_policy_iteration(apart).gain.tolist() == [0, 1]
+
+
+@in_both_precisions
+def test_what_is_earned_for_ever_goes_before_what_is_paid_once(dtype):
+    """From 0 for nothing to 1, which pays 1 a step for ever, or for 100 to 2, which pays nothing."""
+    transition = np.array([[[0, 1, 0], [0, 0, 1]], [[0, 1, 0]] * 2, [[0, 0, 1]] * 2], float)
+    mdp = tabular_mdp(transition, [[0.0, 100.0], [1.0, 1.0], [0.0, 0.0]], dtype=dtype)
+    solution = jax.jit(average_policy_iteration)(mdp)
+    assert solution.gain.tolist() == [1, 1, 0]
+    assert solution.bias.tolist() == [-1, 0, 0]
+    assert solution.policy[0].tolist() == [1, 0]
+    assert solution.residual == 0
 
 
 @in_both_precisions
