@@ -17,6 +17,7 @@ from jaxreward.mdp import (
     finite_occupancy,
     finite_policy_value,
     garnet,
+    greedy,
     policy_iteration,
     policy_value,
     river_swim,
@@ -75,6 +76,12 @@ def test_solvers_find_the_best_of_all_policies(solve, garnets):
         np.testing.assert_allclose(solution.action_value[i].max(-1), best, rtol=0, atol=tolerance)
         value = policy_value(one, solution.policy[i], DISCOUNT)
         np.testing.assert_allclose(value, best, rtol=0, atol=tolerance)
+
+
+def test_of_equal_actions_the_first_is_taken():
+    values = jnp.array([[[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]], [[0.0, -1.0, 0.0], [1.0, 2.0, 3.0]]])
+    assert jnp.argmax(greedy(values), -1).tolist() == [[1, 0], [0, 2]]
+    assert (greedy(values).sum(-1) == 1).all()
 
 
 def test_policy_value_of_every_policy(mdp):

@@ -242,6 +242,28 @@ def test_an_action_that_ends_the_episode_where_it_is_leads_to_a_state_of_its_own
     assert policy_iteration(mdp, 0.5).value.tolist() == [1, 1, 0]
 
 
+class Tips(Leave):
+    """Goes where that goes, and pays by chance."""
+
+    def step_env(self, key, state, action, params):
+        observation, following, reward, ends, info = super().step_env(key, state, action, params)
+        return observation, following, reward * jax.random.uniform(key), ends, info
+
+
+class Accidents(Leave):
+    """Goes where that goes, and by chance ends there."""
+
+    def step_env(self, key, state, action, params):
+        observation, following, reward, ends, info = super().step_env(key, state, action, params)
+        return observation, following, reward, ends & jax.random.bernoulli(key), info
+
+
+@pytest.mark.parametrize("kind", [Tips, Accidents])
+def test_what_differs_by_chance_in_reward_or_end_alone_is_not_deterministic(kind):
+    with pytest.raises(ValueError, match="action 1 in state 0 has more than one outcome"):
+        to_tabular(kind(), None, OneRoom(jnp.array([0.0, 1.0])))
+
+
 @pytest.mark.parametrize(
     ("states", "message"),
     [
