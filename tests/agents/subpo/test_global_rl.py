@@ -201,6 +201,15 @@ def test_best_response_earns_what_backward_induction_says(slip):
         np.testing.assert_allclose(best[0], totals.max(), rtol=1e-5)
 
 
+def test_where_all_is_worth_the_same_each_action_is_as_likely():
+    moves, keys = jnp.asarray(graph(4).moves), jax.random.split(jax.random.key(0), 500)
+    find = jax.vmap(lambda key: best_response(moves, jnp.float32(0.1), jnp.ones((STEPS + 1, PLACES)), key))
+    counts = np.bincount(np.ravel(jax.jit(find)(keys)), minlength=ACTIONS)
+    total = 500 * STEPS * PLACES
+    # Five standard deviations of a share of one in five.
+    np.testing.assert_allclose(counts, total / ACTIONS, atol=5 * np.sqrt(total * 0.2 * 0.8))
+
+
 def run(agent, iterations):
     """A program `(keys [seeds], hyperparams) -> (returns [iterations, seeds], tables before and after)`."""
     agent = vmap(agent)

@@ -288,6 +288,28 @@ def test_jit_and_vmap_over_keys_change_nothing():
             np.testing.assert_allclose(batch.rewards[k], one.rewards, rtol=1e-6)
 
 
+def test_moves_and_ties_share_no_key():
+    env, *_ = random_instance(0)
+    _, *keys = planners._start(env, env.default_params, jax.random.key(0), 5)
+    assert len(np.unique(jax.random.key_data(jnp.concatenate(keys)), axis=0)) == 10
+
+
+class Cut(Moves):
+    """The same, cut after two steps."""
+
+    def is_truncated(self, state, params):
+        return state.time >= 2
+
+
+def test_nothing_is_earned_once_an_episode_was_cut():
+    # From 0 to 1 and 2, each worth 1, and to 3, worth 10.
+    function = coverage(np.arange(4)[:, None], np.array([0.0, 1, 1, 10]))
+    env = with_reward(Cut([[1], [2], [3], [3]]), marginal_gains(function, lambda state: state.place))
+    plan, states = replay(env, env.default_params, jax.random.key(0), jnp.zeros(4, jnp.int32))
+    np.testing.assert_array_equal(plan.rewards, [1, 1, 0, 0])
+    np.testing.assert_array_equal(states.env.place, [0, 1, 2, 2, 2])
+
+
 def test_replay_returns_all_states():
     env, moves, _ = random_instance(1)
     actions = jnp.array([0, 2, 1, 1], jnp.int32)

@@ -163,6 +163,7 @@ def test_each_seed_is_what_it_is_alone():
     agent = pbt(TOY, UNIT, Config(population=5, ready_iterations=3, score="score"))
     batch, metrics = trained(agent, 4, 20)
     assert metrics["pbt/exploited"].sum() > 0
+    assert set(np.flatnonzero(metrics["pbt/exploited"].any(1))) <= set(range(2, 20, 3))  # after each third iteration
 
     @jax.jit
     def run(key):
@@ -322,6 +323,8 @@ def test_scores_are_means_over_the_episodes_of_a_window():
     assert set(report) == set(expected)
     for name, number in expected.items():
         np.testing.assert_allclose(report[name], number, rtol=1e-6)
+    two = {"episode/count": jnp.array(counts[0]), "episode/return": jnp.array(returns[0])}
+    np.testing.assert_allclose(agent.report(state, two)["episode/return"], (2 * 1 + 10) / 3, rtol=1e-6)
     after, _ = agent.evolve(state)
     np.testing.assert_array_equal(after.members.params["theta"][1], state.members.params["theta"][1])
     # Until scores of the next whole window are there, these count, whatever comes in meanwhile.
