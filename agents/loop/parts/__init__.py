@@ -1,0 +1,1 @@
+"""What the average-reward agents are made of."""
