@@ -41,6 +41,7 @@ _BUILT_IN = {
     "serene": "jaxreward.agents.quality_diversity.serene",
     "subpo": "jaxreward.agents.subpo.subpo",
     "global_rl": "jaxreward.agents.subpo.global_rl",
+    "ucrl2": "jaxreward.agents.loop.ucrl2",
 }
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""
 _POPULATION = "pbt/"

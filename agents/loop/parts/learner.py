@@ -136,9 +136,7 @@ class FiniteLearner:
         env_state = self.world.env.reset_env(key_env, params)[1]
         memory = self.method.start(key_method, hyperparams)
         zero, iteration = jnp.zeros(()), jnp.zeros((), jnp.int32)
-        return strong(
-            State(memory, env_state, self.world.truth(params), zero, zero, hyperparams, key, iteration)
-        )
+        return strong(State(memory, env_state, self.world.truth(params), zero, zero, hyperparams, key, iteration))
 
     def step(self, state: State) -> tuple[State, Metrics]:
         """One iteration of `num_steps` steps."""

@@ -14,7 +14,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxreward.environment import scalar_environment, world
-from jaxreward.mdp import TabularEnv, TabularMDP, TabularState, gaps, average_policy_iteration, reward_table, span
+from jaxreward.mdp import TabularEnv, TabularMDP, TabularState, average_policy_iteration, gap, reward_table, span
 
 
 class Truth(NamedTuple):
@@ -59,9 +59,7 @@ class FiniteWorld(NamedTuple):
         possible = mdp.transition > 0
         low = jnp.min(jnp.where(possible, mdp.reward, jnp.inf))
         width = jnp.max(jnp.where(possible, mdp.reward, -jnp.inf)) - low
-        return Truth(
-            solution.gain[0], gaps(mdp, solution), span(solution.bias), low, jnp.where(width > 0, width, 1.0)
-        )
+        return Truth(solution.gain[0], gap(mdp, solution), span(solution.bias), low, jnp.where(width > 0, width, 1.0))
 
     def place(self, state: PyTree) -> Int[Array, ""]:
         """The number of the state."""
@@ -84,7 +82,7 @@ def finite_world(env: Environment, env_params: PyTree, agent: str) -> FiniteWorl
         ValueError: If it is not finite, or has episodes, or the reward is a vector or has a memory.
     """
     env = scalar_environment(env, env_params)
-    inner, params = world(env, env_params)
+    inner, _ = world(env, env_params)
     if not isinstance(inner, TabularEnv):
         raise ValueError(
             f"{agent} learns in a finite world, an environment of which all states are listed, such as "
