@@ -47,8 +47,7 @@ def ucrl2(env: Environment, env_params: PyTree, config: Config = Config()) -> Ag
         ValueError: If the environment is not finite, or ends, or its reward has a memory.
     """
     world = finite_world(env, env_params, "ucrl2")
-    method = optimistic(world, confidence_set, lambda counts: 1 / jnp.sqrt(jnp.maximum(1.0, counts.time)))
-    return finite_learner(world, env_params, config, method)
+    return finite_learner(world, env_params, config, optimistic(world, confidence_set))
 
 
 def confidence_set(counts: Counts, hyperparams: Hyperparams) -> LookAhead:

@@ -1,5 +1,6 @@
-"""Optimism in the face of uncertainty: plan in the best of the models that may be true, and keep to the plan.
+"""Plan in a model of a finite world, and keep to the plan for an episode.
 
+The model is the best of those that may be true (optimism in the face of uncertainty), or one drawn from the posterior.
 UCRL2 and its kin differ in which models may be true, and are that: an agent is its confidence set.
 """
 
@@ -19,13 +20,26 @@ from jaxreward.mdp.iteration import span
 
 ConfidenceSet = Callable[[Counts, Any], LookAhead]
 """`(counts, hyperparams) -> look_ahead`: what an action is worth in the best model that may be true."""
+Model = Callable[[Counts, Any, Key[Array, ""]], LookAhead]
+"""`(counts, hyperparams, key) -> look_ahead`: what an action is worth in the model to plan in."""
+
+TIE = 1e-5
+"""Actions whose values differ by less, relative to the span, are tied: a few times what float32 tells apart."""
 
 
 class Held(NamedTuple):
-    """The plan, the visits there were when it was made, `[S, A]`, and how many plans there were."""
+    """The plan and what it was made of.
+
+    Attributes:
+        plan: It.
+        visits: Those there were when it was made, `[S, A]`.
+        length: How many steps the plan before it was held.
+        switches: How many plans there were.
+    """
 
     plan: Plan
     visits: Float[Array, "S A"]
+    length: Float[Array, ""]
     switches: Int[Array, ""]
 
 
@@ -35,35 +49,58 @@ def doubled(counts: Counts, held: Held) -> Bool[Array, ""]:
     return jnp.any(since >= jnp.maximum(1.0, held.visits)) | (held.switches == 0)
 
 
-def optimistic(world: FiniteWorld, confidence_set: ConfidenceSet, tolerance: Callable[[Counts], Array]) -> Method:
-    """The method that plans in the best model of a set, when a count has doubled.
+def optimistic(world: FiniteWorld, confidence_set: ConfidenceSet) -> Method:
+    """The method that plans in the best model of a set when a count has doubled, to a precision of `1 / sqrt(t)`.
 
     Args:
         world: The sizes of the world.
         confidence_set: Which models may be true.
+    """
+    precise = lambda counts: 1 / jnp.sqrt(jnp.maximum(1.0, counts.time))  # noqa: E731
+    return episodic(world, lambda counts, hyperparams, key: confidence_set(counts, hyperparams), doubled, precise)
+
+
+def episodic(
+    world: FiniteWorld,
+    model: Model,
+    ended: Callable[[Counts, Held], Bool[Array, ""]],
+    tolerance: Callable[[Counts], Float[Array, ""]],
+) -> Method:
+    """The method that plans in a model at the start of each episode.
+
+    Args:
+        world: The sizes of the world.
+        model: What to plan in.
+        ended: When an episode ends.
         tolerance: Of the planning, by what was counted.
     """
     size = world.num_states, world.num_actions
 
     def start(key: Key[Array, ""], hyperparams: Any) -> Memory:
         plan = Plan(jnp.zeros(size), jnp.zeros(size[0]), jnp.ones(()))
-        return Memory(no_counts(*size), Held(plan, jnp.zeros(size), jnp.zeros((), jnp.int32)))
+        return Memory(no_counts(*size), Held(plan, jnp.zeros(size), jnp.zeros(()), jnp.zeros((), jnp.int32)))
 
     def plan(memory: Memory, key: Key[Array, ""], hyperparams: Any) -> Held:
         counts, held = memory
-        look_ahead = confidence_set(counts, hyperparams)
-        new = relative_plan(look_ahead, held.plan.bias, tolerance(counts))
-        return Held(new, counts.visits, held.switches + 1)
+        new = relative_plan(model(counts, hyperparams, key), held.plan.bias, tolerance(counts))
+        new = new._replace(action_value=less_tried(new, counts))
+        return Held(new, counts.visits, jnp.sum(counts.visits - held.visits), held.switches + 1)
 
     return Method(
         start=start,
         act=greedy,
         observe=count,
-        due=lambda memory, hyperparams: doubled(*memory),
+        due=lambda memory, hyperparams: ended(*memory),
         plan=plan,
         action_value=lambda memory: memory.held.plan.action_value,
         metrics=plan_metrics,
     )
+
+
+def less_tried(plan: Plan, counts: Counts) -> Float[Array, "S A"]:
+    """The action values, those that are tied in the order of how rarely the action was tried."""
+    share = counts.visits / jnp.maximum(1.0, jnp.max(counts.visits, axis=-1, keepdims=True))
+    return plan.action_value - TIE * jnp.maximum(1.0, span(plan.bias)) * share
 
 
 def greedy(memory: Memory, state: Int[Array, ""], key: Key[Array, ""], hyperparams: Any) -> Int[Array, ""]:
@@ -77,7 +114,7 @@ def count(memory: Memory, visit: Visit, hyperparams: Any) -> Memory:
 
 
 def plan_metrics(memory: Memory, truth: Truth, hyperparams: Any) -> Metrics:
-    """The gain that is hoped for beside the true one, in the reward's units, the span, and how many plans there were."""
+    """The gain that is hoped for beside the true one, in the reward's units, the span, and the number of plans."""
     plan = memory.held.plan
     return {
         "optimistic_gain": plan.gain * truth.width + truth.low,

@@ -1,0 +1,38 @@
+"""Confidence intervals of each probability, and the best distribution within them."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxreward.agents.loop.parts.counts import Counts
+
+
+def most_within(
+    lower: Float[Array, "S A S"], upper: Float[Array, "S A S"], bias: Float[Array, " S"]
+) -> Float[Array, "S A"]:
+    """The largest `p . bias` of distributions with `lower <= p <= upper`.
+
+    All get their least, and what is left goes to the best states first, up to their most. Where all may not get enough
+    to sum to 1, what is missing goes to the worst state.
+    """
+    order = jnp.argsort(-bias)
+    least = lower[..., order]
+    room = jnp.maximum(0.0, upper[..., order] - least)
+    left = 1 - jnp.sum(lower, axis=-1, keepdims=True)
+    before = jnp.cumsum(room, axis=-1) - room
+    following = least + jnp.clip(left - before, 0.0, room)
+    worst = bias[order[-1]]
+    return jnp.sum(following * (bias[order] - worst), axis=-1) + worst
+
+
+def estimated(counts: Counts) -> tuple[Float[Array, "S A"], Float[Array, "S A"], Float[Array, "S A S"]]:
+    """The mean and the variance of each pair's rewards, and how often each state followed; zero where nothing was seen.
+
+    Returns:
+        `[S, A]`, `[S, A]` and `[S, A, S]`.
+    """
+    visits = jnp.maximum(1.0, counts.visits)
+    mean = counts.reward / visits
+    variance = jnp.maximum(0.0, counts.squared / visits - mean**2)
+    return mean, variance, counts.following / visits[..., None]
