@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-HALVINGS = 32
-SMALLEST, LARGEST = -14.0, 14.0
-"""Where the multiplier is looked for: its natural logarithm, relative to the span of the bias."""
+NEWTON_STEPS = 12
+"""With these all of thousands of random cases are exact to 2e-6 of the span."""
+SMALLEST = 1e-12
+"""Least margin of the multiplier above the largest bias, relative to the span."""
+LARGEST = 1e3
+"""A radius so large leaves nothing where float32 could tell."""
 
 
 def most_in_kl_ball(
@@ -24,27 +27,43 @@ def most_in_kl_ball(
         radius: Infinite where nothing was seen: all goes to the best state.
         bias: What states are worth.
     """
-    below = jnp.max(bias) - bias
-    scale = jnp.maximum(jnp.max(below), 1e-30)
-    target = radius[..., None]
-
-    def halve(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
-        low, high = bracket
-        middle = (low + high) / 2
-        too_far = divergence(estimate, below / (scale * jnp.exp(middle))) > target
-        return jnp.where(too_far, middle, low), jnp.where(too_far, high, middle)
-
-    bracket = jnp.full_like(target, SMALLEST), jnp.full_like(target, LARGEST)
-    _, log_margin = jax.lax.fori_loop(0, HALVINGS, halve, bracket)
-    ratio = below / (scale * jnp.exp(log_margin))
-    weights = estimate / (1 + ratio)
+    below, radius = jnp.max(bias) - bias, jnp.minimum(radius, LARGEST)
+    margin = jnp.maximum(margin_of(estimate, radius, below), SMALLEST * jnp.maximum(jnp.max(below), 1e-30))
+    weights = estimate / (1 + below / margin[..., None])
     loss = jnp.sum(weights * below, axis=-1) / jnp.maximum(jnp.sum(weights, axis=-1), 1e-30)
     best_unseen = jnp.sum(jnp.where(below == 0, estimate, 0.0), axis=-1) == 0
-    left = 1 - jnp.exp(jnp.minimum(0.0, divergence(estimate, ratio)[..., 0] - radius))
-    return jnp.max(bias) - jnp.where(best_unseen, 1 - left, 1.0) * loss
+    kept = jnp.exp(jnp.minimum(0.0, divergence(estimate, below / margin[..., None])[0] - radius))
+    return jnp.max(bias) - jnp.where(best_unseen, kept, 1.0) * loss
 
 
-def divergence(estimate: Float[Array, "S A S"], ratio: Float[Array, "S A S"]) -> Float[Array, "S A 1"]:
-    """`f = KL(p, q)` for `q` in proportion to `p / (1 + ratio)`, without loss of digits where it is small."""
-    shrunk = jnp.sum(estimate * ratio / (1 + ratio), axis=-1, keepdims=True)
-    return jnp.sum(estimate * jnp.log1p(ratio), axis=-1, keepdims=True) + jnp.log1p(-jnp.minimum(shrunk, 1 - 1e-7))
+def margin_of(
+    estimate: Float[Array, "S A S"], radius: Float[Array, "S A"], below: Float[Array, " S"]
+) -> Float[Array, "S A"]:
+    """By how much `nu` is above the largest bias where `f(nu) = radius`; less than nothing where `f` is never so large.
+
+    Newton's steps for `log f` of the logarithm of the margin, which falls and is concave: from the right, where
+    `f <= E[below^2] / margin^2` puts the start, they come down to the solution.
+    """
+    least = jnp.log(SMALLEST * jnp.maximum(jnp.max(below), 1e-30))
+    start = jnp.log(jnp.maximum(estimate @ below**2, 1e-30) / radius) / 2
+
+    def step(_: int, log_margin: Float[Array, "S A"]) -> Float[Array, "S A"]:
+        value, slope = divergence(estimate, below / jnp.exp(log_margin)[..., None])
+        move = (jnp.log(jnp.maximum(value, 1e-30)) - jnp.log(radius)) * value / jnp.minimum(slope, -1e-30)
+        return jnp.maximum(least, log_margin - move)
+
+    return jnp.exp(jax.lax.fori_loop(0, NEWTON_STEPS, step, jnp.maximum(least, start)))
+
+
+def divergence(
+    estimate: Float[Array, "S A S"], ratio: Float[Array, "S A S"]
+) -> tuple[Float[Array, "S A"], Float[Array, "S A"]]:
+    """`f = KL(p, q)` for `q` in proportion to `p / (1 + ratio)`, and its derivative in the logarithm of the margin.
+
+    The ratio is that of what a state is below the best to the margin; written so that small values keep their digits.
+    """
+    kept, shrunk = estimate / (1 + ratio), estimate * ratio / (1 + ratio)
+    left, mean = jnp.maximum(jnp.sum(kept, axis=-1), 1e-30), jnp.sum(shrunk, axis=-1)
+    log_left = jnp.where(mean < 0.5, jnp.log1p(-jnp.minimum(mean, 0.5)), jnp.log(left))
+    slope = jnp.sum(shrunk / (1 + ratio), axis=-1) / left - mean
+    return jnp.sum(estimate * jnp.log1p(ratio), axis=-1) + log_left, slope
