@@ -42,6 +42,14 @@ _BUILT_IN = {
     "subpo": "jaxreward.agents.subpo.subpo",
     "global_rl": "jaxreward.agents.subpo.global_rl",
     "ucrl2": "jaxreward.agents.loop.ucrl2",
+    "ucrl2b": "jaxreward.agents.loop.ucrl2b",
+    "ucrl3": "jaxreward.agents.loop.ucrl3",
+    "kl_ucrl": "jaxreward.agents.loop.kl_ucrl",
+    "psrl": "jaxreward.agents.loop.psrl",
+    "imed_rl": "jaxreward.agents.loop.imed_rl",
+    "optimistic_q": "jaxreward.agents.loop.optimistic_q",
+    "differential_q": "jaxreward.agents.loop.differential_q",
+    "rvi_q": "jaxreward.agents.loop.rvi_q",
 }
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""
 _POPULATION = "pbt/"

@@ -92,7 +92,7 @@ def optimistic_support(
 ) -> Bool[Array, "S A S"]:
     """Successors to hope for: those seen, the best, and the next best until what the others may be worth is little.
 
-    Little is not above the allowance nor above what those inside may be worth (algorithm 1 of the paper).
+    Little is not above the allowance nor above what those inside may be worth.
 
     Args:
         seen: Which states followed.

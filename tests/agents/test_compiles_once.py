@@ -16,6 +16,7 @@ TASKS = {
     "jaxreward.agents.barfi": "barfi/gridworld",
     "jaxreward.agents.subpo": "subrl/two_rooms",
     "jaxreward.agents.quality_diversity": "qd/point2d",
+    "jaxreward.agents.loop": "average/river_swim",
 }
 SETTINGS = {"pbt/ppo": {"population": 2, "ready_iterations": 1}}
 

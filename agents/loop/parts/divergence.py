@@ -17,7 +17,7 @@ LARGEST = 1e3
 def most_in_kl_ball(
     estimate: Float[Array, "S A S"], radius: Float[Array, "S A"], bias: Float[Array, " S"]
 ) -> Float[Array, "S A"]:
-    """The largest `q . bias` of distributions with `KL(p, q) <= radius` (Filippi et al. 2010, algorithm 2).
+    """The largest `q . bias` of distributions with `KL(p, q) <= radius` (Filippi et al. 2010).
 
     With a multiplier `nu` above the bias, `q` is in proportion to `p / (nu - bias)` where `p` is not zero, and `nu`
     solves `f(nu) = radius`. A best state that was never seen gets what is left if `f` is below the radius even there.
