@@ -123,7 +123,7 @@ def laws(outcomes: Outcomes, plan: Plan, state: Int[Array, ""]) -> tuple[Float[A
     """
     following, reward = outcomes.following[state], outcomes.reward[state]
     total = following.sum(-1, keepdims=True) + 1
-    seen = reward / jnp.maximum(1.0, following) + plan.bias
+    seen = reward / jnp.maximum(1.0, following) + plan.bias[None]
     first = jnp.broadcast_to(FIRST_REWARD + plan.bias, seen.shape)
     weight = jnp.concatenate([following, jnp.full_like(following, 1 / following.shape[-1])], axis=-1)
     return jnp.concatenate([seen, first], axis=-1), weight / total

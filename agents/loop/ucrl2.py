@@ -81,4 +81,4 @@ def most_in_ball(
     excess = jnp.sum(raised, axis=-1, keepdims=True) - 1
     below = jnp.cumsum(raised, axis=-1) - raised
     taken = jnp.clip(excess - below, 0.0, raised)
-    return jnp.where(jnp.sum(estimate, axis=-1) > 0, jnp.sum((raised - taken) * bias[order], axis=-1), bias[order[-1]])
+    return jnp.where(jnp.sum(estimate, axis=-1) > 0, (raised - taken) @ bias[order], bias[order[-1]])

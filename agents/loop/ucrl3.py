@@ -109,9 +109,9 @@ def optimistic_support(
 
     def add(carry: tuple[Array, Array]) -> tuple[Array, Array]:
         support, more = carry
-        best = jnp.argmax(jnp.where(support, -1.0, above), axis=-1)
+        best = jnp.argmax(jnp.where(support, -1.0, above[None, None]), axis=-1)
         support = support | (more[..., None] & jax.nn.one_hot(best, len(above), dtype=bool))
         return support, more & too_few(support)
 
-    support = seen | (jnp.arange(len(above)) == jnp.argmax(above))
+    support = seen | jax.nn.one_hot(jnp.argmax(above), len(above), dtype=bool)[None, None]
     return jax.lax.while_loop(lambda carry: jnp.any(carry[1]), add, (support, too_few(support)))[0]

@@ -41,10 +41,13 @@ SMALL = {
 }
 OF_GENOMES = {"num_steps": 4, "chunk_size": 4, "width": 2, "layers": 1}
 OF_PICTURES = {"image_size": 16, "channels": (2,), "code": 2, "epochs": 2, "images": 8, "frames": 2}
-ENVS = {"ppo": "CartPole-v1", "subpo": "subrl/two_rooms", "global_rl": "subrl/two_rooms"}
+LOOP = [name for name in list_agents() if "/" not in name and ".agents.loop." in get_agent(name).make.__module__]
+ENVS = {name: "average/river_swim" for name in LOOP}
+ENVS |= {"ppo": "CartPole-v1", "subpo": "subrl/two_rooms", "global_rl": "subrl/two_rooms"}
 VARIANTS = [(name, {}) for name in list_agents() if name.startswith("pbt/ppo") or "/" not in name]
 VARIANTS += [("ppo", {"memory": 0}), ("subpo", {"history": "gru"}), ("subpo", {"history": "visited"})]
 VARIANTS += [("subpo", {"estimator": "gae"}), ("map_elites", {"controller": "mlp"})]
+VARIANTS += [("psrl", {"episodes": "tsde"})]
 
 
 def small(name, more):

@@ -29,10 +29,10 @@ def most_in_kl_ball(
     """
     below, radius = jnp.max(bias) - bias, jnp.minimum(radius, LARGEST)
     margin = jnp.maximum(margin_of(estimate, radius, below), SMALLEST * jnp.maximum(jnp.max(below), 1e-30))
-    weights = estimate / (1 + below / margin[..., None])
-    loss = jnp.sum(weights * below, axis=-1) / jnp.maximum(jnp.sum(weights, axis=-1), 1e-30)
-    best_unseen = jnp.sum(jnp.where(below == 0, estimate, 0.0), axis=-1) == 0
-    kept = jnp.exp(jnp.minimum(0.0, divergence(estimate, below / margin[..., None])[0] - radius))
+    weights = estimate / (1 + below[None, None] / margin[..., None])
+    loss = weights @ below / jnp.maximum(jnp.sum(weights, axis=-1), 1e-30)
+    best_unseen = estimate @ (below == 0).astype(float) == 0
+    kept = jnp.exp(jnp.minimum(0.0, divergence(estimate, below[None, None] / margin[..., None])[0] - radius))
     return jnp.max(bias) - jnp.where(best_unseen, kept, 1.0) * loss
 
 
@@ -48,7 +48,7 @@ def margin_of(
     start = jnp.log(jnp.maximum(estimate @ below**2, 1e-30) / radius) / 2
 
     def step(_: int, log_margin: Float[Array, "S A"]) -> Float[Array, "S A"]:
-        value, slope = divergence(estimate, below / jnp.exp(log_margin)[..., None])
+        value, slope = divergence(estimate, below[None, None] / jnp.exp(log_margin)[..., None])
         move = (jnp.log(jnp.maximum(value, 1e-30)) - jnp.log(radius)) * value / jnp.minimum(slope, -1e-30)
         return jnp.maximum(least, log_margin - move)
 

@@ -23,7 +23,7 @@ def most_within(
     before = jnp.cumsum(room, axis=-1) - room
     following = least + jnp.clip(left - before, 0.0, room)
     worst = bias[order[-1]]
-    return jnp.sum(following * (bias[order] - worst), axis=-1) + worst
+    return following @ (bias[order] - worst) + worst
 
 
 def estimated(counts: Counts) -> tuple[Float[Array, "S A"], Float[Array, "S A"], Float[Array, "S A S"]]:
