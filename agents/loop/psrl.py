@@ -83,11 +83,15 @@ def psrl(env: Environment, env_params: PyTree, config: Config = Config()) -> Age
 
 
 def drawn_world(counts: Counts, hyperparams: Hyperparams, key: Key[Array, ""]) -> LookAhead:
-    """A world of the posterior."""
-    key_reward, key_following = jax.random.split(key)
-    failures = counts.visits - counts.reward
-    reward = jax.random.beta(
-        key_reward, hyperparams.prior_reward + counts.reward, hyperparams.prior_reward + jnp.maximum(0.0, failures)
-    )
-    following = jax.random.dirichlet(key_following, hyperparams.prior_following + counts.following)
+    """A world of the posterior.
+
+    Dirichlet and Beta variables are shares of independent Gamma variables, all drawn at once; their logarithms do not
+    underflow where a prior is small.
+    """
+    successes = hyperparams.prior_reward + counts.reward
+    failures = hyperparams.prior_reward + jnp.maximum(0.0, counts.visits - counts.reward)
+    shapes = [hyperparams.prior_following + counts.following, successes[..., None], failures[..., None]]
+    log_gamma = jax.random.loggamma(key, jnp.concatenate(shapes, axis=-1))
+    following = jax.nn.softmax(log_gamma[..., :-2], axis=-1)
+    reward = jax.nn.softmax(log_gamma[..., -2:], axis=-1)[..., 0]
     return lambda bias: reward + following @ bias
