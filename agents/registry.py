@@ -50,6 +50,7 @@ _BUILT_IN = {
     "optimistic_q": "jaxreward.agents.loop.optimistic_q",
     "differential_q": "jaxreward.agents.loop.differential_q",
     "rvi_q": "jaxreward.agents.loop.rvi_q",
+    "loop": "jaxreward.agents.loop.loop",
 }
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""
 _POPULATION = "pbt/"

@@ -1,0 +1,201 @@
+"""LOOP: optimism over hypotheses whose Bellman errors are small, and few switches (He, Zhong and Yang, ICLR 2024).
+
+A hypothesis `f` has a `Q_f` and a reward rate `J_f`. The agent holds the most optimistic one of those that fit the
+data nearly as well as any does, acts greedily, and looks for another one once that one fits badly. Exact for the
+classes here, as worlds are finite: the set is known in closed form, and its most optimistic member is found to a local
+maximum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import jax.numpy as jnp
+from flax import struct
+from gymnax.environments.environment import Environment
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+
+from jaxreward.agent import Agent
+from jaxreward.agents.loop.parts.features import features_of, kernel_features
+from jaxreward.agents.loop.parts.hypotheses import Hypotheses, value_based
+from jaxreward.agents.loop.parts.learner import Memory, Method, Metrics, StreamConfig, Visit, finite_learner
+from jaxreward.agents.loop.parts.optimism import greedy, plan_metrics
+from jaxreward.agents.loop.parts.planning import Plan
+from jaxreward.agents.loop.parts.regression import across_pairs, per_pair
+from jaxreward.agents.loop.parts.world import FiniteWorld, Truth, finite_world
+from jaxreward.contract.sizes import size
+from jaxreward.names import check_name
+
+Model = Literal["tabular", "linear", "kernel", "mixture", "likelihood"]
+Planner = Literal["ell", "box"]
+Switching = Literal["discrepancy", "count", "determinant"]
+
+
+@dataclass(frozen=True)
+class Config(StreamConfig):
+    """What shapes the program.
+
+    Attributes:
+        model: The class of hypotheses. Value functions: "tabular", "linear" in features, or of a Gaussian "kernel" on
+            them. Models of the world: a "mixture" that is linear in features and learned by the values it predicts, or
+            all there are, by their "likelihood".
+        planner: "ell" keeps to the confidence set, "box" gives each pair of state and action the whole of it.
+        switching: When to plan: once the excess loss of the held hypothesis, "discrepancy", the visits of a pair,
+            "count", or the "determinant" of the features' matrix is `ratio` times what it was.
+        starts: From how many plans "ell" begins; the best end is kept.
+        features: Of "linear", "kernel" and "mixture", see `features_of`.
+    """
+
+    model: Model = "tabular"
+    planner: Planner = "ell"
+    switching: Switching = "discrepancy"
+    starts: int = size(1)
+    features: str = "one_hot"
+
+
+@struct.dataclass
+class Hyperparams:
+    """Traced numbers. Rewards are scaled to `[0, 1]`; all are choices that did well, see `theory` for the other ones.
+
+    Attributes:
+        beta: How much larger than the least loss that of a hypothesis may be.
+        ratio: Plans again once a measure is this many times what it was; above 1.
+        regularisation: Weight of the data of which it is assumed that they are as good as can be; above 0.
+        pseudo_reward: What those data pay.
+        max_span: A bound on the span of the bias, infinite if none is known. One below the true span spoils optimism.
+        tolerance: Of planning, relative to the bias.
+        bandwidth: Of the kernel.
+        env_params: Params of the environment and its reward; None for those the agent was made with.
+    """
+
+    beta: Float[Array, ""] | float = 0.5
+    ratio: Float[Array, ""] | float = 3.0
+    regularisation: Float[Array, ""] | float = 0.1
+    pseudo_reward: Float[Array, ""] | float = 1.0
+    max_span: Float[Array, ""] | float = jnp.inf
+    tolerance: Float[Array, ""] | float = 1e-4
+    bandwidth: Float[Array, ""] | float = 0.5
+    env_params: PyTree = None
+
+
+class Held(NamedTuple):
+    """The hypothesis that is held.
+
+    Attributes:
+        plan: Its `Q`, bias and gain.
+        hypothesis: What else its class keeps of it.
+        excess: Its loss above the least one.
+        first_excess: The same when it was found.
+        growth: Of the logarithm of the determinant since.
+        visits: Of each pair when it was found, `[S, A]`.
+        switches: How many were found.
+    """
+
+    plan: Plan
+    hypothesis: PyTree
+    excess: Float[Array, ""]
+    first_excess: Float[Array, ""]
+    growth: Float[Array, ""]
+    visits: Float[Array, "S A"]
+    switches: Int[Array, ""]
+
+
+def loop(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:
+    """A LOOP agent.
+
+    It logs beside what all agents of finite worlds do `optimistic_gain`, `J_f`, `span` and `true_span`, `switches`,
+    and the `discrepancy` of the held hypothesis with the `threshold` at which it is given up.
+
+    Args:
+        env: A finite world that never ends.
+        env_params: Its params, which `Hyperparams.env_params` may replace.
+        config: The class of hypotheses, the planner, when to plan, and sizes.
+
+    Raises:
+        ValueError: If the environment is not finite, or ends, or its reward has a memory; or if an option is unknown or
+            does not fit the others.
+    """
+    _check(config)
+    world = finite_world(env, env_params, "loop")
+    return finite_learner(world, env_params, config, method_of(world, config))
+
+
+def _check(config: Config) -> None:
+    """Refuses what is unknown or does not fit together."""
+    check_name("model", config.model, get_args(Model))
+    check_name("planner", config.planner, get_args(Planner))
+    check_name("switching", config.switching, get_args(Switching))
+    if config.model in ("tabular", "likelihood") and config.features != "one_hot":
+        raise ValueError(f"model={config.model} has no features, and features={config.features}; try model=linear")
+
+
+def hypotheses_of(world: FiniteWorld, config: Config) -> Hypotheses:
+    """The class of hypotheses that was chosen."""
+    pairs = world.num_states, world.num_actions
+    if config.model == "tabular":
+        return value_based(pairs, per_pair(), config.planner, config.starts)
+    features = features_of(config.features, pairs).reshape(pairs[0] * pairs[1], -1)
+    phi = kernel_features(features) if config.model == "kernel" else lambda hyperparams: jnp.asarray(features)
+    return value_based(pairs, across_pairs(phi), config.planner, config.starts)
+
+
+def method_of(world: FiniteWorld, config: Config) -> Method:
+    """The algorithm: hold the most optimistic hypothesis until it fits badly."""
+    hypotheses = hypotheses_of(world, config)
+    pairs = world.num_states, world.num_actions
+
+    def start(key: Key[Array, ""], hyperparams: Hyperparams) -> Memory:
+        counts, hypothesis = hypotheses.start(hyperparams)
+        zero, switches = jnp.zeros(()), jnp.zeros((), jnp.int32)
+        plan = Plan(jnp.zeros(pairs), jnp.zeros(pairs[0]), jnp.ones(()))
+        return Memory(counts, Held(plan, hypothesis, zero, zero, zero, counts.visits, switches))
+
+    def observe(memory: Memory, visit: Visit, hyperparams: Hyperparams) -> Memory:
+        counts, held = memory
+        counts, hypothesis, evidence = hypotheses.learn(counts, held.plan, held.hypothesis, visit, hyperparams)
+        excess, growth = held.excess + evidence.excess, held.growth + evidence.growth
+        return Memory(counts, held._replace(hypothesis=hypothesis, excess=excess, growth=growth))
+
+    def plan(memory: Memory, key: Key[Array, ""], hyperparams: Hyperparams) -> Held:
+        counts, held = memory
+        plan, hypothesis, excess = hypotheses.search(counts, held.plan.bias, key, hyperparams)
+        return Held(plan, hypothesis, excess, excess, jnp.zeros_like(excess), counts.visits, held.switches + 1)
+
+    return Method(
+        start=start,
+        act=greedy,
+        observe=observe,
+        due=lambda memory, hyperparams: due(config.switching, memory, hyperparams),
+        plan=plan,
+        action_value=lambda memory: memory.held.plan.action_value,
+        metrics=metrics,
+    )
+
+
+def due(switching: Switching, memory: Memory, hyperparams: Hyperparams) -> Bool[Array, ""]:
+    """Whether to look for another hypothesis."""
+    counts, held = memory
+    if switching == "discrepancy":
+        over = held.excess >= threshold(held, hyperparams)
+    elif switching == "count":
+        since = counts.visits - held.visits
+        over = jnp.any(since >= (hyperparams.ratio - 1) * jnp.maximum(1.0, held.visits))
+    else:
+        over = held.growth >= jnp.log(hyperparams.ratio)
+    return over | (held.switches == 0)
+
+
+def threshold(held: Held, hyperparams: Hyperparams) -> Float[Array, ""]:
+    """The excess loss at which a hypothesis is given up, `ratio` times `beta`.
+
+    One that "box" found is outside of the set, and has an excess above `beta` from the start: then `ratio` times that.
+    """
+    return hyperparams.ratio * jnp.maximum(hyperparams.beta, held.first_excess)
+
+
+def metrics(memory: Memory, truth: Truth, hyperparams: Hyperparams) -> Metrics:
+    """What is known of plans, and how well the held hypothesis fits."""
+    held = memory.held
+    more = {"discrepancy": held.excess, "threshold": threshold(held, hyperparams)}
+    return {**plan_metrics(memory, truth, hyperparams), **more}
