@@ -20,6 +20,8 @@ from jaxreward.agent import Agent
 from jaxreward.agents.loop.parts.features import features_of, kernel_features
 from jaxreward.agents.loop.parts.hypotheses import Hypotheses, value_based
 from jaxreward.agents.loop.parts.learner import Memory, Method, Metrics, StreamConfig, Visit, finite_learner
+from jaxreward.agents.loop.parts.likelihood import likelihood_based
+from jaxreward.agents.loop.parts.mixture import value_targeted
 from jaxreward.agents.loop.parts.optimism import greedy, plan_metrics
 from jaxreward.agents.loop.parts.planning import Plan
 from jaxreward.agents.loop.parts.regression import across_pairs, per_pair
@@ -128,6 +130,15 @@ def _check(config: Config) -> None:
     check_name("switching", config.switching, get_args(Switching))
     if config.model in ("tabular", "likelihood") and config.features != "one_hot":
         raise ValueError(f"model={config.model} has no features, and features={config.features}; try model=linear")
+    if config.model in ("mixture", "likelihood") and config.starts > 1:
+        raise ValueError(f"starts={config.starts} are of functions of value, and model={config.model}; try starts=1")
+    if config.planner == "box" and config.starts > 1:
+        raise ValueError(f"starts={config.starts} are of planner=ell; planner=box has one optimum: try starts=1")
+    if (config.model, config.planner, config.switching) == ("mixture", "box", "discrepancy"):
+        raise ValueError(
+            "planner=box of model=mixture holds no single model whose discrepancy could be told; try "
+            "switching=determinant, or planner=ell"
+        )
 
 
 def hypotheses_of(world: FiniteWorld, config: Config) -> Hypotheses:
@@ -135,9 +146,15 @@ def hypotheses_of(world: FiniteWorld, config: Config) -> Hypotheses:
     pairs = world.num_states, world.num_actions
     if config.model == "tabular":
         return value_based(pairs, per_pair(), config.planner, config.starts)
+    if config.model == "likelihood":
+        return likelihood_based(pairs, config.planner)
+    if config.model == "mixture":
+        phi = features_of(config.features, (*pairs, pairs[0]))
+        return value_targeted(pairs, jnp.asarray(phi, float), config.planner)
     features = features_of(config.features, pairs).reshape(pairs[0] * pairs[1], -1)
-    phi = kernel_features(features) if config.model == "kernel" else lambda hyperparams: jnp.asarray(features)
-    return value_based(pairs, across_pairs(phi), config.planner, config.starts)
+    known = lambda hyperparams: jnp.asarray(features, float)  # noqa: E731
+    regression = across_pairs(kernel_features(features) if config.model == "kernel" else known)
+    return value_based(pairs, regression, config.planner, config.starts)
 
 
 def method_of(world: FiniteWorld, config: Config) -> Method:

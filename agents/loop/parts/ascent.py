@@ -19,36 +19,34 @@ MOST_TURNS = 16
 
 
 def ascend(
-    improve: Callable[[Plan], Hypothesis],
+    improve: Callable[[Plan, Hypothesis], Hypothesis],
     solve: Callable[[Hypothesis, Float[Array, " S"]], Plan],
     plan: Plan,
+    hypothesis: Hypothesis,
     least_rise: Float[Array, ""] | float,
 ) -> tuple[Plan, Hypothesis]:
     """Takes turns until the gain no longer rises; the last turn that raised it is returned.
 
     Args:
-        improve: The best hypothesis for the policy of a plan.
+        improve: `(plan, hypothesis)` of before to the best hypothesis for the policy of that plan.
         solve: `(hypothesis, bias) -> plan`, the best policy of a hypothesis, begun with a bias.
         plan: Whose policy is first; its own gain counts for nothing, as its hypothesis need not be in the set.
+        hypothesis: The one of that plan.
         least_rise: What counts as a rise.
     """
-
-    def turn(plan: Plan) -> tuple[Plan, Hypothesis]:
-        hypothesis = improve(plan)
-        return solve(hypothesis, plan.bias), hypothesis
 
     def unfinished(carry: tuple) -> Array:
         return carry[1] & (carry[2] < MOST_TURNS)
 
     def advance(carry: tuple) -> tuple:
         best, _, turns = carry
-        found = turn(best[0])
+        hypothesis = improve(*best)
+        found = solve(hypothesis, best[0].bias), hypothesis
         rises = (turns == 0) | (found[0].gain > best[0].gain + least_rise)
         return select(rises, found, best), rises, turns + 1
 
-    shape = jax.eval_shape(improve, plan)
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
-    return jax.lax.while_loop(unfinished, advance, ((plan, nothing), jnp.array(True), jnp.int32(0)))[0]
+    begun = (plan, hypothesis), jnp.array(True), jnp.int32(0)
+    return jax.lax.while_loop(unfinished, advance, begun)[0]
 
 
 def with_missing(reward: Float[Array, "S A"], following: Float[Array, "S A S"]) -> LookAhead:
@@ -66,12 +64,16 @@ def with_missing(reward: Float[Array, "S A"], following: Float[Array, "S A S"]) 
     return look_ahead
 
 
-def completed(following: Float[Array, "S A S"], best: Int[Array, ""]) -> Float[Array, "S A S"]:
-    """Distributions: what is negative is cut, what is missing leads to the best state, what is too much is scaled."""
+def cut(following: Float[Array, "S A S"]) -> Float[Array, "S A S"]:
+    """Made to numbers from 0 whose sum is at most 1: what is negative is cut, what is too much is scaled."""
     positive = jnp.maximum(following, 0.0)
-    missing = jnp.maximum(0.0, 1 - jnp.sum(positive, axis=-1))
-    whole = positive.at[..., best].add(missing)
-    return whole / jnp.sum(whole, axis=-1, keepdims=True)
+    return positive / jnp.maximum(1.0, jnp.sum(positive, axis=-1, keepdims=True))
+
+
+def completed(following: Float[Array, "S A S"], best: Int[Array, ""]) -> Float[Array, "S A S"]:
+    """Distributions: cut, and what is missing leads to the best state."""
+    within = cut(following)
+    return within.at[..., best].add(1 - jnp.sum(within, axis=-1))
 
 
 def occupancy(reward: Float[Array, "S A"], following: Float[Array, "S A S"], plan: Plan) -> Float[Array, "S A"]:

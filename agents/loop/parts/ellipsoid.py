@@ -91,15 +91,14 @@ def ellipsoid(estimate: Estimate, beta: Scalar, search: Search, key: Key[Array, 
         starts: How many are tried; the best is kept.
     """
     weight = jax.random.exponential(key, (starts, *estimate.reward.shape)).at[0].set(1.0)
-    first = box_bonus(estimate, beta)
 
-    def improve(plan: Plan) -> Pairs:
+    def improve(plan: Plan, bonus: Pairs) -> Pairs:
         following = completed(estimate.following, jnp.argmax(plan.bias))
         return ellipsoid_bonus(estimate, beta, occupancy(estimate.reward, following, plan))
 
-    def climb(weight: Pairs) -> Plan:
-        begun = solve(estimate, weight * first, search.bias, search)
-        return ascend(improve, lambda bonus, bias: solve(estimate, bonus, bias, search), begun, search.tolerance)[0]
+    def climb(bonus: Pairs) -> Plan:
+        better = lambda bonus, bias: solve(estimate, bonus, bias, search)  # noqa: E731
+        return ascend(improve, better, better(bonus, search.bias), bonus, search.tolerance)[0]
 
-    plans = jax.vmap(climb)(weight)
+    plans = jax.vmap(climb)(weight * box_bonus(estimate, beta))
     return jax.tree.map(lambda leaf: leaf[jnp.argmax(plans.gain)], plans)
