@@ -8,6 +8,7 @@ maximum.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
@@ -27,10 +28,13 @@ from jaxreward.agents.loop.parts.planning import Plan
 from jaxreward.agents.loop.parts.regression import across_pairs, per_pair
 from jaxreward.agents.loop.parts.world import FiniteWorld, Truth, finite_world
 from jaxreward.contract.sizes import size
+from jaxreward.lookup import is_reference
 from jaxreward.names import check_name
 
 Model = Literal["tabular", "linear", "kernel", "mixture", "likelihood"]
 Planner = Literal["ell", "box"]
+_ROUNDING = 1e-5
+"""Of the true span, relative."""
 Switching = Literal["discrepancy", "count", "determinant"]
 
 
@@ -134,10 +138,14 @@ def _check(config: Config) -> None:
         raise ValueError(f"starts={config.starts} are of functions of value, and model={config.model}; try starts=1")
     if config.planner == "box" and config.starts > 1:
         raise ValueError(f"starts={config.starts} are of planner=ell; planner=box has one optimum: try starts=1")
-    if (config.model, config.planner, config.switching) == ("mixture", "box", "discrepancy"):
+    if config.model == "mixture" and config.planner != "box":
         raise ValueError(
-            "planner=box of model=mixture holds no single model whose discrepancy could be told; try "
-            "switching=determinant, or planner=ell"
+            f"planner={config.planner} is of a set of value functions or likely models; model=mixture needs planner=box"
+        )
+    if config.model == "mixture" and not is_reference(config.features):
+        raise ValueError(
+            f"model=mixture needs features of each step, and features={config.features} are of pairs; give your own, "
+            "features=module:function, a function of the numbers of states and actions that returns [S, A, S, d]"
         )
 
 
@@ -150,7 +158,7 @@ def hypotheses_of(world: FiniteWorld, config: Config) -> Hypotheses:
         return likelihood_based(pairs, config.planner)
     if config.model == "mixture":
         phi = features_of(config.features, (*pairs, pairs[0]))
-        return value_targeted(pairs, jnp.asarray(phi, float), config.planner)
+        return value_targeted(pairs, jnp.asarray(phi, float))
     features = features_of(config.features, pairs).reshape(pairs[0] * pairs[1], -1)
     known = lambda hyperparams: jnp.asarray(features, float)  # noqa: E731
     regression = across_pairs(kernel_features(features) if config.model == "kernel" else known)
@@ -206,7 +214,7 @@ def due(switching: Switching, memory: Memory, hyperparams: Hyperparams) -> Bool[
 def threshold(held: Held, hyperparams: Hyperparams) -> Float[Array, ""]:
     """The excess loss at which a hypothesis is given up, `ratio` times `beta`.
 
-    One that "box" found is outside of the set, and has an excess above `beta` from the start: then `ratio` times that.
+    What "box" finds is outside of the set, and has an excess above `beta` from the start: then `ratio` times that.
     """
     return hyperparams.ratio * jnp.maximum(hyperparams.beta, held.first_excess)
 
@@ -216,3 +224,46 @@ def metrics(memory: Memory, truth: Truth, hyperparams: Hyperparams) -> Metrics:
     held = memory.held
     more = {"discrepancy": held.excess, "threshold": threshold(held, hyperparams)}
     return {**plan_metrics(memory, truth, hyperparams), **more}
+
+
+def theory(
+    env: Environment,
+    env_params: PyTree,
+    horizon: int,
+    *,
+    delta: float = 0.05,
+    span: float | None = None,
+    dimension: int | None = None,
+    constant: float = 1.0,
+) -> Hyperparams:
+    """Hyperparams of the form that makes the truth be in every confidence set, with probability `1 - delta`.
+
+    `beta = constant max(1, span)^2 dimension log(horizon / delta)`, the order of the squared error of least squares
+    whose targets have this span. The constant is a choice, as is a `ratio` of 3: an analysis needs it above 1.
+
+    Args:
+        env: A finite world that never ends.
+        env_params: Its params.
+        horizon: How many steps will be taken.
+        delta: How likely it may be that the truth is outside.
+        span: A bound on the span of the optimal bias, in rewards as the environment pays them; by default the true one.
+        dimension: Of the features; by default the number of pairs of state and action.
+        constant: See above.
+
+    Raises:
+        ValueError: If the horizon is too short for anything to be learned, or the span is below the true one, or a
+            number is not positive, or the world is not one for `loop`.
+    """
+    world = finite_world(env, env_params, "loop")
+    pairs = world.num_states * world.num_actions
+    if not (0 < delta < 1 and constant > 0):
+        raise ValueError(f"expected delta between 0 and 1 and a constant above 0, not {delta} and {constant}")
+    if horizon <= pairs:
+        raise ValueError(f"horizon={horizon} is over before each of the {pairs} pairs of state and action was tried")
+    truth = world.truth(env_params)
+    true_span = float(truth.span)
+    if span is not None and span < true_span * (1 - _ROUNDING):
+        raise ValueError(f"span={span:g} is below that of the optimal bias, {true_span:g}, which it has to bound")
+    scaled = (true_span if span is None else span) / float(truth.width)
+    beta = constant * max(1.0, scaled) ** 2 * (dimension or pairs) * math.log(horizon / delta)
+    return Hyperparams(beta=beta, max_span=jnp.inf if span is None else scaled)

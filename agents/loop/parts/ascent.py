@@ -64,16 +64,12 @@ def with_missing(reward: Float[Array, "S A"], following: Float[Array, "S A S"]) 
     return look_ahead
 
 
-def cut(following: Float[Array, "S A S"]) -> Float[Array, "S A S"]:
-    """Made to numbers from 0 whose sum is at most 1: what is negative is cut, what is too much is scaled."""
-    positive = jnp.maximum(following, 0.0)
-    return positive / jnp.maximum(1.0, jnp.sum(positive, axis=-1, keepdims=True))
-
-
 def completed(following: Float[Array, "S A S"], best: Int[Array, ""]) -> Float[Array, "S A S"]:
-    """Distributions: cut, and what is missing leads to the best state."""
-    within = cut(following)
-    return within.at[..., best].add(1 - jnp.sum(within, axis=-1))
+    """Distributions: what is negative is cut, what is missing leads to the best state, what is too much is scaled."""
+    positive = jnp.maximum(following, 0.0)
+    missing = jnp.maximum(0.0, 1 - jnp.sum(positive, axis=-1))
+    whole = positive.at[..., best].add(missing)
+    return whole / jnp.sum(whole, axis=-1, keepdims=True)
 
 
 def occupancy(reward: Float[Array, "S A"], following: Float[Array, "S A S"], plan: Plan) -> Float[Array, "S A"]:

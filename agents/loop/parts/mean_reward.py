@@ -26,7 +26,11 @@ def reward_excess(counts: Counts, held: Float[Array, "S A"], visit: Visit, hyper
         visit: The step.
         hyperparams: Those of the means.
     """
-    pair, more = (visit.state, visit.action), hyperparams.regularisation
-    weight = counts.following[pair].sum() + more
-    mean = (counts.reward[pair] + more * hyperparams.pseudo_reward) / weight
-    return added_excess(held[pair], mean, 1 / weight, visit.reward)
+    pair, leverage = (visit.state, visit.action), reward_leverage(counts, visit, hyperparams)
+    mean = (counts.reward[pair] + hyperparams.regularisation * hyperparams.pseudo_reward) * leverage
+    return added_excess(held[pair], mean, leverage, visit.reward)
+
+
+def reward_leverage(counts: Counts, visit: Visit, hyperparams: Any) -> Float[Array, ""]:
+    """One over the number of rewards of a pair before a step."""
+    return 1 / (counts.following[visit.state, visit.action].sum() + hyperparams.regularisation)
