@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import jax.numpy as jnp
 from flax import struct
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from jaxreward.agent import Agent
 from jaxreward.agents.loop.parts.features import features_of, kernel_features
 from jaxreward.agents.loop.parts.hypotheses import Hypotheses, value_based
-from jaxreward.agents.loop.parts.learner import Memory, Method, Metrics, StreamConfig, Visit, finite_learner
+from jaxreward.agents.loop.parts.learner import StreamConfig, finite_learner
 from jaxreward.agents.loop.parts.likelihood import likelihood_based
 from jaxreward.agents.loop.parts.mixture import value_targeted
-from jaxreward.agents.loop.parts.optimism import greedy, plan_metrics
-from jaxreward.agents.loop.parts.planning import Plan
 from jaxreward.agents.loop.parts.regression import across_pairs, per_pair
-from jaxreward.agents.loop.parts.world import FiniteWorld, Truth, finite_world
+from jaxreward.agents.loop.parts.switching import Switching, low_switching
+from jaxreward.agents.loop.parts.world import FiniteWorld, finite_world
 from jaxreward.contract.sizes import size
 from jaxreward.lookup import is_reference
 from jaxreward.names import check_name
@@ -35,7 +34,6 @@ Model = Literal["tabular", "linear", "kernel", "mixture", "likelihood"]
 Planner = Literal["ell", "box"]
 _ROUNDING = 1e-5
 """Of the true span, relative."""
-Switching = Literal["discrepancy", "count", "determinant"]
 
 
 @dataclass(frozen=True)
@@ -85,28 +83,6 @@ class Hyperparams:
     env_params: PyTree = None
 
 
-class Held(NamedTuple):
-    """The hypothesis that is held.
-
-    Attributes:
-        plan: Its `Q`, bias and gain.
-        hypothesis: What else its class keeps of it.
-        excess: Its loss above the least one.
-        first_excess: The same when it was found.
-        growth: Of the logarithm of the determinant since.
-        visits: Of each pair when it was found, `[S, A]`.
-        switches: How many were found.
-    """
-
-    plan: Plan
-    hypothesis: PyTree
-    excess: Float[Array, ""]
-    first_excess: Float[Array, ""]
-    growth: Float[Array, ""]
-    visits: Float[Array, "S A"]
-    switches: Int[Array, ""]
-
-
 def loop(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:
     """A LOOP agent.
 
@@ -124,7 +100,9 @@ def loop(env: Environment, env_params: PyTree, config: Config = Config()) -> Age
     """
     _check(config)
     world = finite_world(env, env_params, "loop")
-    return finite_learner(world, env_params, config, method_of(world, config))
+    pairs = world.num_states, world.num_actions
+    method = low_switching(hypotheses_of(world, config), pairs, config.switching)
+    return finite_learner(world, env_params, config, method)
 
 
 def _check(config: Config) -> None:
@@ -163,67 +141,6 @@ def hypotheses_of(world: FiniteWorld, config: Config) -> Hypotheses:
     known = lambda hyperparams: jnp.asarray(features, float)  # noqa: E731
     regression = across_pairs(kernel_features(features) if config.model == "kernel" else known)
     return value_based(pairs, regression, config.planner, config.starts)
-
-
-def method_of(world: FiniteWorld, config: Config) -> Method:
-    """The algorithm: hold the most optimistic hypothesis until it fits badly."""
-    hypotheses = hypotheses_of(world, config)
-    pairs = world.num_states, world.num_actions
-
-    def start(key: Key[Array, ""], hyperparams: Hyperparams) -> Memory:
-        counts, hypothesis = hypotheses.start(hyperparams)
-        zero, switches = jnp.zeros(()), jnp.zeros((), jnp.int32)
-        plan = Plan(jnp.zeros(pairs), jnp.zeros(pairs[0]), jnp.ones(()))
-        return Memory(counts, Held(plan, hypothesis, zero, zero, zero, counts.visits, switches))
-
-    def observe(memory: Memory, visit: Visit, hyperparams: Hyperparams) -> Memory:
-        counts, held = memory
-        counts, hypothesis, evidence = hypotheses.learn(counts, held.plan, held.hypothesis, visit, hyperparams)
-        excess, growth = held.excess + evidence.excess, held.growth + evidence.growth
-        return Memory(counts, held._replace(hypothesis=hypothesis, excess=excess, growth=growth))
-
-    def plan(memory: Memory, key: Key[Array, ""], hyperparams: Hyperparams) -> Held:
-        counts, held = memory
-        plan, hypothesis, excess = hypotheses.search(counts, held.plan.bias, key, hyperparams)
-        return Held(plan, hypothesis, excess, excess, jnp.zeros_like(excess), counts.visits, held.switches + 1)
-
-    return Method(
-        start=start,
-        act=greedy,
-        observe=observe,
-        due=lambda memory, hyperparams: due(config.switching, memory, hyperparams),
-        plan=plan,
-        action_value=lambda memory: memory.held.plan.action_value,
-        metrics=metrics,
-    )
-
-
-def due(switching: Switching, memory: Memory, hyperparams: Hyperparams) -> Bool[Array, ""]:
-    """Whether to look for another hypothesis."""
-    counts, held = memory
-    if switching == "discrepancy":
-        over = held.excess >= threshold(held, hyperparams)
-    elif switching == "count":
-        since = counts.visits - held.visits
-        over = jnp.any(since >= (hyperparams.ratio - 1) * jnp.maximum(1.0, held.visits))
-    else:
-        over = held.growth >= jnp.log(hyperparams.ratio)
-    return over | (held.switches == 0)
-
-
-def threshold(held: Held, hyperparams: Hyperparams) -> Float[Array, ""]:
-    """The excess loss at which a hypothesis is given up, `ratio` times `beta`.
-
-    What "box" finds is outside of the set, and has an excess above `beta` from the start: then `ratio` times that.
-    """
-    return hyperparams.ratio * jnp.maximum(hyperparams.beta, held.first_excess)
-
-
-def metrics(memory: Memory, truth: Truth, hyperparams: Hyperparams) -> Metrics:
-    """What is known of plans, and how well the held hypothesis fits."""
-    held = memory.held
-    more = {"discrepancy": held.excess, "threshold": threshold(held, hyperparams)}
-    return {**plan_metrics(memory, truth, hyperparams), **more}
 
 
 def theory(

@@ -39,7 +39,7 @@ def fixed_point(
     update: Callable[[Vector], Vector],
     initial: Vector,
     norm: Callable[[Vector], Float[Array, ""]],
-    tolerance: float | None,
+    tolerance: jax.typing.ArrayLike | None,
     max_iterations: int,
 ) -> tuple[Vector, Int[Array, ""]]:
     """Applies `update` until a step is no longer than `tolerance`, relative to `max(1, max |vector|)`.

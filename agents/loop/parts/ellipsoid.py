@@ -100,5 +100,5 @@ def ellipsoid(estimate: Estimate, beta: Scalar, search: Search, key: Key[Array, 
         better = lambda bonus, bias: solve(estimate, bonus, bias, search)  # noqa: E731
         return ascend(improve, better, better(bonus, search.bias), bonus, search.tolerance)[0]
 
-    plans = jax.vmap(climb)(weight * box_bonus(estimate, beta))
+    plans = jax.vmap(climb)(weight * box_bonus(estimate, beta)[None])
     return jax.tree.map(lambda leaf: leaf[jnp.argmax(plans.gain)], plans)
