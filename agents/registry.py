@@ -50,6 +50,9 @@ _BUILT_IN = {
     "optimistic_q": "jaxreward.agents.loop.optimistic_q",
     "differential_q": "jaxreward.agents.loop.differential_q",
     "rvi_q": "jaxreward.agents.loop.rvi_q",
+    "fopo": "jaxreward.agents.loop.fopo",
+    "lscvi_ucb": "jaxreward.agents.loop.lscvi_ucb",
+    "ucrl2_vtr": "jaxreward.agents.loop.ucrl2_vtr",
     "loop": "jaxreward.agents.loop.loop",
 }
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""
