@@ -65,7 +65,7 @@ def confidence_set(counts: Counts, hyperparams: Hyperparams) -> LookAhead:
     return lambda bias: reward + most_in_kl_ball(estimate, radius, bias)
 
 
-def constants(counts: Counts, delta: Float[Array, ""]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+def constants(counts: Counts, delta: Float[Array, ""] | float) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """The radius of rewards times `sqrt(n)`, and that of transitions times `n`."""
     num_states, num_actions = counts.reward.shape
     log_time = jnp.log(jnp.maximum(2.0, counts.time))

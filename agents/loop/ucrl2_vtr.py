@@ -6,6 +6,7 @@ bias `w` of the plan it was made with. With Hoeffding's radius.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -143,7 +144,7 @@ def look_ahead_of(seen: Seen, phi: Features, hyperparams: Hyperparams) -> LookAh
     The paper takes the largest over those `theta` of the ellipsoid that are models, a smaller set.
     """
     counts, (centre, covariance) = seen
-    once = hyperparams.replace(regularisation=1.0)  # one more visit of each pair
+    once = dataclasses.replace(hyperparams, regularisation=1.0)  # one more visit of each pair
     reward, beta = mean_reward(counts, once), radius(counts.time, len(centre), hyperparams)
 
     def look_ahead(bias: Float[Array, " S"]) -> Float[Array, "S A"]:

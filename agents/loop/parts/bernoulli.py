@@ -19,13 +19,13 @@ HALVINGS = 24
 """A bound is found by so many halvings of where it may be."""
 
 
-def peeled(visits: Means, delta: Means) -> Means:
+def peeled(visits: Means, delta: Means | float) -> Means:
     """Log of the time slices over delta, by the number of visits; at least one visit."""
     slices = jnp.log(PEELING * visits) * jnp.log(PEELING**2 * visits)
     return PEELING * jnp.log(slices / (jnp.log(PEELING) ** 2 * delta)) / visits
 
 
-def mean_upper(mean: Means, variance: Means, visits: Means, delta: Means) -> Means:
+def mean_upper(mean: Means, variance: Means, visits: Means, delta: Means | float) -> Means:
     """An upper bound of the mean of what is between 0 and 1, from its empirical mean and variance; 1 without visits."""
     number = jnp.maximum(1.0, visits)
     rate = peeled(number, delta)
@@ -34,7 +34,7 @@ def mean_upper(mean: Means, variance: Means, visits: Means, delta: Means) -> Mea
     return jnp.where(visits > 0, jnp.minimum(1.0, mean + jnp.minimum(bernstein, laplace)), 1.0)
 
 
-def probability_bounds(estimate: Means, visits: Means, delta: Means) -> tuple[Means, Means]:
+def probability_bounds(estimate: Means, visits: Means, delta: Means | float) -> tuple[Means, Means]:
     """The least and the largest probability that the estimate does not refute; 0 and 1 without visits."""
     number = jnp.maximum(1.0, visits)
     high = lambda q: q - estimate <= _radius(q, jnp.where(q < 0.5, _proxy(q), q * (1 - q)), number, delta)  # noqa: E731
@@ -44,7 +44,7 @@ def probability_bounds(estimate: Means, visits: Means, delta: Means) -> tuple[Me
     return jnp.where(visits > 0, lower, 0.0), jnp.where(visits > 0, upper, 1.0)
 
 
-def _radius(q: Means, proxy: Means, visits: Means, delta: Means) -> Means:
+def _radius(q: Means, proxy: Means, visits: Means, delta: Means | float) -> Means:
     """How far from `q` the estimate may be."""
     rate = peeled(visits, delta)
     bernstein = jnp.sqrt(2 * q * (1 - q) * rate) + rate / 3
