@@ -22,6 +22,9 @@ from jaxreward.agents.loop.parts.optimism import optimistic
 from jaxreward.agents.loop.parts.planning import LookAhead
 from jaxreward.agents.loop.parts.world import finite_world
 
+MOST_SWEEPS = 200
+"""Bound on the sweeps of a plan; one that converges needs about ten, but the support depends on it and it need not."""
+
 
 @dataclass(frozen=True)
 class Config(StreamConfig):
@@ -36,7 +39,7 @@ class Hyperparams:
         delta: The probability that the truth may be outside the confidence set.
         kappa: How much unseen successors may be worth together for the rest of them to be left out, for each seen one:
             in spans of the bias, divided by the most visits of a pair to the power 2/3. Infinite for no more than the
-            others are worth; with less, planning may go round in circles until it is cut off.
+            others are worth; with less, planning goes round in circles more often, until it is cut off.
         always: A successor that has always followed does so with at least this probability to the power 1/n, as in the
             public implementation; 0 for the paper's interval alone, which is the one that `delta` is said of.
         env_params: Params of the environment and its reward; None for those the agent was made with.
@@ -60,7 +63,7 @@ def ucrl3(env: Environment, env_params: PyTree, config: Config = Config()) -> Ag
         ValueError: If the environment is not finite, or ends, or its reward has a memory.
     """
     world = finite_world(env, env_params, "ucrl3")
-    return finite_learner(world, env_params, config, optimistic(world, confidence_set))
+    return finite_learner(world, env_params, config, optimistic(world, confidence_set, MOST_SWEEPS))
 
 
 def confidence_set(counts: Counts, hyperparams: Hyperparams) -> LookAhead:

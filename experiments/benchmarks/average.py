@@ -41,7 +41,7 @@ from jaxreward.experiments.benchmarks.parts.authors import (
 from jaxreward.experiments.benchmarks.parts.settings import program_of
 from jaxreward.experiments.benchmarks.parts.tables import Measured
 from jaxreward.experiments.benchmarks.peers import environments as peers
-from jaxreward.mdp import relative_value_iteration
+from jaxreward.mdp import average_policy_iteration
 from jaxreward.names import check_name
 
 PACKAGES = (
@@ -151,7 +151,8 @@ def check(options: Options) -> None:
 def one_race(title: str, algorithm: Algorithm, river: str, options: Options, python: Path) -> list[Measured]:
     """Everybody's runs of one algorithm in one world; theirs first, if there is one."""
     rows = entries(title, algorithm, river, options)
-    gain = float(relative_value_iteration(make("average/river_swim", **RIVERS[river])[1].mdp).gain[0])
+    mdp = make("average/river_swim", **RIVERS[river])[1].mdp
+    gain = float(average_policy_iteration(mdp).gain[0]) if algorithm.is_raced else np.nan
 
     def theirs(seed: int) -> dict[str, Any]:
         if not algorithm.is_raced:

@@ -26,6 +26,9 @@ Model = Callable[[Counts, Any, Key[Array, ""]], LookAhead]
 TIE = 1e-5
 """Actions whose values differ by less, relative to the span, are tied: a few times what float32 tells apart."""
 
+MOST_SWEEPS = 3_000
+"""Bound on the sweeps of a plan that converges."""
+
 
 class Held(NamedTuple):
     """The plan and what it was made of.
@@ -49,15 +52,17 @@ def doubled(counts: Counts, held: Held) -> Bool[Array, ""]:
     return jnp.any(since >= jnp.maximum(1.0, held.visits)) | (held.switches == 0)
 
 
-def optimistic(world: FiniteWorld, confidence_set: ConfidenceSet) -> Method:
+def optimistic(world: FiniteWorld, confidence_set: ConfidenceSet, max_sweeps: int = MOST_SWEEPS) -> Method:
     """The method that plans in the best model of a set when a count has doubled, to a precision of `1 / sqrt(t)`.
 
     Args:
         world: The sizes of the world.
         confidence_set: Which models may be true.
+        max_sweeps: Bound on the sweeps of a plan.
     """
     precise = lambda counts: 1 / jnp.sqrt(jnp.maximum(1.0, counts.time))  # noqa: E731
-    return episodic(world, lambda counts, hyperparams, key: confidence_set(counts, hyperparams), doubled, precise)
+    best = lambda counts, hyperparams, key: confidence_set(counts, hyperparams)  # noqa: E731
+    return episodic(world, best, doubled, precise, max_sweeps)
 
 
 def episodic(
@@ -65,6 +70,7 @@ def episodic(
     model: Model,
     ended: Callable[[Counts, Held], Bool[Array, ""]],
     tolerance: Callable[[Counts], Float[Array, ""]],
+    max_sweeps: int = MOST_SWEEPS,
 ) -> Method:
     """The method that plans in a model at the start of each episode.
 
@@ -73,6 +79,7 @@ def episodic(
         model: What to plan in.
         ended: When an episode ends.
         tolerance: Of the planning, by what was counted.
+        max_sweeps: Bound on the sweeps of a plan.
     """
     size = world.num_states, world.num_actions
 
@@ -82,7 +89,8 @@ def episodic(
 
     def plan(memory: Memory, key: Key[Array, ""], hyperparams: Any) -> Held:
         counts, held = memory
-        new = relative_plan(model(counts, hyperparams, key), held.plan.bias, tolerance(counts))
+        look_ahead = model(counts, hyperparams, key)
+        new = relative_plan(look_ahead, held.plan.bias, tolerance(counts), max_iterations=max_sweeps)
         new = new._replace(action_value=less_tried(new, counts))
         return Held(new, counts.visits, jnp.sum(counts.visits - held.visits), held.switches + 1)
 
