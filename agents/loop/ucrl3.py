@@ -11,18 +11,18 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxreward.agent import Agent
 from jaxreward.agents.loop.parts.bernoulli import mean_upper, probability_bounds
 from jaxreward.agents.loop.parts.counts import Counts
-from jaxreward.agents.loop.parts.intervals import estimated, most_within
+from jaxreward.agents.loop.parts.intervals import estimated, filled
 from jaxreward.agents.loop.parts.learner import StreamConfig, finite_learner
 from jaxreward.agents.loop.parts.optimism import optimistic
 from jaxreward.agents.loop.parts.planning import LookAhead
 from jaxreward.agents.loop.parts.world import finite_world
 
-MOST_SWEEPS = 200
+MOST_SWEEPS = 100
 """Bound on the sweeps of a plan; one that converges needs about ten, but the support depends on it and it need not."""
 
 
@@ -79,42 +79,55 @@ def confidence_set(counts: Counts, hyperparams: Hyperparams) -> LookAhead:
     allowance = hyperparams.kappa * jnp.sum(seen, axis=-1) / jnp.maximum(1.0, jnp.max(counts.visits)) ** (2 / 3)
 
     def look_ahead(bias: Float[Array, " S"]) -> Float[Array, "S A"]:
-        above = bias - jnp.min(bias)
-        support = optimistic_support(seen, lower, upper, above, allowance * jnp.maximum(jnp.max(above), 1e-30))
-        return reward + most_within(lower, jnp.where(support, upper, 0.0), above) + jnp.min(bias)
+        order = jnp.argsort(-bias)
+        worth = bias[order] - bias[order[-1]]
+        low, high, was_seen = lower[..., order], upper[..., order], seen[..., order]
+        few = least_support(was_seen, low, high, worth, allowance * jnp.maximum(worth[0], 1e-30))
+        hoped = jnp.where(within(was_seen, few), high, 0.0)
+        return reward + filled(low, hoped, worth) + bias[order[-1]]
 
     return look_ahead
 
 
-def optimistic_support(
+def within(seen: Bool[Array, "S A S"], number: Int[Array, "S A"]) -> Bool[Array, "S A S"]:
+    """Successors to hope for: those seen, and so many of the best."""
+    return seen | (jnp.arange(seen.shape[-1])[None, None] < number[..., None])
+
+
+def least_support(
     seen: Bool[Array, "S A S"],
     lower: Float[Array, "S A S"],
     upper: Float[Array, "S A S"],
-    above: Float[Array, " S"],
+    worth: Float[Array, " S"],
     allowance: Float[Array, "S A"],
-) -> Bool[Array, "S A S"]:
-    """Successors to hope for: those seen, the best, and the next best until what the others may be worth is little.
+) -> Int[Array, "S A"]:
+    """How many of the best states must be hoped for, at least one, for what the others may be worth to be little.
 
-    Little is not above the allowance nor above what those inside may be worth.
+    Little is not above the allowance nor above what those inside may be worth. With each state that is added the one
+    falls and the other rises, so the number is found by halving.
 
     Args:
-        seen: Which states followed.
+        seen: Which states followed; all states are in the order of their worth, the best first.
         lower: Least probabilities, 0 for what was not seen.
         upper: Largest probabilities.
-        above: The bias minus the least one.
+        worth: The bias minus the least one.
         allowance: What those outside may be worth at most.
     """
 
-    def too_few(support: Bool[Array, "S A S"]) -> Bool[Array, "S A"]:
-        inside = most_within(lower, jnp.where(support, upper, 0.0), above)
-        outside = most_within(jnp.zeros_like(lower), jnp.where(support, 0.0, upper), above)
+    def too_few(number: Int[Array, "S A"]) -> Bool[Array, "S A"]:
+        support = within(seen, number)
+        inside = filled(lower, jnp.where(support, upper, 0.0), worth)
+        outside = filled(jnp.zeros_like(lower), jnp.where(support, 0.0, upper), worth)
         return outside > jnp.minimum(allowance, inside)
 
-    def add(carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        support, more = carry
-        best = jnp.argmax(jnp.where(support, -1.0, above[None, None]), axis=-1)
-        support = support | (more[..., None] & jax.nn.one_hot(best, len(above), dtype=bool))
-        return support, more & too_few(support)
+    def halve(bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        below, enough = bracket
+        middle = (below + enough) // 2
+        few = too_few(middle)
+        # Where the bracket is closed the middle is `below`, which stays.
+        return jnp.where(few, middle, below), jnp.where(few | (middle == below), enough, middle)
 
-    support = seen | jax.nn.one_hot(jnp.argmax(above), len(above), dtype=bool)[None, None]
-    return jax.lax.while_loop(lambda carry: jnp.any(carry[1]), add, (support, too_few(support)))[0]
+    one = jnp.ones(seen.shape[:2], jnp.int32)
+    few = too_few(one)
+    bracket = jnp.where(few, one, 0), jnp.where(few, seen.shape[-1], one)
+    return jax.lax.while_loop(lambda bracket: jnp.any(bracket[1] - bracket[0] > 1), halve, bracket)[1]

@@ -17,13 +17,18 @@ def most_within(
     to sum to 1, what is missing goes to the worst state.
     """
     order = jnp.argsort(-bias)
-    least = lower[..., order]
-    room = jnp.maximum(0.0, upper[..., order] - least)
+    worst = bias[order[-1]]
+    return filled(lower[..., order], upper[..., order], bias[order] - worst) + worst
+
+
+def filled(
+    lower: Float[Array, "S A S"], upper: Float[Array, "S A S"], worth: Float[Array, " S"]
+) -> Float[Array, "S A"]:
+    """As `most_within`, of states in the order of their worth, the best first; what is missing is worth nothing."""
+    room = jnp.maximum(0.0, upper - lower)
     left = 1 - jnp.sum(lower, axis=-1, keepdims=True)
     before = jnp.cumsum(room, axis=-1) - room
-    following = least + jnp.clip(left - before, 0.0, room)
-    worst = bias[order[-1]]
-    return following @ (bias[order] - worst) + worst
+    return (lower + jnp.clip(left - before, 0.0, room)) @ worth
 
 
 def estimated(counts: Counts) -> tuple[Float[Array, "S A"], Float[Array, "S A"], Float[Array, "S A S"]]:

@@ -199,35 +199,32 @@ def test_bounds_of_means_are_the_tighter_of_two():
 
 
 def test_ucrl3_hopes_for_no_more_unseen_states_than_it_must():
-    """Against the rule in plain Python, pair by pair; with an infinite allowance too."""
+    """Against the rule in plain Python, pair by pair: add the next best state until the others are worth little."""
     observed = RNG.random((CASES, STATES)) < 0.5
     lower = np.where(observed, RNG.uniform(0, 0.2, (CASES, STATES)), 0)
     upper = lower + RNG.uniform(0.05, 0.5, (CASES, STATES))
-    above = np.array([RNG.permutation(4) * x for x in RNG.uniform(0.1, 2, CASES)])
+    worth = np.outer(RNG.uniform(0.1, 2, CASES), [3.0, 2.5, 1.0, 0.0])
     allowance = np.where(np.arange(CASES) % 3, RNG.uniform(0, 1, CASES), np.inf)
 
-    def worth(low, high, v):
+    def most(low, high, v):
         left, total = 1 - low.sum(), low @ v
-        for state in np.argsort(-v):
+        for state in range(STATES):
             more = min(left, high[state] - low[state])
             left, total = left - more, total + more * v[state]
         return total
 
-    def support(seen, low, high, v, most):
-        inside = set(np.flatnonzero(seen)) | {int(v.argmax())}
-        for state in [None, *np.argsort(-v)]:
-            inside |= set() if state is None else {int(state)}
-            mask = np.isin(np.arange(STATES), list(inside))
-            outside = worth(0 * low, np.where(mask, 0, high), v)
-            if outside <= min(most, worth(low, np.where(mask, high, low), v)):
-                return mask
-        return mask
+    def enough(best, seen, low, high, v, allowed):
+        inside = seen | (np.arange(STATES) < best)
+        return most(0 * low, np.where(inside, 0, high), v) <= min(allowed, most(low, np.where(inside, high, low), v))
 
-    def pair(seen, low, high, most, v):
-        return ucrl3.optimistic_support(seen[None, None], low[None, None], high[None, None], v, most[None, None])[0, 0]
+    def number(*case):
+        return next(best for best in range(1, STATES + 1) if enough(best, *case))
 
-    arrays = observed, *map(jnp.float32, (lower, upper, allowance, above))
+    def pair(seen, low, high, allowed, v):
+        return ucrl3.least_support(seen[None, None], low[None, None], high[None, None], v, allowed[None, None])[0, 0]
+
+    arrays = observed, *map(jnp.float32, (lower, upper, allowance, worth))
     ours = np.array(jax.jit(jax.vmap(pair))(*arrays))
-    cases = zip(observed, lower, upper, above, allowance, strict=True)
-    np.testing.assert_array_equal(ours, [support(*case) for case in cases])
-    assert 0 < (ours & ~observed).sum() < (~observed).sum()
+    cases = zip(observed, lower, upper, worth, allowance, strict=True)
+    np.testing.assert_array_equal(ours, [number(*case) for case in cases])
+    assert set(ours) == {1, 2, 3}  # with four all are inside
