@@ -90,7 +90,9 @@ def episodic(
     def plan(memory: Memory, key: Key[Array, ""], hyperparams: Any) -> Held:
         counts, held = memory
         look_ahead = model(counts, hyperparams, key)
-        new = relative_plan(look_ahead, held.plan.bias, tolerance(counts), max_iterations=max_sweeps)
+        # In a batch all plan where one has to; those whose plan is thrown away must not keep the others waiting.
+        precision = jnp.where(ended(counts, held), tolerance(counts), jnp.inf)
+        new = relative_plan(look_ahead, held.plan.bias, precision, max_iterations=max_sweeps)
         new = new._replace(action_value=less_tried(new, counts))
         return Held(new, counts.visits, jnp.sum(counts.visits - held.visits), held.switches + 1)
 
