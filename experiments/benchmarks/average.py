@@ -10,7 +10,7 @@ on; what compiling takes is reported beside it.
 
 LOOP has no other implementation, so `loop` and `loop, box` run beside the bound alone.
 
-The bound is what no implementation in JAX can do without: the environment's steps with drawn actions.
+The bound is what no implementation in JAX can do without: the environment's steps with given actions.
 
 What stays different: planning ends at a change of `1 / sqrt(t)` here and of `1 / t` there (PSRL's at `1 / t` in both),
 ours breaks ties by the number of visits and theirs by chance too, and our IMED-RL leaves out a constant in its index

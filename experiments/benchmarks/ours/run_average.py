@@ -35,19 +35,18 @@ def learning(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Ca
 
 
 def environment(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Callable]:
-    """As many steps with actions that are drawn, and the sum of rewards."""
+    """As many steps with given actions, and the sum of rewards; all that is drawn beside the steps is drawn at once."""
+    number = spec.iterations * spec.num_steps
 
     def train(key: jax.Array) -> jax.Array:
-        key_start, key_steps = jax.random.split(jax.random.wrap_key_data(key))
+        key_start, key_act, key_steps = jax.random.split(jax.random.wrap_key_data(key), 3)
         state = env.reset_env(key_start, params)[1]
+        actions = jax.random.randint(key_act, (number,), 0, env.num_actions)
 
-        def step(state: Any, key: jax.Array) -> tuple[Any, jax.Array]:
-            key_act, key_env = jax.random.split(key)
-            action = jax.random.randint(key_act, (), 0, env.num_actions)
-            _, state, reward, *_ = env.step_env(key_env, state, action, params)
+        def step(state: Any, now: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
+            _, state, reward, *_ = env.step_env(now[0], state, now[1], params)
             return state, reward
 
-        keys = jax.random.split(key_steps, spec.iterations * spec.num_steps)
-        return jnp.sum(jax.lax.scan(step, state, keys)[1])
+        return jnp.sum(jax.lax.scan(step, state, (jax.random.split(key_steps, number), actions))[1])
 
     return train, lambda output: {}
