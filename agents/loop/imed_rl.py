@@ -38,10 +38,13 @@ class Hyperparams:
 
     Attributes:
         tolerance: Of the planning: it starts from the last plan and stops at such a change.
+        offset: How much of the logarithm of the most that a step may be worth, 1 and the span of the bias, is added to
+            `K`: 0 as `K` is defined, 1 as public code does, which makes it explore less.
         env_params: Params of the environment and its reward; None for those the agent was made with.
     """
 
     tolerance: Float[Array, ""] | float = 1e-3
+    offset: Float[Array, ""] | float = 0.0
     env_params: PyTree = None
 
 
@@ -112,7 +115,8 @@ def least_index(memory: Memory, state: Int[Array, ""], key: Key[Array, ""], hype
     visits = outcomes.following[state].sum(-1)
     value, weight = laws(outcomes, plan, state)
     best = jnp.max(plan.action_value[state]) + plan.gain
-    distance = jnp.where(plan.action_value[state] + plan.gain < best, how_far(value, weight, best, 1.0), 0.0)
+    further = how_far(value, weight, best, 1.0) + hyperparams.offset * jnp.log1p(span(plan.bias))
+    distance = jnp.where(plan.action_value[state] + plan.gain < best, further, 0.0)
     return jnp.argmin(visits * distance + jnp.log(visits))
 
 

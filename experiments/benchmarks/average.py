@@ -13,8 +13,7 @@ LOOP has no other implementation, so `loop` and `loop, box` run beside the bound
 The bound is what no implementation in JAX can do without: the environment's steps with given actions.
 
 What stays different: planning ends at a change of `1 / sqrt(t)` here and of `1 / t` there (PSRL's at `1 / t` in both),
-ours breaks ties by the number of visits and theirs by chance too, and our IMED-RL leaves out a constant in its index
-that theirs has; see the documentation. Regret is that of rewards as they fell.
+ours breaks ties by the number of visits and theirs by chance too. Regret is that of rewards as they fell.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ ALGORITHMS = {
     "ucrl2": Algorithm("ucrl2"),
     "ucrl3": Algorithm("ucrl3"),
     "psrl": Algorithm("psrl"),
-    "imed_rl": Algorithm("imed_rl"),
+    "imed_rl": Algorithm("imed_rl", hyperparams={"offset": 1.0}),  # as theirs
     "loop": Algorithm("loop", is_raced=False, config={"planner": "ell"}),
     "loop, box": Algorithm("loop", is_raced=False, config={"planner": "box"}),
 }

@@ -51,32 +51,35 @@ def test_the_divergence_is_the_least_to_a_law_that_is_good_enough():
 
 
 def test_the_index_weighs_divergence_against_visits():
-    """State 0: the first action is known well and good, the others are worse or little known. No bias, 2 states."""
+    """State 0: the first action is known well and good, the others are worse or little known; state 1 is worth less."""
     visits = np.array([[100.0, 20.0, 3.0], [1.0, 1.0, 1.0]])
     paid = np.array([[0.8, 0.2, 0.5], [0.5, 0.5, 0.5]]) * visits
-    half = np.full((2, 3, 2), 0.5)
+    half, bias = np.full((2, 3, 2), 0.5), np.array([0.0, -1.0])
     outcomes = Outcomes(visits[..., None] * half, paid[..., None] * half)
-    mean = (paid + 0.5) / (visits + 1)
-    plan = Plan(mean - 0.7, np.zeros(2), np.float32(0.7))
+    value = (paid + 0.5) / (visits + 1) - 0.5
+    plan = Plan(value - 0.7, bias, np.float32(0.7))
 
-    def chosen(outcomes):
+    def chosen(outcomes, offset):
         memory = Memory(Outcomes(*map(jnp.float32, outcomes)), jax.tree.map(jnp.float32, plan))
-        return least_index(memory, jnp.int32(0), jax.random.key(0), Hyperparams())
+        return least_index(memory, jnp.int32(0), jax.random.key(0), Hyperparams(offset=offset))
 
-    def index(a):
-        """By a fine grid over the multiplier; the law is the mean of what was paid and half of a reward before."""
+    def index(a, offset):
+        """By a fine grid over the multiplier; the law is what was paid, or half of a reward before, and the bias."""
         if a == 0:
             return log(100)
-        n, best = visits[0, a], mean[0, 0]
-        law = np.array([paid[0, a] / n, 0.5]), np.array([n, 1.0]) / (n + 1)
+        n, best = visits[0, a], value[0, 0]
+        atoms = np.add.outer([paid[0, a] / n, 0.5], bias).ravel()
+        weights = np.outer([n, 1.0], [0.5, 0.5]).ravel() / (n + 1)
         x = np.linspace(0, 1 / (1 - best), 100_001)[:-1]
-        return n * (np.log(1 - np.outer(law[0] - best, x)) * law[1][:, None]).sum(0).max() + log(n)
+        divergence = (np.log(1 - np.outer(atoms - best, x)) * weights[:, None]).sum(0).max()
+        return n * (divergence + offset * log(2)) + log(n)
 
-    assert np.argmin([index(a) for a in range(3)]) == 2
     never = Outcomes(outcomes.following.copy(), outcomes.reward)
     never.following[0, 1] = 0
-    several = jax.tree.map(lambda *each: np.stack(each), outcomes, never)
-    assert np.array(jax.jit(jax.vmap(chosen))(several)).tolist() == [2, 1]
+    several = jax.tree.map(lambda *each: np.stack(each), outcomes, outcomes, never)
+    expected = [int(np.argmin([index(a, offset) for a in range(3)])) for offset in (0, 2)]
+    assert expected == [2, 0]
+    assert np.array(jax.jit(jax.vmap(chosen))(several, np.float32([0, 2, 0]))).tolist() == [*expected, 1]
 
 
 def test_actions_that_were_tried_too_rarely_are_not_planned_with():
