@@ -54,6 +54,7 @@ _BUILT_IN = {
     "lscvi_ucb": "jaxreward.agents.loop.lscvi_ucb",
     "ucrl2_vtr": "jaxreward.agents.loop.ucrl2_vtr",
     "loop": "jaxreward.agents.loop.loop",
+    "apo": "jaxreward.agents.loop.apo",
 }
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""
 _POPULATION = "pbt/"

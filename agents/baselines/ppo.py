@@ -20,7 +20,9 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.contract.sizes import Sized, size
+from jaxreward.contract.wrappers import never_ends
 from jaxreward.environment import scalar_environment
+from jaxreward.learning.centring import Average, averaged, no_average
 from jaxreward.learning.estimators import gae
 from jaxreward.learning.minibatch import shuffles
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, Head, flatten, head_for, unroll
@@ -45,6 +47,8 @@ class Config(Sized):
         activation: Between them, a name in `jaxreward.learning.networks.ACTIVATIONS`.
         memory: Units of a GRU that policy and value share; 0 for memoryless.
         normalise_observations: Whether to centre and scale observations by their running moments.
+        centring: Whether to learn from rewards less their running mean, in an environment that never ends; with a
+            discount of 1 it is the reward rate that is maximised.
     """
 
     num_envs: int = size(64)
@@ -55,6 +59,7 @@ class Config(Sized):
     activation: str = "tanh"
     memory: int = size(0, least=0)
     normalise_observations: bool = False
+    centring: bool = False
 
 
 @struct.dataclass
@@ -71,6 +76,9 @@ class Hyperparams:
         value_coefficient: Weight of the value loss.
         max_grad_norm: Gradients are scaled down to this global norm.
         anneal_iterations: The learning rate falls linearly to zero over so many iterations; infinity to keep it.
+        rate_step: With centring, how far an iteration moves the running means of rewards and values.
+        value_bias: With centring, how much of the running mean of values is taken from what they are moved towards,
+            which keeps them near 0 where no discount does (Ma et al., IJCAI 2021, arXiv:2106.03442).
         env_params: Params of the environment and its reward; None for those the agent was made with.
     """
 
@@ -83,17 +91,27 @@ class Hyperparams:
     value_coefficient: Scalar = 0.5
     max_grad_norm: Scalar = 0.5
     anneal_iterations: Scalar = math.inf
+    rate_step: Scalar = 0.1
+    value_bias: Scalar = 0.0
     env_params: PyTree = None
 
 
+class Centre(NamedTuple):
+    """The running means of rewards and of values, over iterations."""
+
+    reward: Average
+    value: Average
+
+
 class State(NamedTuple):
-    """Everything a run is made of."""
+    """Everything a run is made of; `centre` where rewards are centred."""
 
     params: PyTree
     optimiser: PyTree
     envs: EnvBatch
     memory: PyTree
     seen: Moments | None
+    centre: Centre | None
     hyperparams: Hyperparams
     key: Key[Array, ""]
     iteration: Int[Array, ""]
@@ -131,9 +149,15 @@ def ppo(env: Environment, env_params: PyTree, config: Config = Config()) -> Agen
 
     Raises:
         TypeError: If there is no policy head for the action space.
-        ValueError: If sizes do not divide, the activation is unknown, or the reward is a vector.
+        ValueError: If sizes do not divide, the activation is unknown, the reward is a vector, or it is to be centred
+            and the environment has episodes.
     """
     check_config(config)
+    if config.centring and not never_ends(env):
+        raise ValueError(
+            f"centring=True is for environments that never end, and {env.name} has episodes: what is taken from every "
+            "step's reward changes which episode is best; expected one such as average/..., or centring=False"
+        )
     env = scalar_environment(env, env_params)
     head = head_for(env.action_space(env_params))
     network = ActorCritic(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.memory)
@@ -181,19 +205,23 @@ class PPO:
         params = self.network.init(key_params, memory, features)
         # The first rollout shows these observations again, so they only give it a scale and do not count.
         seen = moments(features)._replace(samples=jnp.zeros(())) if self.config.normalise_observations else None
+        centre = Centre(no_average(), no_average()) if self.config.centring else None
         optimiser = self.optimiser(hyperparams).init(params)
-        return strong(State(params, optimiser, envs, memory, seen, hyperparams, key, jnp.zeros((), jnp.int32)))
+        return strong(State(params, optimiser, envs, memory, seen, centre, hyperparams, key, jnp.zeros((), jnp.int32)))
 
     def step(self, state: State) -> tuple[State, Metrics]:
         """One iteration: collect, estimate advantages, update."""
         key, key_noise, key_envs, key_update = jax.random.split(state.key, 4)
         envs, memory, trajectory, episodes = self.collect(state, key_noise, key_envs)
-        batch = self.advantages(state, trajectory)
+        batch, centre = self.advantages(state, trajectory)
         params, optimiser, losses = self.update(state, batch, key_update)
         seen = state.seen and merge(state.seen, moments(flatten(trajectory.observation, 2)))
         steps = jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32)
         metrics = {"env_steps": steps, **episodes, **losses, "value/explained_variance": explained_variance(batch)}
-        return State(params, optimiser, envs, memory, seen, state.hyperparams, key, state.iteration + 1), metrics
+        if centre:
+            metrics["rate"] = centre.reward.value
+        after = State(params, optimiser, envs, memory, seen, centre, state.hyperparams, key, state.iteration + 1)
+        return after, metrics
 
     def policy(self, state: State) -> Policy:
         """The policy learned so far, on raw observations; its mode is the most likely action."""
@@ -225,15 +253,16 @@ class PPO:
         env_params = self.params_of_env(state.hyperparams)
         return rollout(self.env, env_params, act, state.memory, state.envs, noise, key_envs)
 
-    def advantages(self, state: State, trajectory: Trajectory) -> Batch:
-        """Values and advantages, in two batched passes of the critic after the rollout."""
+    def advantages(self, state: State, trajectory: Trajectory) -> tuple[Batch, Centre | None]:
+        """Values and advantages, in two batched passes of the critic after the rollout, and what centres them."""
         features = self.features(state, trajectory.observation, 2)
         final = self.features(state, trajectory.next_observation, 2)
         start = jnp.roll(trajectory.done, 1, 0).at[0].set(False)
         memories, _, value = unroll(self.forward, state.params, state.memory, features, start)
         next_value = self.forward(state.params, memories, final)[2]
+        centre = state.centre and centre_with(state.centre, trajectory.reward, value, state.hyperparams.rate_step)
         advantage = gae(
-            trajectory.reward,
+            trajectory.reward - centre.reward.value if centre else trajectory.reward,
             value,
             next_value,
             trajectory.terminated,
@@ -244,7 +273,9 @@ class PPO:
         action, outputs = trajectory.extras
         log_prob = self.head.distribution(outputs).log_prob(action)
         memory = jax.tree.map(lambda x: x[None], state.memory)
-        return Batch(features, action, log_prob, value, advantage, start, memory)
+        if centre:  # what values are moved towards, and clipped around, is the advantage and this
+            value = value - state.hyperparams.value_bias * centre.value.value
+        return Batch(features, action, log_prob, value, advantage, start, memory), centre
 
     def update(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
         """Several epochs of minibatch steps; a recurrent policy's minibatches are whole sequences."""
@@ -316,6 +347,11 @@ class PPO:
                 optax.scale(-hyperparams.learning_rate * left),
             )
         )
+
+
+def centre_with(centre: Centre, reward: Array, value: Array, rate: Scalar) -> Centre:
+    """The running means with those of another iteration."""
+    return Centre(averaged(centre.reward, reward.mean(), rate), averaged(centre.value, value.mean(), rate))
 
 
 def clipped_value_loss(value: Float[Array, "*batch"], batch: Batch, clip: Scalar) -> Float[Array, ""]:

@@ -399,7 +399,7 @@ def test_advantages_bootstrap_from_what_followed_and_not_from_the_next_start(uni
         state = ppo_.init(key, hyperparams)
         state = state._replace(memory=jax.tree.map(lambda x: x + 0.5, state.memory))  # of an episode under way
         trajectory = ppo_.collect(state, *jax.random.split(key))[2]
-        batch = ppo_.advantages(state, trajectory)
+        batch, _ = ppo_.advantages(state, trajectory)
         return state, trajectory, batch, ppo_.loss(state.params, batch, hyperparams)[1]
 
     state, trajectory, batch, losses = collect(jax.random.key(5))
