@@ -24,7 +24,8 @@ class FeatureMap(NamedTuple):
     def __call__(self, observation: Float[Array, "*batch F"]) -> Float[Array, "*batch d"]:
         features = observation
         if self.weights is not None:
-            features = jax.nn.relu(observation @ self.weights[:-1] + self.weights[-1])
+            constant = jnp.ones_like(observation[..., :1])
+            features = jax.nn.relu(jnp.concatenate([observation, constant], -1) @ self.weights)
         norm = jnp.linalg.norm(features, axis=-1, keepdims=True)
         return features / jnp.maximum(norm, 1.0 if self.weights is None else 1e-6)
 
