@@ -55,6 +55,7 @@ _BUILT_IN = {
     "ucrl2_vtr": "jaxreward.agents.loop.ucrl2_vtr",
     "loop": "jaxreward.agents.loop.loop",
     "apo": "jaxreward.agents.loop.apo",
+    "loop_deep": "jaxreward.agents.loop.loop_deep",
 }
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""
 _POPULATION = "pbt/"
