@@ -47,7 +47,8 @@ ENVS |= {"ppo": "CartPole-v1", "subpo": "subrl/two_rooms", "global_rl": "subrl/t
 VARIANTS = [(name, {}) for name in list_agents() if name.startswith("pbt/ppo") or "/" not in name]
 VARIANTS += [("ppo", {"memory": 0}), ("subpo", {"history": "gru"}), ("subpo", {"history": "visited"})]
 VARIANTS += [("subpo", {"estimator": "gae"}), ("map_elites", {"controller": "mlp"})]
-VARIANTS += [("psrl", {"episodes": "tsde"})]
+VARIANTS += [("psrl", {"episodes": "tsde"}), ("loop", {"model": "likelihood"})]
+VARIANTS += [("loop", {"model": "kernel", "planner": "box", "features": "rotated"})]
 
 
 def small(name, more):
