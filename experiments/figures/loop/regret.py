@@ -1,0 +1,210 @@
+"""What LOOP and its peers lose in six worlds without an end.
+
+He, Zhong and Yang 2024 (arXiv:2404.12648) bound the regret of LOOP by the root of the time and its switches by the
+logarithm, and show no experiment. Here LOOP is exact, for tables of value functions; see `jaxreward.agents.loop.loop`.
+
+Settings are tuned in two of the worlds, the rivers of 6 and of 25 states (of which only the 6 have Osband's currents),
+the other four are held out. Each method's one number is tried at four values in both, with the same seeds, and the best
+by the mean share lost in them is kept; the optimists' number is the probability of failure, which is all that their
+papers leave open and matters little. IMED-RL has none. LOOP's is the weight of its pseudo-data.
+
+Claims are of the gap regret, see the figures' common part, in shares of the most that can be lost. "At or below" is at
+most 0.01 of that above. The slope is that of the logarithm of what was lost over the last nine tenths of the time; the
+root has 0.5. Switches that grow like the root of the time double from a quarter of it to its end; what grows like its
+logarithm would go up by a few tenths, and the claim is that it is below half. The dotted guide is a root.
+
+At `small` each run has 20,000 steps, so that the longest river has hardly been learned by anybody else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxreward.experiments.figures.loop._common import (
+    FIRST_TUNING_SEED,
+    LONG,
+    LOST,
+    METHODS,
+    NOTHING,
+    SWIM,
+    TASKS,
+    TUNED_IN,
+    Choice,
+    draw,
+    lead,
+    mean,
+    most_lost,
+    shares,
+)
+from jaxreward.reproduce.claims import Claim, Scale, above, below
+from jaxreward.reproduce.figure import PaperFigure, Stages, trainings
+from jaxreward.results.charts import HEIGHT, WIDTH
+from jaxreward.results.statistics import Estimate
+from jaxreward.run.job import Job, Setup
+
+ELL = "LOOP (ell)"
+RIVERS = tuple(task for task in TASKS if "/river_swim" in task)
+EQUAL = 0.01
+
+
+class Size(NamedTuple):
+    """How much is trained.
+
+    Attributes:
+        steps: Of each run.
+        seeds: Final runs.
+        tuning_seeds: Runs of each setting in a task it is tuned in; none for the first setting without tuning.
+        tasks: In which.
+        methods: Who.
+    """
+
+    steps: int
+    seeds: int
+    tuning_seeds: int
+    tasks: tuple[str, ...] = tuple(TASKS)
+    methods: tuple[str, ...] = tuple(METHODS)
+
+
+SIZES = {
+    "smoke": Size(1_000, 2, 0, (SWIM,), (ELL, "UCRL2")),
+    "small": Size(20_000, 20, 5),
+    "paper": Size(200_000, 50, 20),
+}
+ROWS = 40
+"""Of a run's metrics."""
+
+
+def data(scale: Scale) -> Stages:
+    """Tuning, and then the final runs."""
+    size = SIZES[scale]
+    for task in size.tasks:
+        most_lost(task, size.steps)
+    best = {name: METHODS[name].choices()[0] for name in size.methods}
+    if size.tuning_seeds:
+        tuned = yield tuning(size)
+        best = {name: chosen(tuned, name) for name in size.methods}
+    choices = [
+        {**best[name], "agent": METHODS[name].agent, "env": task} for name in size.methods for task in size.tasks
+    ]
+    return trained(choices, size.steps, range(size.seeds), "final")
+
+
+def tuning(size: Size) -> Sequence[Job]:
+    """All settings of all methods in the tasks they are tuned in."""
+    choices = [
+        {**choice, "agent": METHODS[name].agent, "env": task}
+        for name in size.methods
+        for task in TUNED_IN
+        for choice in METHODS[name].choices()
+    ]
+    seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + size.tuning_seeds)
+    return trained(choices, size.steps, seeds, "tuning")
+
+
+def trained(choices: Sequence[Choice], steps: int, seeds: range, folder: str) -> Sequence[Job]:
+    """The jobs of choices, in a folder."""
+    common = Setup(settings={"num_steps": steps // ROWS})
+    jobs = trainings(common, choices, steps=steps, seeds=len(seeds), log_every=1)
+    return [replace(job, folder=Path(folder) / job.folder, seeds=tuple(seeds)) for job in jobs]
+
+
+def chosen(frame: pd.DataFrame, name: str) -> Choice:
+    """The setting with which a method lost the least share in the tasks it was tuned in."""
+    method = METHODS[name]
+    if method.searched is None:
+        return method.settings
+    searched, values = method.searched
+    lost = [sum(shares(of(frame, searched, value), task, name).mean() for task in TUNED_IN) for value in values]
+    return method.choices()[int(np.nanargmin(lost))]
+
+
+def of(frame: pd.DataFrame, name: str, value: float) -> pd.DataFrame:
+    """The rows with a setting."""
+    return frame[np.isclose(frame[name].astype(float), value)]
+
+
+def by_time(frame: pd.DataFrame, task: str, method: str, metric: str) -> pd.DataFrame:
+    """A metric by steps and seed."""
+    rows = METHODS[method].rows(frame[frame["env"] == task])
+    return rows.pivot(index="env_steps", columns="seed", values=metric)
+
+
+def slope(task: str, frame: pd.DataFrame) -> Estimate:
+    """Of the logarithm of what LOOP lost in that of the time, from a tenth of it to its end."""
+    lost = by_time(frame, task, ELL, LOST)
+    if not len(lost):
+        return NOTHING
+    tenth = lost[lost.index <= lost.index[-1] / 10].iloc[-1]
+    return mean(np.log(lost.iloc[-1] / tenth).to_numpy() / np.log(lost.index[-1] / tenth.name))
+
+
+def more_switches(task: str, frame: pd.DataFrame) -> Estimate:
+    """How many times as many switches of LOOP there are at the end as at a quarter of the time."""
+    switches = by_time(frame, task, ELL, "switches")
+    if not len(switches):
+        return NOTHING
+    quarter = switches[switches.index <= switches.index[-1] / 4].iloc[-1]
+    return mean((switches.iloc[-1] / quarter).to_numpy())
+
+
+def plot(frame: pd.DataFrame) -> Figure:
+    """A column for each world: what was lost, and the same on logarithmic axes with a root as a guide."""
+    tasks = [task for task in TASKS if task in set(frame["env"])]
+    figure = Figure(figsize=(0.8 * WIDTH * len(tasks) + 1.6, 2 * HEIGHT), layout="constrained")
+    axes = figure.subplots(2, len(tasks), sharex="row", squeeze=False)
+    for column, task in enumerate(tasks):
+        rows = frame[frame["env"] == task]
+        for axis in axes[:, column]:
+            for name, method in METHODS.items():
+                if len(method.rows(rows)):
+                    draw(axis, method.rows(rows), name)
+        axes[0, column].set_title(TASKS[task], fontsize=9)
+        on_logarithmic_axes(axes[1, column], rows)
+    figure.supxlabel("steps", fontsize=9)
+    figure.supylabel("gap regret", fontsize=9)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    return figure
+
+
+def on_logarithmic_axes(axis: Axes, rows: pd.DataFrame) -> None:
+    """Both, and a root of the time through what the best method lost first."""
+    steps = np.sort(rows["env_steps"].unique())
+    first = rows[rows["env_steps"] == steps[0]].groupby("agent")[LOST].mean().min()
+    axis.plot(steps, max(first, 1.0) * np.sqrt(steps / steps[0]), ":", color="#888888", linewidth=1.2)
+    axis.set(xscale="log", yscale="log")
+
+
+def claims() -> tuple[Claim, ...]:
+    """That LOOP is below optimists everywhere, and at or below the best peers in rivers; and how it grows."""
+    found = []
+    for task, title in TASKS.items():
+        for peer in ("UCRL2", "UCRL2B"):
+            found.append(Claim(f"{title}: LOOP loses less than {peer}", partial(lead, task, ELL, peer), above(0)))
+    for task in RIVERS:
+        for peer in ("PSRL", "UCRL3"):
+            text = f"{TASKS[task]}: LOOP loses no more than {peer}"
+            found.append(Claim(text, partial(lead, task, ELL, peer), above(-EQUAL)))
+        found.append(Claim(f"{TASKS[task]}: LOOP's slope is at most a root's", partial(slope, task), below(0.5)))
+    found += [
+        Claim(f"{TASKS[task]}: switches grow slower than a root", partial(more_switches, task), below(1.5))
+        for task in (SWIM, LONG)
+    ]
+    return tuple(claim._replace(least="small") for claim in found)
+
+
+figure = PaperFigure(
+    title="Regret without episodes",
+    source="He, Zhong and Yang 2024, arXiv:2404.12648; the experiment is ours",
+    data=data,
+    plot=plot,
+    claims=claims(),
+)
