@@ -19,9 +19,7 @@ At `small` each run has 20,000 steps, so that the longest river has hardly been 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -44,12 +42,13 @@ from jaxreward.experiments.figures.loop._common import (
     mean,
     most_lost,
     shares,
+    trained,
 )
 from jaxreward.reproduce.claims import Claim, Scale, above, below
-from jaxreward.reproduce.figure import PaperFigure, Stages, trainings
+from jaxreward.reproduce.figure import PaperFigure, Stages
 from jaxreward.results.charts import HEIGHT, WIDTH
 from jaxreward.results.statistics import Estimate
-from jaxreward.run.job import Job, Setup
+from jaxreward.run.job import Job
 
 ELL = "LOOP (ell)"
 RIVERS = tuple(task for task in TASKS if "/river_swim" in task)
@@ -79,8 +78,6 @@ SIZES = {
     "small": Size(20_000, 20, 5),
     "paper": Size(200_000, 50, 20),
 }
-ROWS = 40
-"""Of a run's metrics."""
 
 
 def data(scale: Scale) -> Stages:
@@ -108,13 +105,6 @@ def tuning(size: Size) -> Sequence[Job]:
     ]
     seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + size.tuning_seeds)
     return trained(choices, size.steps, seeds, "tuning")
-
-
-def trained(choices: Sequence[Choice], steps: int, seeds: range, folder: str) -> Sequence[Job]:
-    """The jobs of choices, in a folder."""
-    common = Setup(settings={"num_steps": steps // ROWS})
-    jobs = trainings(common, choices, steps=steps, seeds=len(seeds), log_every=1)
-    return [replace(job, folder=Path(folder) / job.folder, seeds=tuple(seeds)) for job in jobs]
 
 
 def chosen(frame: pd.DataFrame, name: str) -> Choice:
