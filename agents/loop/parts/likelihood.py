@@ -72,7 +72,7 @@ def likelihood_based(size: tuple[int, int], planner: str) -> Hypotheses:
         )
         seen = counts.following / weight[..., None]
         begun = solve(seen, bias)
-        model = Likely(_with_pseudo(counts, begun, more) / weight[..., None], jnp.argmax(begun.bias))
+        model = Likely(_with_pseudo(counts, begun, more) / weight[..., None], best_state(begun))
         step = lambda model, bias: solve(model.following, bias)  # noqa: E731
         plan, model = ascend(improve, step, begun, model, how.tolerance)
         return Found(plan, Held(model, reward), excess_of(counts, model, more))
@@ -85,9 +85,14 @@ def likelihood_based(size: tuple[int, int], planner: str) -> Hypotheses:
     return Hypotheses(start, search, learn)
 
 
+def best_state(plan: Plan) -> Int[Array, ""]:
+    """The one that a plan takes for the best."""
+    return jnp.argmax(plan.bias).astype(jnp.int32)
+
+
 def _with_pseudo(counts: Counts, plan: Plan, more: Float[Array, ""]) -> Rows:
     """What was counted, and the data of the regularisation, which lead to the best state."""
-    return counts.following.at[..., jnp.argmax(plan.bias)].add(more)
+    return counts.following.at[..., best_state(plan)].add(more)
 
 
 def excess_of(counts: Counts, model: Likely, more: Float[Array, ""] | float) -> Float[Array, ""]:
@@ -135,7 +140,7 @@ def most_likely(counts: Counts, plan: Plan, visited: Pairs, hyperparams: Any, pl
         following = within_radius(share, hyperparams.beta / weight, below / spread)
     else:
         following = within_budget(share, weight, visited, hyperparams.beta, below / spread)
-    return Likely(following, jnp.argmax(plan.bias))
+    return Likely(following, best_state(plan))
 
 
 def within_radius(share: Rows, radius: Pairs, below: Float[Array, " S"]) -> Rows:

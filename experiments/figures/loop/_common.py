@@ -54,6 +54,8 @@ TASKS = {
     "average/access_control": "access control",
 }
 TUNED_IN = (SWIM, LONG)
+LARGE = (LONG, "average/access_control")
+"""Of many states."""
 FIRST_TUNING_SEED = 1_000
 """Tuning has this seed and those after it; final runs those from 0."""
 
@@ -71,6 +73,7 @@ class Method(NamedTuple):
         searched: The number that is tuned, if any, and what is tried.
         color: Of its line.
         style: Of its line.
+        dear: Whether its planning takes too long in many states for a figure of minutes.
     """
 
     agent: str
@@ -78,6 +81,7 @@ class Method(NamedTuple):
     searched: tuple[str, tuple[float, ...]] | None
     color: str
     style: Literal["-", "--", ":"] = "-"
+    dear: bool = False
 
     def choices(self) -> list[Choice]:
         """What is tried."""
@@ -102,7 +106,7 @@ METHODS = {
     "LOOP (box)": Method("loop", {"planner": "box"}, _PSEUDO, SKY),
     "UCRL2": Method("ucrl2", {}, _DELTA, RED),
     "UCRL2B": Method("ucrl2b", {}, _DELTA, ORANGE),
-    "UCRL3": Method("ucrl3", {"steps_per_check": 20}, _DELTA, PINK),
+    "UCRL3": Method("ucrl3", {"steps_per_check": 20}, _DELTA, PINK, dear=True),
     "KL-UCRL": Method("kl_ucrl", {}, _DELTA, RED, "--"),
     "PSRL": Method("psrl", {}, ("prior_following", (0.1, 0.3, 1.0, 3.0)), GREEN),
     "IMED-RL": Method("imed_rl", {}, None, GREEN, "--"),
