@@ -23,7 +23,17 @@ from matplotlib.figure import Figure
 
 from jaxreward.agents.loop.loop import Hyperparams, theory
 from jaxreward.envs import make
-from jaxreward.experiments.figures.loop._common import BLUE, GREEN, NOTHING, SKY, SWIM, Choice, mean, trained
+from jaxreward.experiments.figures.loop._common import (
+    BLUE,
+    GREEN,
+    NOTHING,
+    SKY,
+    SWIM,
+    Choice,
+    logarithmic,
+    mean,
+    trained,
+)
 from jaxreward.reproduce.claims import Claim, Scale, above, below, within
 from jaxreward.reproduce.figure import PaperFigure
 from jaxreward.results.charts import HEIGHT, WIDTH, line
@@ -104,11 +114,11 @@ def plot(frame: pd.DataFrame) -> Figure:
         for name, color in METHODS.items():
             if len(rows := rows_of(frame, name)):
                 line(axis, curve(rows, metric), name, color)
-        axis.set(xscale="log", ylabel=label)
+        axis.set_ylabel(label)
+        logarithmic(axis, both=metric in ("optimistic_gain", "span"))
     across(axes[0, 0], frame["gain"].iloc[0])
     across(axes[0, 1], frame["true_span"].iloc[0])
     across(axes[1, 0], 1.0)
-    axes[0, 1].set_yscale("log")
     figure.supxlabel("steps", fontsize=9)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return figure

@@ -40,6 +40,7 @@ from jaxreward.experiments.figures.loop._common import (
     Choice,
     draw,
     lead,
+    logarithmic,
     mean,
     most_lost,
     shares,
@@ -180,7 +181,7 @@ def on_logarithmic_axes(axis: Axes, rows: pd.DataFrame) -> None:
     steps = np.sort(rows["env_steps"].unique())
     first = rows[rows["env_steps"] == steps[0]].groupby("agent")[LOST].mean().min()
     axis.plot(steps, max(first, 1.0) * np.sqrt(steps / steps[0]), ":", color="#888888", linewidth=1.2)
-    axis.set(xscale="log", yscale="log")
+    logarithmic(axis, both=True)
 
 
 def claims() -> tuple[Claim, ...]:

@@ -95,13 +95,14 @@ def test_a_task_in_which_luck_is_more_than_what_can_be_lost_is_refused(monkeypat
 
 
 def test_claims_of_sensitivity_compare_with_the_default():
-    parts = [ell(common.SWIM, 0.01 * STEPS)]
+    parts = [ell(common.SWIM, 0.01 * STEPS, switches=STEPS)]
     for name, values in sensitivity.SWEPT.items():
         for value in values:
             bad = (name, value) in (("max_span", 0.5 * sensitivity.SPAN), ("regularisation", 3.0))
             if value != sensitivity.default(name):
                 changed = {name: value, "run": f"{name}{value}"}
-                parts.append(ell(common.SWIM, (0.1 if bad else 0.01) * STEPS).assign(**changed))
+                share, switches = 0.1 if bad else 0.01, STEPS / value if name == "ratio" else STEPS
+                parts.append(ell(common.SWIM, share * STEPS, switches=switches).assign(**changed))
     frame = pd.concat(parts)
     assert set(verdicts("loop/sensitivity", frame).values()) == {"met"}
     assert sensitivity.worse("regularisation", 3.0, frame).value == pytest.approx(0.18 * 1.0025)
