@@ -109,9 +109,9 @@ METHODS = {
     "UCRL2B": Method("ucrl2b", {}, _DELTA, ORANGE),
     "UCRL3": Method("ucrl3", {"steps_per_check": 20}, _DELTA, PINK, dear=True),
     "KL-UCRL": Method("kl_ucrl", {}, _DELTA, RED, "--"),
-    "PSRL": Method("psrl", {}, ("prior_following", (0.1, 0.3, 1.0, 3.0)), GREEN),
+    "PSRL": Method("psrl", {}, ("prior_following", (0.03, 0.1, 0.3, 1.0)), GREEN),
     "IMED-RL": Method("imed_rl", {}, None, GREEN, "--"),
-    "optimistic Q": Method("optimistic_q", {}, ("bonus", (0.1, 0.3, 1.0, 3.0)), BLACK),
+    "optimistic Q": Method("optimistic_q", {}, ("bonus", (0.01, 0.03, 0.1, 0.3)), BLACK),
     "differential Q": Method("differential_q", {}, ("step_size", (0.01, 0.03, 0.1, 0.3)), BLACK, "--"),
     "RVI Q": Method("rvi_q", {}, ("exploration", (0.01, 0.03, 0.1, 0.3)), BLACK, ":"),
 }

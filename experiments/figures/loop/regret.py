@@ -3,8 +3,8 @@
 He, Zhong and Yang 2024 (arXiv:2404.12648) bound the regret of LOOP by the root of the time and its switches by the
 logarithm, and show no experiment. Here LOOP is exact, for tables of value functions; see `jaxreward.agents.loop.loop`.
 
-Settings are tuned in two of the worlds, the rivers of 6 and of 25 states (of which only the 6 have Osband's currents),
-the other four are held out. Each method's one number is tried at four values in both, with the same seeds, and the best
+Settings are tuned in two of the worlds, rivers of 6 states (Osband's) and of 25 (a public library's); the other four
+are held out. Each method's one number is tried at four values in both, with the same seeds, and the best
 by the mean share lost in them is kept; the optimists' number is the probability of failure, which is all that their
 papers leave open and matters little. IMED-RL has none. LOOP's is the weight of its pseudo-data.
 
@@ -13,7 +13,8 @@ most 0.01 of that above. The slope is that of the logarithm of what was lost ove
 root has 0.5. Switches that grow like the root of the time double from a quarter of it to its end; what grows like its
 logarithm would go up by a few tenths, and the claim is that it is below half. The dotted guide is a root.
 
-At `small` each run has 20,000 steps, and UCRL3 is only where there are few states, as its planning would take hours.
+At `small` each run has 20,000 steps, and UCRL3 is only where there are few states, in one river to be tuned, as its
+planning takes long. In SixArms losses differ much from seed to seed for all.
 """
 
 from __future__ import annotations
