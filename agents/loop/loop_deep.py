@@ -262,7 +262,7 @@ class LoopDeep:
         hyperparams, optimiser = state.hyperparams, optax.adam(state.hyperparams.learning_rate)
         reference = sampled(seen, key_reference, self.config.batch_size).observation
 
-        def value(target: PyTree, observation: Array, least: Array) -> Array:
+        def value(target: PyTree, observation: Array, least: Scalar) -> Array:
             best = jnp.max(self.optimistic_value(state, held, target, observation), -1)
             return jnp.minimum(best, least + hyperparams.max_span)
 
@@ -273,7 +273,9 @@ class LoopDeep:
         def loss(params: PyTree, target: PyTree, batch: Transitions) -> Array:
             least, gain = centre(target)
             goal = batch.reward + value(target, batch.next_observation, least) - gain
-            chosen = jnp.take_along_axis(self.network.apply(params, batch.observation), batch.action[:, None], -1)
+            chosen = jnp.take_along_axis(
+                jnp.asarray(self.network.apply(params, batch.observation)), batch.action[:, None], -1
+            )
             return jnp.mean(jnp.square(chosen[:, 0] - goal))
 
         def update(carry: tuple, key: Key[Array, ""]) -> tuple[tuple, None]:

@@ -17,14 +17,14 @@ class Transitions(NamedTuple):
         action: `[B]`.
         reward: `[B]`.
         next_observation: `[B, F]`.
-        count: How many were ever stored; the newest `B` of them are here.
+        written: How many were ever stored; the newest `B` of them are here.
     """
 
     observation: Float[Array, "B F"]
     action: Int[Array, " B"]
     reward: Float[Array, " B"]
     next_observation: Float[Array, "B F"]
-    count: Int[Array, ""]
+    written: Int[Array, ""]
 
 
 def no_transitions(observation: Float[Array, " F"], size: int) -> Transitions:
@@ -41,14 +41,15 @@ def stored(
     next_observation: Float[Array, "b F"],
 ) -> Transitions:
     """With a block of others in place of the oldest; blocks of one length that divides the ring's."""
-    start = ring.count % ring.reward.shape[0]
+    start = ring.written % ring.reward.shape[0]
     block = (observation, action, reward, next_observation)
     write = lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new.astype(old.dtype), start, 0)  # noqa: E731
-    written = [write(old, new) for old, new in zip(ring[:4], block, strict=True)]
-    return Transitions(*written, ring.count + reward.shape[0])
+    before, done, paid, after = (write(old, new) for old, new in zip(ring[:4], block, strict=True))
+    return Transitions(before, done, paid, after, ring.written + reward.shape[0])
 
 
 def sampled(ring: Transitions, key: Key[Array, ""], size: int) -> Transitions:
     """So many of those that are stored, with repetition; there must be one."""
-    index = jax.random.randint(key, (size,), 0, jnp.minimum(ring.count, ring.reward.shape[0]))
-    return Transitions(*(leaf[index] for leaf in ring[:4]), jnp.asarray(size, jnp.int32))
+    index = jax.random.randint(key, (size,), 0, jnp.minimum(ring.written, ring.reward.shape[0]))
+    observation, action, reward, following = (leaf[index] for leaf in ring[:4])
+    return Transitions(observation, action, reward, following, jnp.asarray(size, jnp.int32))

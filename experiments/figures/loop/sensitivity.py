@@ -25,7 +25,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxreward.agents.loop.loop import Hyperparams
-from jaxreward.experiments.figures.loop._common import BLUE, NOTHING, SHARE, SWIM, final, mean, trained, with_share
+from jaxreward.experiments.figures.loop._common import (
+    BLUE,
+    NOTHING,
+    SHARE,
+    SWIM,
+    Choice,
+    final,
+    mean,
+    trained,
+    with_share,
+)
 from jaxreward.reproduce.claims import Claim, Scale, above, below
 from jaxreward.reproduce.figure import PaperFigure
 from jaxreward.results.charts import HEIGHT, WIDTH
@@ -68,8 +78,10 @@ def default(name: str) -> float:
 def data(scale: Scale) -> Sequence[Job]:
     """Each number alone; what is the default of all is trained once."""
     size = SIZES[scale]
-    changed = [{name: value} for name in size.swept for value in SWEPT[name] if value != default(name)]
-    choices = [{"agent": "loop", "env": SWIM, "steps_per_check": 10, **choice} for choice in [{}, *changed]]
+    changed: list[Choice] = [{name: value} for name in size.swept for value in SWEPT[name] if value != default(name)]
+    choices: list[Choice] = [
+        {"agent": "loop", "env": SWIM, "steps_per_check": 10, **choice} for choice in [{}, *changed]
+    ]
     return trained(choices, size.steps, range(size.seeds), "sweep")
 
 

@@ -93,7 +93,7 @@ def test_a_table_comes_to_the_solution_of_the_optimistic_empirical_world(plain):
     env, agent, states = plain
     state = states[-1]
     seen = jax.tree.map(np.asarray, state.seen)
-    count = int(seen.count)
+    count = int(seen.written)
     where, whither = seen.observation[:count].argmax(1), seen.next_observation[:count].argmax(1)
     transition, reward = np.zeros((2, 2, 2)), np.zeros((2, 2))
     np.add.at(transition, (where, seen.action[:count], whither), 1)
