@@ -61,7 +61,11 @@ def low_switching(hypotheses: Hypotheses, pairs: tuple[int, int], switching: Swi
 
     def plan(memory: Memory, key: Key[Array, ""], hyperparams: Any) -> Held:
         counts, held = memory
-        plan, hypothesis, excess = hypotheses.search(counts, held.plan.bias, key, hyperparams)
+        # In a batch all plan where one has to; those whose plan is thrown away must not keep the others waiting.
+        precision = jnp.where(due(switching, memory, hyperparams), hyperparams.tolerance, jnp.inf)
+        plan, hypothesis, excess = hypotheses.search(
+            counts, held.plan.bias, key, hyperparams.replace(tolerance=precision)
+        )
         return Held(plan, hypothesis, excess, excess, jnp.zeros_like(excess), counts.visits, held.switches + 1)
 
     return Method(

@@ -4,7 +4,7 @@ He, Zhong and Yang, "Sample-efficient learning of infinite-horizon average-rewar
 approximation", ICLR 2024 (arXiv:2404.12648), has no experiments; what these figures claim is ours.
 
 All methods have the same budget of tuning: as many settings of the one number that matters most to each, tried in the
-same two rivers with seeds that are not used again. A method that has no such number has no settings to try.
+same two rivers with seeds that are not used again.
 
 What is lost is the gap regret, the sum of what each action loses against the best one in the long run: the regret
 without the luck of rewards and transitions. It is shown as a share of the most that can be lost, the steps times the
@@ -71,7 +71,7 @@ class Method(NamedTuple):
     Attributes:
         agent: See `jaxreward.run.job.Setup`.
         settings: Of its own.
-        searched: The number that is tuned, if any, and what is tried.
+        searched: The number that is tuned, and what is tried.
         color: Of its line.
         style: Of its line.
         dear: Whether its planning takes too long in many states for a figure of minutes.
@@ -79,15 +79,13 @@ class Method(NamedTuple):
 
     agent: str
     settings: Choice
-    searched: tuple[str, tuple[float, ...]] | None
+    searched: tuple[str, tuple[float, ...]]
     color: str
     style: Literal["-", "--", ":"] = "-"
     dear: bool = False
 
     def choices(self) -> list[Choice]:
         """What is tried."""
-        if self.searched is None:
-            return [self.settings]
         name, values = self.searched
         return [{**self.settings, name: value} for value in values]
 
@@ -109,8 +107,8 @@ METHODS = {
     "UCRL2B": Method("ucrl2b", {}, _DELTA, ORANGE),
     "UCRL3": Method("ucrl3", {"steps_per_check": 20}, _DELTA, PINK, dear=True),
     "KL-UCRL": Method("kl_ucrl", {}, _DELTA, RED, "--"),
-    "PSRL": Method("psrl", {}, ("prior_following", (0.03, 0.1, 0.3, 1.0)), GREEN),
-    "IMED-RL": Method("imed_rl", {}, None, GREEN, "--"),
+    "PSRL": Method("psrl", {}, ("prior_following", (0.003, 0.01, 0.03, 0.1)), GREEN),
+    "IMED-RL": Method("imed_rl", {}, ("offset", (0.0, 0.3, 0.7, 1.0)), GREEN, "--"),
     "optimistic Q": Method("optimistic_q", {}, ("bonus", (0.01, 0.03, 0.1, 0.3)), BLACK),
     "differential Q": Method("differential_q", {}, ("step_size", (0.01, 0.03, 0.1, 0.3)), BLACK, "--"),
     "RVI Q": Method("rvi_q", {}, ("exploration", (0.01, 0.03, 0.1, 0.3)), BLACK, ":"),
