@@ -54,7 +54,7 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "smoke": Size(400, 2, ("ell", "ell, beta of theory")),
+    "smoke": Size(400, 2, ("ell",)),
     "small": Size(40_000, 10),
     "paper": Size(400_000, 50),
 }
