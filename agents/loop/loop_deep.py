@@ -39,6 +39,7 @@ from jaxreward.agents.loop.parts.elliptical import (
     uncertainty,
     with_steps,
 )
+from jaxreward.agents.loop.parts.learner import planners
 from jaxreward.agents.loop.parts.transitions import Transitions, no_transitions, sampled, stored
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.contract.wrappers import never_ends
@@ -216,7 +217,7 @@ class LoopDeep:
             held = held._replace(inverse=jnp.linalg.inv(gram), log_determinant=determinant, switches=held.switches + 1)
             return self.fit(state, held, seen, key)
 
-        held = when(due, refit, state.held, gram, seen, determinant, key_fit)
+        held = when(due, refit, state.held, gram, seen, determinant, key_fit, group=planners())
         metrics |= {
             "env_steps": jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32),
             "optimistic_gain": held.gain,

@@ -19,14 +19,17 @@ Update: TypeAlias = Callable[[Leaves, Leaves], Leaves]
 """`(state, others) -> state`, all lists of arrays."""
 
 
-def when(pred: Bool[Array, ""], update: Callable[..., PyTree], state: PyTree, *operands: PyTree) -> PyTree:
+def when(
+    pred: Bool[Array, ""], update: Callable[..., PyTree], state: PyTree, *operands: PyTree, group: int | None = None
+) -> PyTree:
     """`update(state, *operands)` where `pred`, the state as it is elsewhere.
 
     Equal to `jax.lax.cond(pred, update, lambda state, *_: state, state, *operands)`, which `vmap` turns into a select
     that runs `update` for every member, needed or not. This stays one scalar `cond`, on whether any member needs the
     update, with a select inside: under `jit`, `scan`, `vmap` and `vmap` of `vmap`, and under `shard_map`, where each
     device decides for its own members. If one member needs the update all compute it, so it pays where members need it
-    together or hardly ever.
+    together or hardly ever. Where they need it one at a time, `group` lets so many of those that do compute it at once,
+    and then the next ones, and the others none.
 
     Its derivatives, forwards and backwards, are those of `jnp.where(pred, update(state, *operands), state)`:
     differentiated, it runs the update in any case.
@@ -37,6 +40,7 @@ def when(pred: Bool[Array, ""], update: Callable[..., PyTree], state: PyTree, *o
             collectives over an axis that is vmapped.
         state: A pytree of arrays, PRNG keys and integers among them.
         *operands: What else `update` is given.
+        group: How many members of a batch compute it at once, of those that need it; all of the batch by default.
 
     Raises:
         TypeError: `update` returns a state of another structure, shape or type.
@@ -54,13 +58,13 @@ def when(pred: Bool[Array, ""], update: Callable[..., PyTree], state: PyTree, *o
     def where(pred: Array, state: Leaves, others: Leaves) -> Leaves:
         return select(pred, flat_update(state, others), state)
 
-    lazy = jax.custom_jvp(_lazy(flat_update))  # there is no reverse mode through `custom_vmap`
+    lazy = jax.custom_jvp(_lazy(flat_update, group))  # there is no reverse mode through `custom_vmap`
     lazy.defjvp(lambda primals, tangents: jax.jvp(where, primals, tangents))
     others = [jnp.asarray(x) for x in (*closed.consts, *jax.tree.leaves(operands))]
     return jax.tree.unflatten(structure, lazy(jnp.asarray(pred, bool), leaves, others))
 
 
-def _lazy(update: Update) -> Callable[[Array, Leaves, Leaves], Leaves]:
+def _lazy(update: Update, group: int | None = None) -> Callable[[Array, Leaves, Leaves], Leaves]:
     """`when` for an update that uses nothing but its arguments."""
     call = custom_vmap(lambda pred, state, others: jax.lax.cond(pred, update, lambda x, _: x, state, others))
 
@@ -72,8 +76,10 @@ def _lazy(update: Update) -> Callable[[Array, Leaves, Leaves], Leaves]:
         every = [True] * len(state)
         # Lazy once more, for the next `vmap`.
         if not pred_is:
-            return _lazy(update_all)(pred, state, others), every
-        return _lazy(_where_needed(update_all))(pred.any(), state, [pred, *others]), every
+            return _lazy(update_all, group)(pred, state, others), every
+        if group is not None and group < size:
+            return _lazy(_in_groups(update, group, others_are), group)(pred.any(), state, [pred, *others]), every
+        return _lazy(_where_needed(update_all), group)(pred.any(), state, [pred, *others]), every
 
     return lambda *arguments: call(*arguments)
 
@@ -86,6 +92,27 @@ def _where_needed(update_all: Update) -> Update:
         return select(needs, update_all(state, others), state)
 
     return update
+
+
+def _in_groups(update: Update, group: int, others_are: list[bool]) -> Update:
+    """An update of those members that need it, so many at a time."""
+    update_group = jax.vmap(update, (0, [0 if is_ else None for is_ in others_are]))
+
+    def update_next(carry: tuple[Leaves, Array], others: Leaves) -> tuple[Leaves, Array]:
+        state, needs = carry
+        # Where fewer are left than a group has, the rest is beyond the batch: read from its last member, never written.
+        members = jnp.nonzero(needs, size=group, fill_value=needs.shape[0])[0]
+        own = [x.at[members].get(mode="clip") if is_ else x for x, is_ in zip(others, others_are, strict=True)]
+        changed = update_group([x.at[members].get(mode="clip") for x in state], own)
+        state = [x.at[members].set(new, mode="drop") for x, new in zip(state, changed, strict=True)]
+        return state, needs.at[members].set(False, mode="drop")
+
+    def update_all(state: Leaves, others: Leaves) -> Leaves:
+        needs, *others = others
+        some_left = lambda carry: carry[1].any()  # noqa: E731
+        return jax.lax.while_loop(some_left, lambda carry: update_next(carry, others), (state, needs))[0]
+
+    return update_all
 
 
 def _check_same(state: PyTree, returned: PyTree) -> None:

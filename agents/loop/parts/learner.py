@@ -175,7 +175,8 @@ class FiniteLearner:
         def replan(held: PyTree, counts: PyTree, key: Key[Array, ""]) -> PyTree:
             return self.method.plan(Memory(counts, held), key, hyperparams)
 
-        held = when(self.method.due(memory, hyperparams), replan, memory.held, memory.counts, key_plan)
+        due = self.method.due(memory, hyperparams)
+        held = when(due, replan, memory.held, memory.counts, key_plan, group=planners())
         move = lambda now, keys: self.move(state.truth, params, hyperparams, now, *keys)  # noqa: E731
         return jax.lax.scan(move, (Memory(memory.counts, held), env_state), keys)
 
@@ -213,3 +214,11 @@ class FiniteLearner:
         """The environment's params; a discount among its reward's is 1, as the reward rate has none."""
         params = self.env_params if hyperparams.env_params is None else hyperparams.env_params
         return bind_discount(params, 1.0)
+
+
+def planners() -> int | None:
+    """How many members of a batch plan at once, of those that must: one on a CPU, elsewhere all, see `when`.
+
+    They hardly ever must together, and a CPU gains nothing by lanes whose results are thrown away.
+    """
+    return 1 if jax.default_backend() == "cpu" else None

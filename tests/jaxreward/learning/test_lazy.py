@@ -31,6 +31,10 @@ def lazy(pred, state, *operands):
     return when(pred, update, state, *operands)
 
 
+def in_turn(group):
+    return lambda pred, state, *operands: when(pred, update, state, *operands, group=group)
+
+
 def eager(pred, state, *operands):
     return jax.lax.cond(pred, update, lambda state, *_: state, state, *operands)
 
@@ -89,6 +93,33 @@ def test_vmap_of_vmap_within_jit_and_scan(inner):
         return jax.jit(lambda: jax.lax.scan(step, first, preds)[1])()
 
     same(run(lazy), run(eager))
+
+
+@pytest.mark.parametrize("group", [1, 2, 3, 9])
+def test_members_in_groups_come_to_the_same(group):
+    """Any number of those in need, also where a group is not full, and populations of seeds."""
+    fn, axes = in_turn(group), (0, 0, 0, None)
+    needs = jnp.array([[0, 0, 0, 0, 0], [1, 0, 0, 1, 0], [0, 1, 1, 1, 1], [1, 1, 1, 1, 1]], bool)
+    scale = {"a": jnp.arange(20.0).reshape(4, 5)}
+    batched = jax.vmap(jax.vmap(fn, axes), axes)
+    same(
+        jax.jit(batched)(needs, states(4, 5), scale, SHIFT),
+        jax.vmap(jax.vmap(eager, axes), axes)(needs, states(4, 5), scale, SHIFT),
+    )
+    one = lambda tree: jax.tree.map(lambda leaf: leaf[2], tree)  # noqa: E731
+    got = jax.jit(jax.vmap(fn, axes))(needs[2], one(states(4, 5)), one(scale), SHIFT)
+    same(got, jax.vmap(eager, axes)(needs[2], one(states(4, 5)), one(scale), SHIFT))
+
+
+def test_in_groups_those_that_do_not_need_it_are_not_computed():
+    """It would never return where it is not needed, and under a group of all it doesn't."""
+
+    def call(pred, x, endlessly):
+        return when(pred, endless, x, endlessly, group=1)
+
+    needs = jnp.array([[True, False, True], [False, False, True]])
+    x = jnp.arange(6.0).reshape(2, 3)
+    same(jax.jit(jax.vmap(jax.vmap(call)))(needs, x, ~needs), x)
 
 
 def test_what_is_used_from_around_it_may_be_batched():
