@@ -81,16 +81,6 @@ class Config(Sized):
 
     headline = ("average_reward",)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_name("features", self.features, get_args(Features))
-        steps = self.num_envs * self.num_steps
-        if self.buffer_size % steps:
-            near = max(1, round(self.buffer_size / steps)) * steps
-            raise ValueError(
-                f"buffer_size={self.buffer_size} is no multiple of num_envs * num_steps = {steps}; try {near}"
-            )
-
 
 @struct.dataclass
 class Hyperparams:
@@ -169,8 +159,10 @@ def loop_deep(env: Environment, env_params: PyTree, config: Config = Config()) -
 
     Raises:
         TypeError: If actions are not discrete.
-        ValueError: If the environment has episodes, or the reward is a vector.
+        ValueError: If the environment has episodes, the reward is a vector, there are no such features, or the buffer
+            does not hold whole iterations.
     """
+    check_config(config)
     if not never_ends(env):
         raise ValueError(
             f"loop_deep maximises the reward rate of what never ends, and {env.name} has episodes; expected an "
@@ -182,6 +174,17 @@ def loop_deep(env: Environment, env_params: PyTree, config: Config = Config()) -
         raise TypeError(f"loop_deep chooses among discrete actions; {env.name} has {type(space).__name__}. See `apo`")
     algorithm = LoopDeep(env, env_params, config, ValueNetwork(int(space.n), config.layers))
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
+
+
+def check_config(config: Config) -> None:
+    """Refuses what does not fit together, before anything is compiled."""
+    check_name("features", config.features, get_args(Features))
+    steps = config.num_envs * config.num_steps
+    if config.buffer_size % steps:
+        near = max(1, round(config.buffer_size / steps)) * steps
+        raise ValueError(
+            f"buffer_size={config.buffer_size} is no multiple of num_envs * num_steps = {steps}; try {near}"
+        )
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxreward.agents.loop.parts.ascent import ascend, occupancy, with_missing
 from jaxreward.agents.loop.parts.counts import Counts, counted, no_counts
+from jaxreward.agents.loop.parts.divergence import divergence, margin_of
 from jaxreward.agents.loop.parts.hypotheses import Evidence, Found, Hypotheses, search_of
 from jaxreward.agents.loop.parts.learner import Visit
 from jaxreward.agents.loop.parts.mean_reward import mean_reward, reward_excess
@@ -153,8 +154,7 @@ def within_radius(share: Rows, radius: Pairs, below: Float[Array, " S"]) -> Rows
         radius: `[S, A]`.
         below: How much less than the best a state is worth, `[S]`, at most about 1.
     """
-    measure = lambda log_margin: divergence(share, log_margin, below)  # noqa: E731
-    return tilted(share, halved(lambda at: measure(at) > radius, radius, *MARGINS), below)
+    return tilted(share, jnp.log(margin_of(share, radius, below)), below)
 
 
 def within_budget(
@@ -178,7 +178,8 @@ def within_budget(
         total = lambda log_margin: jnp.sum(share / (jnp.exp(log_margin)[..., None] + _row(below)), axis=-1)  # noqa: E731
         return halved(lambda log_margin: total(log_margin) > wanted, visited, *MARGINS)
 
-    spent = lambda log_margin: jnp.sum(weight * divergence(share, log_margin, below))  # noqa: E731
+    ratio = lambda log_margin: _row(below) / jnp.exp(log_margin)[..., None]  # noqa: E731
+    spent = lambda log_margin: jnp.sum(weight * divergence(share, ratio(log_margin))[0])  # noqa: E731
     log_price = halved(lambda log_price: spent(at(log_price)) > beta, jnp.zeros(()), -40.0, 20.0)
     return jnp.where(visited[..., None] > 0, tilted(share, at(log_price), below), share)
 
@@ -187,13 +188,6 @@ def tilted(share: Rows, log_margin: Pairs, below: Float[Array, " S"]) -> Rows:
     """`q` in proportion to `p / (margin + below)`."""
     kept = share / (1 + _row(below) / jnp.exp(log_margin)[..., None])
     return kept / jnp.sum(kept, axis=-1, keepdims=True)
-
-
-def divergence(share: Rows, log_margin: Pairs, below: Float[Array, " S"]) -> Pairs:
-    """`KL(p, q)` of the tilted `q`, without its digits lost where they are close."""
-    ratio = _row(below) / jnp.exp(log_margin)[..., None]
-    lost = jnp.sum(share * ratio / (1 + ratio), axis=-1)
-    return jnp.sum(share * jnp.log1p(ratio), axis=-1) + jnp.log1p(-jnp.minimum(lost, 1 - 1e-7))
 
 
 def halved(

@@ -139,6 +139,6 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="CartPole-v1 has episodes"):
         loop_deep(*make("CartPole-v1"))
     with pytest.raises(ValueError, match="try 64000"):
-        Config(num_envs=64, num_steps=125, buffer_size=65_536)
+        loop_deep(*make("average/catch"), Config(num_envs=64, num_steps=125, buffer_size=65_536))
     with pytest.raises(ValueError, match="did you mean 'random'"):
-        Config(features="randon")
+        loop_deep(*make("average/catch"), Config(features="randon"))
