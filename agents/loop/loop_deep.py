@@ -20,10 +20,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, get_args
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
@@ -40,12 +38,13 @@ from jaxreward.agents.loop.parts.elliptical import (
     with_steps,
 )
 from jaxreward.agents.loop.parts.learner import planners
-from jaxreward.agents.loop.parts.transitions import Transitions, no_transitions, sampled, stored
+from jaxreward.agents.loop.parts.refit import Hypothesis, ValueNetwork, refitted
+from jaxreward.agents.loop.parts.transitions import Transitions, no_transitions, stored
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.contract.wrappers import never_ends
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.lazy import when
-from jaxreward.learning.networks import Torso, dense, flatten
+from jaxreward.learning.networks import flatten
 from jaxreward.learning.rollout import EnvBatch, reset_batch, rollout
 from jaxreward.names import check_name
 from jaxreward.reward import bind_discount
@@ -105,26 +104,6 @@ class Hyperparams:
     env_params: PyTree = None
 
 
-class Hypothesis(NamedTuple):
-    """What is held between two switches.
-
-    Attributes:
-        params: Of the network.
-        target: Of the one that it was moved towards.
-        inverse: Of the Gram matrix at the switch, `[A, d, d]`.
-        log_determinant: Of that matrix.
-        gain: The reward rate that is hoped for.
-        switches: How many there were.
-    """
-
-    params: PyTree
-    target: PyTree
-    inverse: Float[Array, "A d d"]
-    log_determinant: Float[Array, ""]
-    gain: Float[Array, ""]
-    switches: Int[Array, ""]
-
-
 class State(NamedTuple):
     """Everything a run is made of; `gram` is that of all steps so far."""
 
@@ -136,17 +115,6 @@ class State(NamedTuple):
     hyperparams: Hyperparams
     key: Key[Array, ""]
     iteration: Int[Array, ""]
-
-
-class ValueNetwork(nn.Module):
-    """The value of each action, `[..., F] -> [..., A]`, zero at first."""
-
-    num_actions: int
-    layers: tuple[int, ...]
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "*batch F"]) -> Float[Array, "*batch A"]:
-        return dense(self.num_actions, 0.0)(Torso(self.layers, nn.relu)(x))
 
 
 def loop_deep(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:
@@ -261,38 +229,13 @@ class LoopDeep:
         return jnp.asarray(self.network.apply(params, observation)) + bonus
 
     def fit(self, state: State, held: Hypothesis, seen: Transitions, key: Key[Array, ""]) -> Hypothesis:
-        """Moves the network towards `r + V(s') - J`, the gain `J` being the mean of `V` over a sample of states."""
-        key_reference, key_batches = jax.random.split(key)
-        hyperparams, optimiser = state.hyperparams, optax.adam(state.hyperparams.learning_rate)
-        reference = sampled(seen, key_reference, self.config.batch_size).observation
+        """The hypothesis with its network fitted to all that was seen."""
 
-        def value(target: PyTree, observation: Array, least: Scalar) -> Array:
-            best = jnp.max(self.optimistic_value(state, held, target, observation), -1)
-            return jnp.minimum(best, least + hyperparams.max_span)
+        def value(target: PyTree, observation: Array) -> Array:
+            return jnp.max(self.optimistic_value(state, held, target, observation), -1)
 
-        def centre(target: PyTree) -> tuple[Array, Array]:
-            least = jnp.min(value(target, reference, jnp.inf))
-            return least, jnp.mean(value(target, reference, least))
-
-        def loss(params: PyTree, target: PyTree, batch: Transitions) -> Array:
-            least, gain = centre(target)
-            goal = batch.reward + value(target, batch.next_observation, least) - gain
-            chosen = jnp.take_along_axis(
-                jnp.asarray(self.network.apply(params, batch.observation)), batch.action[:, None], -1
-            )
-            return jnp.mean(jnp.square(chosen[:, 0] - goal))
-
-        def update(carry: tuple, key: Key[Array, ""]) -> tuple[tuple, None]:
-            params, target, moments = carry
-            gradient = jax.grad(loss)(params, target, sampled(seen, key, self.config.batch_size))
-            change, moments = optimiser.update(gradient, moments)
-            params = optax.apply_updates(params, change)
-            return (params, optax.incremental_update(params, target, hyperparams.target_step), moments), None
-
-        first = (held.params, held.target, optimiser.init(held.params))
-        keys = jax.random.split(key_batches, self.config.refit_steps)
-        (params, target, _), _ = jax.lax.scan(update, first, keys)
-        return held._replace(params=params, target=target, gain=centre(target)[1])
+        sizes = self.config.refit_steps, self.config.batch_size
+        return refitted(self.network, value, held, seen, key, state.hyperparams, *sizes)
 
     def params_of_env(self, hyperparams: Hyperparams) -> PyTree:
         """The environment's params; a discount among its reward's is 1, as the reward rate has none."""

@@ -2,56 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import jax.numpy as jnp
-from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, PyTree
 
 from jaxreward.agent import Agent
 from jaxreward.agents.loop.parts.counts import Counts
 from jaxreward.agents.loop.parts.intervals import estimated, most_within
-from jaxreward.agents.loop.parts.learner import StreamConfig, finite_learner
-from jaxreward.agents.loop.parts.optimism import optimistic
+from jaxreward.agents.loop.parts.learner import StreamConfig as Config
+from jaxreward.agents.loop.parts.optimism import Confidence as Hyperparams
+from jaxreward.agents.loop.parts.optimism import optimist
 from jaxreward.agents.loop.parts.planning import LookAhead
-from jaxreward.agents.loop.parts.world import finite_world
 
 EVENTS = 18
 """For how many bounds of each pair `delta` is divided; a choice, that of public implementations."""
 
 
-@dataclass(frozen=True)
-class Config(StreamConfig):
-    """What shapes the program; see `StreamConfig`."""
-
-
-@struct.dataclass
-class Hyperparams:
-    """Traced numbers.
-
-    Attributes:
-        delta: The probability that the truth may be outside the confidence set.
-        env_params: Params of the environment and its reward; None for those the agent was made with.
-    """
-
-    delta: Float[Array, ""] | float = 0.05
-    env_params: PyTree = None
-
-
 def ucrl2b(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:
-    """A UCRL2B agent.
-
-    Args:
-        env: A finite world that never ends.
-        env_params: Its params, which `Hyperparams.env_params` may replace.
-        config: Sizes.
-
-    Raises:
-        ValueError: If the environment is not finite, or ends, or its reward has a memory.
-    """
-    world = finite_world(env, env_params, "ucrl2b")
-    return finite_learner(world, env_params, config, optimistic(world, confidence_set))
+    """A UCRL2B agent; see `optimist`."""
+    return optimist("ucrl2b", env, env_params, config, confidence_set)
 
 
 def confidence_set(counts: Counts, hyperparams: Hyperparams) -> LookAhead:

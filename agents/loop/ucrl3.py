@@ -5,8 +5,6 @@ Of Bourel, Maillard and Talebi (ICML 2020, "Tightening exploration in upper conf
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -17,18 +15,14 @@ from jaxreward.agent import Agent
 from jaxreward.agents.loop.parts.bernoulli import mean_upper, probability_bounds
 from jaxreward.agents.loop.parts.counts import Counts
 from jaxreward.agents.loop.parts.intervals import estimated, filled
-from jaxreward.agents.loop.parts.learner import StreamConfig, finite_learner
+from jaxreward.agents.loop.parts.learner import StreamConfig as Config
+from jaxreward.agents.loop.parts.learner import finite_learner
 from jaxreward.agents.loop.parts.optimism import optimistic
 from jaxreward.agents.loop.parts.planning import LookAhead
 from jaxreward.agents.loop.parts.world import finite_world
 
 MOST_SWEEPS = 100
 """Bound on the sweeps of a plan; one that converges needs about ten, but the support depends on it and it need not."""
-
-
-@dataclass(frozen=True)
-class Config(StreamConfig):
-    """What shapes the program; see `StreamConfig`."""
 
 
 @struct.dataclass

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, Key
+from flax import struct
+from gymnax.environments.environment import Environment
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
+from jaxreward.agent import Agent
 from jaxreward.agents.loop.parts.counts import Counts, counted, no_counts
-from jaxreward.agents.loop.parts.learner import Memory, Method, Metrics, Visit
+from jaxreward.agents.loop.parts.learner import Memory, Method, Metrics, StreamConfig, Visit, finite_learner
 from jaxreward.agents.loop.parts.planning import LookAhead, Plan, relative_plan
-from jaxreward.agents.loop.parts.world import FiniteWorld, Truth
+from jaxreward.agents.loop.parts.world import FiniteWorld, Truth, finite_world
 from jaxreward.mdp.iteration import span
 
 ConfidenceSet = Callable[[Counts, Any], LookAhead]
@@ -28,6 +31,19 @@ TIE = 1e-5
 
 MOST_SWEEPS = 3_000
 """Bound on the sweeps of a plan that converges."""
+
+
+@struct.dataclass
+class Confidence:
+    """Traced numbers of an agent that is nothing but its confidence set.
+
+    Attributes:
+        delta: The probability that the truth may be outside the confidence set.
+        env_params: Params of the environment and its reward; None for those the agent was made with.
+    """
+
+    delta: Float[Array, ""] | float = 0.05
+    env_params: PyTree = None
 
 
 class Held(NamedTuple):
@@ -50,6 +66,25 @@ def doubled(counts: Counts, held: Held) -> Bool[Array, ""]:
     """Whether a pair was visited as often since the plan as before it (Jaksch, Ortner and Auer 2010, figure 1)."""
     since = counts.visits - held.visits
     return jnp.any(since >= jnp.maximum(1.0, held.visits)) | (held.switches == 0)
+
+
+def optimist(
+    name: str, env: Environment, env_params: PyTree, config: StreamConfig, confidence_set: ConfidenceSet
+) -> Agent:
+    """The agent that is nothing but its confidence set.
+
+    Args:
+        name: What it is called.
+        env: A finite world that never ends.
+        env_params: Its params, which `Confidence.env_params` may replace.
+        config: Sizes.
+        confidence_set: Which models may be true.
+
+    Raises:
+        ValueError: If the environment is not finite, or ends, or its reward has a memory.
+    """
+    world = finite_world(env, env_params, name)
+    return finite_learner(world, env_params, config, optimistic(world, confidence_set))
 
 
 def optimistic(world: FiniteWorld, confidence_set: ConfidenceSet, max_sweeps: int = MOST_SWEEPS) -> Method:
