@@ -1,7 +1,7 @@
 """The tasks that never end by name, `average/NAME`.
 
 Those with few states are a `ContinuingEnv`: their params hold the `TabularMDP` that they are, so
-`jaxreward.mdp.relative_value_iteration(params.mdp)` says how good the best policy is.
+`jaxreward.mdp.relative_value_iteration` of `params.mdp` says how good the best policy is.
 """
 
 from __future__ import annotations
