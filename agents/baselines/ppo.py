@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.contract.sizes import Sized, size
-from jaxreward.contract.wrappers import never_ends
+from jaxreward.contract.wrappers import check_never_ends
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.centring import Average, averaged, no_average
 from jaxreward.learning.estimators import gae
@@ -153,11 +153,8 @@ def ppo(env: Environment, env_params: PyTree, config: Config = Config()) -> Agen
             and the environment has episodes.
     """
     check_config(config)
-    if config.centring and not never_ends(env):
-        raise ValueError(
-            f"centring=True is for environments that never end, and {env.name} has episodes: what is taken from every "
-            "step's reward changes which episode is best; expected one such as average/..., or centring=False"
-        )
+    if config.centring:  # elsewhere, what is taken from every step's reward changes which episode is best
+        check_never_ends(env, "centring=True")
     env = scalar_environment(env, env_params)
     head = head_for(env.action_space(env_params))
     network = ActorCritic(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.memory)

@@ -17,6 +17,7 @@ from jaxtyping import PyTree
 from jaxreward.agent import Agent
 from jaxreward.agents.baselines import ppo
 from jaxreward.agents.baselines.ppo import Scalar
+from jaxreward.contract.wrappers import check_never_ends
 
 
 @dataclass(frozen=True)
@@ -49,4 +50,5 @@ def apo(env: Environment, env_params: PyTree, config: Config = Config()) -> Agen
     """
     if not config.centring:
         raise ValueError("centring=False leaves nothing to tell the reward rate by; for that, use the agent ppo")
+    check_never_ends(env, "apo")
     return ppo.ppo(env, env_params, config)

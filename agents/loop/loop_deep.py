@@ -41,7 +41,7 @@ from jaxreward.agents.loop.parts.learner import planners
 from jaxreward.agents.loop.parts.refit import Hypothesis, ValueNetwork, refitted
 from jaxreward.agents.loop.parts.transitions import Transitions, no_transitions, stored
 from jaxreward.contract.sizes import Sized, size
-from jaxreward.contract.wrappers import never_ends
+from jaxreward.contract.wrappers import check_never_ends
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.lazy import when
 from jaxreward.learning.networks import flatten
@@ -131,11 +131,7 @@ def loop_deep(env: Environment, env_params: PyTree, config: Config = Config()) -
             does not hold whole iterations.
     """
     check_config(config)
-    if not never_ends(env):
-        raise ValueError(
-            f"loop_deep maximises the reward rate of what never ends, and {env.name} has episodes; expected an "
-            "environment such as average/..."
-        )
+    check_never_ends(env, "loop_deep")
     env = scalar_environment(env, env_params)
     space = env.action_space(env_params)
     if not isinstance(space, spaces.Discrete):

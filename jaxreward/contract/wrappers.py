@@ -175,6 +175,28 @@ def never_ends(env: Environment) -> bool:
     return bool(getattr(env, "never_ends", False))
 
 
+_CONTINUING = {"Pendulum-v1": "average/pendulum", "Catch-bsuite": "average/catch"}
+"""Tasks that never end, by those with episodes that they are versions of; of brax there are all."""
+
+
+def check_never_ends(env: Environment, what: str) -> None:
+    """Refuses an environment that has episodes.
+
+    Args:
+        env: The environment.
+        what: What needs one that never ends.
+
+    Raises:
+        ValueError: It has episodes; says which continuing version there is.
+    """
+    if never_ends(env):
+        return
+    robot = env.name.removeprefix("brax/")
+    version = f"average/brax?robot={robot}" if robot != env.name else _CONTINUING.get(env.name)
+    instead = f"its continuing version is {version}" if version else "for those that never end, see average/..."
+    raise ValueError(f"{what} needs an environment that never ends, and {env.name} has episodes; {instead}")
+
+
 def carry_over(env: Environment, ended: PyTree, fresh: PyTree) -> PyTree:
     """What a fresh episode's state keeps of the one that ended; nothing, unless the environment says so."""
     return env.carry_over(ended, fresh) if hasattr(env, "carry_over") else fresh

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Int, PyTree
 
+from jaxreward.contract.wrappers import check_never_ends
 from jaxreward.environment import scalar_environment, world
 from jaxreward.mdp import TabularEnv, TabularMDP, TabularState, average_policy_iteration, gap, reward_table, span
 
@@ -86,14 +87,9 @@ def finite_world(env: Environment, env_params: PyTree, agent: str) -> FiniteWorl
     if not isinstance(inner, TabularEnv):
         raise ValueError(
             f"{agent} learns in a finite world, an environment of which all states are listed, such as "
-            f"average/river_swim or a TabularEnv; {env.name} is none. Of agents for the reward rate, "
-            "`loop_deep` and `ppo` need no list of states."
+            f"average/river_swim; {env.name} is none. Of agents for the reward rate, loop_deep and apo need no list"
         )
-    if not getattr(env, "never_ends", False):
-        raise ValueError(
-            f"{agent} maximises the reward rate of a world that never ends, and {env.name} has episodes; of tasks "
-            "without an end see average/..., or make one: TabularEnv(mdp, never_ends=True)"
-        )
+    check_never_ends(env, agent)
     reward_table(env, env_params)  # refuses rewards that have a memory
     return FiniteWorld(env, inner.mdp.num_states, inner.num_actions)
 

@@ -94,8 +94,14 @@ def test_the_reward_rate_is_learned_where_a_discount_would_mislead():
 
 
 def test_what_has_episodes_is_refused():
-    env, params = make("CartPole-v1")
-    with pytest.raises(ValueError, match="CartPole-v1 has episodes"):
-        apo.apo(env, params)
+    for name, instead in {
+        "CartPole-v1": "see average/",
+        "Pendulum-v1": "version is average/pendulum$",
+        "brax/reacher": r"version is average/brax\?robot=reacher$",
+    }.items():
+        with pytest.raises(ValueError, match=f"apo needs .* {name} has episodes; .*{instead}"):
+            apo.apo(*make(name))
+    with pytest.raises(ValueError, match=r"centring=True needs .* has episodes"):
+        ppo.ppo(*make("CartPole-v1"), ppo.Config(centring=True))
     with pytest.raises(ValueError, match="use the agent ppo"):
         apo.apo(*make("average/two_choice"), apo.Config(centring=False))
