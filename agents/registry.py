@@ -25,6 +25,7 @@ from jaxreward.names import check_name
 
 _BUILT_IN = {
     "ppo": "jaxreward.agents.baselines.ppo",
+    "a2c": "jaxreward.agents.baselines.a2c",
     "barfi": "jaxreward.agents.barfi.barfi",
     "barfi_ppo": "jaxreward.agents.barfi.barfi_ppo",
     "reinforce": "jaxreward.agents.baselines.reinforce",

@@ -1,65 +1,48 @@
 """Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347) with generalised advantages.
 
-One iteration is `collect` -> `advantages` -> `update`: `T` steps of `N` environments, advantage estimates that
-bootstrap through truncation and not through termination, and several epochs of clipped minibatch updates. Policy and
-value may share a GRU.
+One iteration is `collect` -> `advantages` -> `update`, see `jaxreward.agents.baselines.parts.on_policy`; the update is
+several epochs of clipped minibatch steps.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Bool, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
-from jaxreward.agent import Agent, Policy, strong
-from jaxreward.contract.sizes import Sized, size
-from jaxreward.contract.wrappers import check_never_ends
-from jaxreward.environment import scalar_environment
-from jaxreward.learning.centring import Average, averaged, no_average
-from jaxreward.learning.estimators import gae
+from jaxreward.agent import Agent
+from jaxreward.agents.baselines.parts.on_policy import (
+    Batch,
+    Metrics,
+    OnPolicy,
+    RolloutConfig,
+    Scalar,
+    State,
+    check_activation,
+    on_policy,
+)
+from jaxreward.contract.sizes import size
 from jaxreward.learning.minibatch import shuffles
-from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, Head, flatten, head_for, unroll
-from jaxreward.learning.normaliser import Moments, merge, moments, normalise
-from jaxreward.learning.rollout import EnvBatch, Trajectory, reset_batch, rollout
-from jaxreward.reward import bind_discount
-
-Metrics = dict[str, Float[Array, ""]]
-Scalar = Float[Array, ""] | float
+from jaxreward.learning.networks import unroll
 
 
 @dataclass(frozen=True)
-class Config(Sized):
-    """What shapes the program: sizes and architecture.
+class Config(RolloutConfig):
+    """What shapes the program: that of `RolloutConfig`, and these.
 
     Attributes:
-        num_envs: Environments stepped in parallel, `N`.
-        num_steps: Steps of each between two updates, `T`.
         num_epochs: Passes over the `T * N` transitions.
         num_minibatches: Parts of a pass; divides `T * N` (`N` for a recurrent policy, whose sequences stay whole).
-        layers: Widths of the hidden layers of policy and value.
-        activation: Between them, a name in `jaxreward.learning.networks.ACTIVATIONS`.
-        memory: Units of a GRU that policy and value share; 0 for memoryless.
-        normalise_observations: Whether to centre and scale observations by their running moments.
-        centring: Whether to learn from rewards less their running mean, in an environment that never ends; with a
-            discount of 1 it is the reward rate that is maximised.
     """
 
-    num_envs: int = size(64)
-    num_steps: int = size(64)
     num_epochs: int = size(4)
     num_minibatches: int = size(4)
-    layers: tuple[int, ...] = size((64, 64))
-    activation: str = "tanh"
-    memory: int = size(0, least=0)
-    normalise_observations: bool = False
-    centring: bool = False
 
 
 @struct.dataclass
@@ -96,49 +79,6 @@ class Hyperparams:
     env_params: PyTree = None
 
 
-class Centre(NamedTuple):
-    """The running means of rewards and of values, over iterations."""
-
-    reward: Average
-    value: Average
-
-
-class State(NamedTuple):
-    """Everything a run is made of; `centre` where rewards are centred."""
-
-    params: PyTree
-    optimiser: PyTree
-    envs: EnvBatch
-    memory: PyTree
-    seen: Moments | None
-    centre: Centre | None
-    hyperparams: Hyperparams
-    key: Key[Array, ""]
-    iteration: Int[Array, ""]
-
-
-class Batch(NamedTuple):
-    """What a loss needs of some transitions: `[T, N, ...]` for sequences, `[B, ...]` for shuffled steps.
-
-    Attributes:
-        features: What the network reads.
-        action: Raw actions, as the head sampled them.
-        log_prob: Of those actions, under the policy that took them.
-        value: As estimated before the update.
-        advantage: Generalised advantage estimates.
-        start: Whether a step is the first of an episode.
-        memory: The network's memory before the first step, leaves `[1, N, ...]`; `()` when memoryless.
-    """
-
-    features: Float[Array, "*batch F"]
-    action: Array
-    log_prob: Float[Array, "*batch"]
-    value: Float[Array, "*batch"]
-    advantage: Float[Array, "*batch"]
-    start: Bool[Array, "*batch"]
-    memory: PyTree
-
-
 def ppo(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:
     """A PPO agent.
 
@@ -153,13 +93,7 @@ def ppo(env: Environment, env_params: PyTree, config: Config = Config()) -> Agen
             and the environment has episodes.
     """
     check_config(config)
-    if config.centring:  # elsewhere, what is taken from every step's reward changes which episode is best
-        check_never_ends(env, "centring=True")
-    env = scalar_environment(env, env_params)
-    head = head_for(env.action_space(env_params))
-    network = ActorCritic(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.memory)
-    algorithm = PPO(env, env_params, config, head, network)
-    return Agent(algorithm.init, algorithm.step, algorithm.policy)
+    return on_policy(PPO, env, env_params, config)
 
 
 def check_config(config: Config) -> None:
@@ -178,101 +112,14 @@ def check_config(config: Config) -> None:
             "make minibatches of one step, whose advantage less its own mean is 0: nothing would be learned; give "
             "fewer minibatches or more steps"
         )
-    if config.activation not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {config.activation!r}; expected one of {', '.join(ACTIVATIONS)}")
+    check_activation(config.activation)
 
 
 @dataclass(frozen=True)
-class PPO:
+class PPO(OnPolicy):
     """The steps of the algorithm; a variant overrides one."""
 
-    env: Environment
-    env_params: PyTree
     config: Config
-    head: Head
-    network: ActorCritic
-
-    def init(self, key: Key[Array, ""], hyperparams: Hyperparams) -> State:
-        """Draws params and start states."""
-        key, key_params, key_envs = jax.random.split(key, 3)
-        hyperparams = strong(hyperparams)
-        envs = reset_batch(self.env, self.params_of_env(hyperparams), self.config.num_envs, key_envs)
-        features = flatten(envs.observation)
-        memory = self.network.initial_carry(self.config.num_envs)
-        params = self.network.init(key_params, memory, features)
-        # The first rollout shows these observations again, so they only give it a scale and do not count.
-        seen = moments(features)._replace(samples=jnp.zeros(())) if self.config.normalise_observations else None
-        centre = Centre(no_average(), no_average()) if self.config.centring else None
-        optimiser = self.optimiser(hyperparams).init(params)
-        return strong(State(params, optimiser, envs, memory, seen, centre, hyperparams, key, jnp.zeros((), jnp.int32)))
-
-    def step(self, state: State) -> tuple[State, Metrics]:
-        """One iteration: collect, estimate advantages, update."""
-        key, key_noise, key_envs, key_update = jax.random.split(state.key, 4)
-        envs, memory, trajectory, episodes = self.collect(state, key_noise, key_envs)
-        batch, centre = self.advantages(state, trajectory)
-        params, optimiser, losses = self.update(state, batch, key_update)
-        seen = state.seen and merge(state.seen, moments(flatten(trajectory.observation, 2)))
-        steps = jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32)
-        metrics = {"env_steps": steps, **episodes, **losses, "value/explained_variance": explained_variance(batch)}
-        if centre:
-            metrics["rate"] = centre.reward.value
-        after = State(params, optimiser, envs, memory, seen, centre, state.hyperparams, key, state.iteration + 1)
-        return after, metrics
-
-    def policy(self, state: State) -> Policy:
-        """The policy learned so far, on raw observations; its mode is the most likely action."""
-
-        def outputs(memory: PyTree, observation: PyTree) -> tuple[PyTree, Array]:
-            return self.forward(state.params, memory, self.features(state, observation, 0))[:2]
-
-        def act(memory: PyTree, observation: PyTree, key: Key[Array, ""]) -> tuple[PyTree, Array]:
-            memory, out = outputs(memory, observation)
-            return memory, self.head.to_env(self.head.sample(out, self.head.noise(key, ())))
-
-        def mode(memory: PyTree, observation: PyTree, key: Key[Array, ""]) -> tuple[PyTree, Array]:
-            memory, out = outputs(memory, observation)
-            return memory, self.head.to_env(self.head.distribution(out).mode())
-
-        return Policy(lambda: self.network.initial_carry(), act, mode)
-
-    def collect(
-        self, state: State, key_noise: Key[Array, ""], key_envs: Key[Array, ""]
-    ) -> tuple[EnvBatch, PyTree, Trajectory, Metrics]:
-        """`T` steps of `N` environments; the trajectory's extras are the raw actions and the policy's outputs."""
-        noise = self.head.noise(key_noise, (self.config.num_steps, self.config.num_envs))
-
-        def act(memory: PyTree, observation: PyTree, noise: Array) -> tuple[PyTree, Array, tuple[Array, Array]]:
-            memory, outputs, _ = self.forward(state.params, memory, self.features(state, observation))
-            action = self.head.sample(outputs, noise)
-            return memory, self.head.to_env(action), (action, outputs)
-
-        env_params = self.params_of_env(state.hyperparams)
-        return rollout(self.env, env_params, act, state.memory, state.envs, noise, key_envs)
-
-    def advantages(self, state: State, trajectory: Trajectory) -> tuple[Batch, Centre | None]:
-        """Values and advantages, in two batched passes of the critic after the rollout, and what centres them."""
-        features = self.features(state, trajectory.observation, 2)
-        final = self.features(state, trajectory.next_observation, 2)
-        start = jnp.roll(trajectory.done, 1, 0).at[0].set(False)
-        memories, _, value = unroll(self.forward, state.params, state.memory, features, start)
-        next_value = self.forward(state.params, memories, final)[2]
-        centre = state.centre and centre_with(state.centre, trajectory.reward, value, state.hyperparams.rate_step)
-        advantage = gae(
-            trajectory.reward - centre.reward.value if centre else trajectory.reward,
-            value,
-            next_value,
-            trajectory.terminated,
-            trajectory.truncated,
-            state.hyperparams.discount,
-            state.hyperparams.gae_lambda,
-        )
-        action, outputs = trajectory.extras
-        log_prob = self.head.distribution(outputs).log_prob(action)
-        memory = jax.tree.map(lambda x: x[None], state.memory)
-        if centre:  # what values are moved towards, and clipped around, is the advantage and this
-            value = value - state.hyperparams.value_bias * centre.value.value
-        return Batch(features, action, log_prob, value, advantage, start, memory), centre
 
     def update(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
         """Several epochs of minibatch steps; a recurrent policy's minibatches are whole sequences."""
@@ -314,41 +161,9 @@ class PPO:
         }
         return total, metrics
 
-    def forward(
-        self, params: PyTree, memory: PyTree, features: Float[Array, "*batch F"]
-    ) -> tuple[PyTree, Float[Array, "*batch O"], Float[Array, "*batch"]]:
-        """The network's memory after reading `features`, the policy's outputs and the value."""
-        result: Any = self.network.apply(params, memory, features)
-        return result
-
-    def features(self, state: State, observation: PyTree, batch_axes: int = 1) -> Float[Array, "*batch F"]:
-        """What the network reads: observations flattened and, if so configured, normalised."""
-        features = flatten(observation, batch_axes)
-        return normalise(features, state.seen) if state.seen else features
-
-    def params_of_env(self, hyperparams: Hyperparams) -> PyTree:
-        """The environment's params, any discount among its reward's following the agent's."""
-        params = self.env_params if hyperparams.env_params is None else hyperparams.env_params
-        return bind_discount(params, hyperparams.discount)
-
-    def optimiser(self, hyperparams: Hyperparams, iteration: Int[Array, ""] | int = 0) -> optax.GradientTransformation:
-        """Adam on gradients clipped by global norm, its learning rate as annealed at this iteration.
-
-        It sees all params as one vector, which is a few operations in place of a few for each of them.
-        """
-        left = jnp.maximum(1 - iteration / hyperparams.anneal_iterations, 0)
-        return optax.flatten(
-            optax.chain(
-                optax.clip_by_global_norm(hyperparams.max_grad_norm),
-                optax.scale_by_adam(eps=1e-5),
-                optax.scale(-hyperparams.learning_rate * left),
-            )
-        )
-
-
-def centre_with(centre: Centre, reward: Array, value: Array, rate: Scalar) -> Centre:
-    """The running means with those of another iteration."""
-    return Centre(averaged(centre.reward, reward.mean(), rate), averaged(centre.value, value.mean(), rate))
+    def scaling(self, hyperparams: Hyperparams) -> optax.GradientTransformation:
+        """Adam."""
+        return optax.scale_by_adam(eps=1e-5)
 
 
 def clipped_value_loss(value: Float[Array, "*batch"], batch: Batch, clip: Scalar) -> Float[Array, ""]:
@@ -356,8 +171,3 @@ def clipped_value_loss(value: Float[Array, "*batch"], batch: Batch, clip: Scalar
     target = batch.advantage + batch.value
     near = batch.value + jnp.clip(value - batch.value, -clip, clip)
     return 0.5 * jnp.maximum(jnp.square(value - target), jnp.square(near - target)).mean()
-
-
-def explained_variance(batch: Batch) -> Float[Array, ""]:
-    """Which part of the return estimates' variance the values explained before the update; 1 is all."""
-    return 1 - jnp.var(batch.advantage) / (jnp.var(batch.advantage + batch.value) + 1e-8)

@@ -1,10 +1,10 @@
 """REINFORCE and one-step actor-critic on whole episodes: what BARFI is compared with.
 
 Williams 1992; Sutton & Barto 2018, sections 13.3 and 13.5. As in the code of Gupta et al., NeurIPS 2023
-(arXiv:2310.19007), neither weighs step `t` by `discount^t`, and a policy linear in features takes one step for some
-episodes. Which of that paper's baselines it is, is a matter of its reward: the environment's own for the primary reward
-only, "auxiliary" for the naive sum, "auxiliary_potential" for potential shaping ("auxiliary_potential_kept" with
-`weight="td_error"`, which bootstraps where an episode was cut).
+(arXiv:2310.19007), neither weighs step `t` by `discount^t`, unless `discounted_scores` says so, and a policy linear in
+features takes one step for some episodes. Which of that paper's baselines it is, is a matter of its reward: the
+environment's own for the primary reward only, "auxiliary" for the naive sum, "auxiliary_potential" for potential
+shaping ("auxiliary_potential_kept" with `weight="td_error"`, which bootstraps where an episode was cut).
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ class Config(Sized):
         num_steps: The most steps of one, `T`.
         weight: What weighs the score of an action: "return", what followed it (REINFORCE), or "td_error", what its
             step was worth by a learned value (actor-critic).
+        discounted_scores: Whether the score of step `t` is weighed by `discount^t`. The gradient is then that of the
+            discounted return from the start (Sutton & Barto 2018, sections 13.3 and 13.5). Without, as most code has
+            it, late steps count as much as early ones.
         used: How many of the episodes are learned from; 0 for all. The authors' REINFORCE uses 1 of 3.
         features: What policy and value see, see `jaxreward.agents.baselines.parts.learner.features_of`.
         layers: Widths of rectified linear layers between features and outputs.
@@ -62,6 +65,7 @@ class Config(Sized):
     num_envs: int = size(3)
     num_steps: int = size(50)
     weight: Weight = "return"
+    discounted_scores: bool = False
     used: int = size(0, least=0)
     features: str = "auto"
     layers: tuple[int, ...] = size(())
@@ -183,6 +187,8 @@ class Reinforce:
         else:
             weight = self.td_errors(params.value, features, episodes, hyperparams.discount)
             error = jnp.where(valid, weight**2, 0.0).sum() / jnp.maximum(valid.sum(), 1)
+        if self.config.discounted_scores:
+            weight = weight * (hyperparams.discount ** jnp.arange(len(weight)))[:, None]
         scores = (params.policy, features, episodes.extras, jax.lax.stop_gradient(weight), valid)
         return self.learner.surrogate(*scores, hyperparams.entropy_coefficient) - error
 

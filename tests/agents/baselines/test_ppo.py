@@ -11,6 +11,7 @@ from gymnax.environments.classic_control.cartpole import CartPole
 from gymnax.environments.classic_control.pendulum import Pendulum
 
 from jaxreward import markov, vmap, with_reward
+from jaxreward.agents.baselines.parts.on_policy import explained_variance
 from jaxreward.agents.baselines.ppo import (
     PPO,
     Batch,
@@ -18,7 +19,6 @@ from jaxreward.agents.baselines.ppo import (
     Hyperparams,
     check_config,
     clipped_value_loss,
-    explained_variance,
     ppo,
 )
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, head_for
