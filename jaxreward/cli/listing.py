@@ -10,7 +10,7 @@ import tyro
 
 @dataclass(frozen=True)
 class Listing:
-    """Show the agents with their settings, the environments and the rewards there are.
+    """Show the agents with their settings, the environments, the rewards and the presets there are.
 
     Attributes:
         what: What to show; everything by default.
@@ -18,13 +18,18 @@ class Listing:
         traceback: Show where an error came from.
     """
 
-    what: tyro.conf.Positional[Literal["everything", "agents", "environments", "rewards"]] = "everything"
+    what: tyro.conf.Positional[Literal["everything", "agents", "environments", "rewards", "presets"]] = "everything"
     all: bool = False
     traceback: bool = False
 
     def run(self) -> int:
-        wanted = ("agents", "environments", "rewards") if self.what == "everything" else (self.what,)
-        sections = {"agents": _agents, "environments": lambda: _environments(self.all), "rewards": _rewards}
+        sections = {
+            "agents": _agents,
+            "environments": lambda: _environments(self.all),
+            "rewards": _rewards,
+            "presets": _presets,
+        }
+        wanted = sections if self.what == "everything" else (self.what,)
         print("\n\n".join(sections[name]() for name in wanted))
         return 0
 
@@ -58,3 +63,12 @@ def _rewards() -> str:
     known = [f"  {name:<12} {description}" for name, description in list_rewards().items()]
     own = "  your own: path/to/file.py:function or module:function; its numbers are the settings reward.NAME"
     return "\n".join(["rewards (--reward)", *known, own])
+
+
+def _presets() -> str:
+    from jaxreward.run.preset import list_presets, read_preset
+
+    known = [f"  {name:<28} {read_preset(name).about}" for name in list_presets()]
+    return "\n".join(
+        ["presets (jaxreward train PRESET, jaxreward sweep PRESET)", *known, "  your own: path/to/file.toml"]
+    )

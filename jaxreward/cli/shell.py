@@ -20,6 +20,7 @@ WIDTH = 120
 """Of a table that is written to a file."""
 
 Text = Annotated[str | None, tyro.conf.arg(metavar="NAME")]
+Preset = Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="PRESET|FILE.toml")]
 Number = Annotated[
     int | None,
     tyro.constructors.PrimitiveConstructorSpec(

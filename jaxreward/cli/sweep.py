@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 import shlex
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jaxreward.cli.shell import RUN_FAILED, Number, OptionalPath, Repeated, Text, note, say
+from jaxreward.cli.shell import RUN_FAILED, Number, OptionalPath, Preset, Repeated, Text, note, say
 from jaxreward.cli.train import counted_seeds, finish, required_env
 
 if TYPE_CHECKING:
@@ -32,8 +31,8 @@ class Sweep:
     values or steps.
 
     Attributes:
-        file: A TOML file with what follows down to --log-every, see `jaxreward.sweep.read_sweep`; an option replaces
-            what it says of that name.
+        file: A preset (`jaxreward list presets`), or a TOML file with what follows down to --log-every, see
+            `jaxreward.sweep.read_sweep`; an option replaces what it says of that name.
         agent: A name (`jaxreward list agents`), or `module:factory` or `file.py:factory` of your own; ppo by default.
         env: A name (`jaxreward list environments`), or `module:factory` of your own.
         reward: A name (`jaxreward list rewards`), or your own as `path/to/file.py:function`; the environment's by
@@ -58,7 +57,7 @@ class Sweep:
         traceback: Show where an error came from.
     """
 
-    file: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="FILE.toml")] = None
+    file: Preset = None
     agent: Text = None
     env: Text = None
     reward: Text = None
@@ -111,13 +110,14 @@ class Sweep:
 
     def _sweep(self) -> Description:
         """What the file or the folder says, and the options before it."""
-        from jaxreward.settings.values import parse_grid, parse_settings, read_toml
+        from jaxreward.run.preset import read_preset
+        from jaxreward.settings.values import parse_grid, parse_settings
         from jaxreward.sweep import read_sweep, sweep_of
 
         if self.resume and self.folder is None:
             raise ValueError("--resume needs --folder: which sweep to go on with")
         there = sweep_of(self.folder or "").to_table() if self.resume else {}
-        table: dict[str, Any] = read_toml(self.file) if self.file else there
+        table: dict[str, Any] = read_preset(self.file).table if self.file else there
         given = {n: v for n in ("agent", "env", "reward", "steps", "log_every") if (v := getattr(self, n)) is not None}
         if self.seeds is not None:
             given["seeds"] = list(counted_seeds(self.seeds))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from jaxreward.cli.shell import RUN_FAILED, Number, OptionalPath, Repeated, Text, console, note, say
+from jaxreward.cli.shell import RUN_FAILED, Number, OptionalPath, Preset, Repeated, Text, console, note, say
 
 # Only what every command needs is imported here; `--help` should not wait for a simulator.
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class Train:
     Several processes, on one machine or many, train one program together when each is started with the same arguments.
 
     Attributes:
+        file: A preset (`jaxreward list presets`), or a TOML file of your own with what follows down to --log-every; an
+            option replaces what it says of that name.
         agent: A name (`jaxreward list agents`), or `module:factory` or `file.py:factory` of your own; ppo by default.
         env: A name (`jaxreward list environments`), or `module:factory` of your own. Options follow as in
             `brax/ant?backend=generalized`.
@@ -51,6 +53,7 @@ class Train:
         process: Which of them this is, from 0, elsewhere.
     """
 
+    file: Preset = None
     agent: Text = None
     env: Text = None
     reward: Text = None
@@ -82,7 +85,7 @@ class Train:
         experiment = job.experiment()
         check_memory(experiment, len(job.seeds))
         if is_leader() and not self.quiet:
-            _announce(experiment, job)
+            _announce(experiment, job, self.file)
         with hold_together(job.folder):
             try:
                 result = job.train(experiment, wandb=self.wandb, progress=not self.quiet, back_to=self.back_to)
@@ -93,9 +96,10 @@ class Train:
 
 
 def _job(command: Train) -> Job:
-    from jaxreward.run.job import Job, Setup, default_folder
     from jaxreward.settings.values import parse_settings
 
+    if command.resume and command.file is not None:
+        raise ValueError(f"--resume goes on with what is in --folder and reads no file; leave out {command.file}")
     _check_folder(command)
     named = {name: value for name in ("agent", "env", "reward") if (value := getattr(command, name)) is not None}
     settings = parse_settings(itertools.chain(*command.set))
@@ -103,10 +107,26 @@ def _job(command: Train) -> Job:
     if command.resume:
         asked = {"named": named, "settings": settings, "seeds": seeds, "log_every": command.log_every}
         return _resumed(command.folder or Path(), command.steps, asked)
-    required_env(command.env)
-    setup, steps = Setup(**named, settings=settings), _required_steps(command)
-    folder = command.folder or default_folder(setup)
-    return Job(setup, folder, steps, seeds=seeds or (0,), log_every=command.log_every)
+    given = {**named, "seeds": seeds and list(seeds), "steps": command.steps, "log_every": command.log_every}
+    return _new({name: value for name, value in given.items() if value is not None}, settings, command)
+
+
+def _new(given: dict[str, Any], settings: dict[str, Any], command: Train) -> Job:
+    """A run of what was given, and of the file where nothing was."""
+    from jaxreward.run.job import Job, default_folder
+    from jaxreward.run.preset import read_preset
+    from jaxreward.sweep import read_sweep
+
+    table = {**read_preset(command.file).table, **given} if command.file else given
+    table["settings"] = {**table.get("settings", {}), **settings}
+    required_env(table.get("env"))
+    _required_steps(table.get("steps"))
+    one = read_sweep(table)
+    if one.axes:
+        raise ValueError(f"{command.file} varies {', '.join(one.names())}: `jaxreward sweep {command.file}` trains it")
+    return Job(
+        one.setup, command.folder or default_folder(one.setup), one.steps, seeds=one.seeds, log_every=one.log_every
+    )
 
 
 def _resumed(folder: Path, steps: int | None, asked: dict[str, Any]) -> Job:
@@ -150,20 +170,23 @@ def required_env(env: str | None) -> str:
     return env
 
 
-def _required_steps(command: Train) -> int:
-    """The number of steps, which has no default."""
-    if command.steps is None:
+def _required_steps(steps: int | None) -> None:
+    """The number of steps has no default."""
+    if steps is None:
         raise ValueError("say how many environment steps each run takes: --steps 200000")
-    return command.steps
 
 
-def _announce(experiment: Experiment, job: Job) -> None:
-    """Says what is about to be trained, and where it goes."""
+def _announce(experiment: Experiment, job: Job, preset: str | None) -> None:
+    """Says what is about to be trained, where it goes, and how long a preset took where it was tuned."""
+    from jaxreward.run.preset import read_preset
+
     seeds, setup = len(job.seeds), job.setup
     note(f"{setup.agent} on {setup.env} with reward {setup.reward} -> {job.folder}")
     note(f"{seeds:,} run{'s' * (seeds > 1)} of {experiment.steps_told(job.steps)}, in one compiled program")
     if experiment.steps_note:
         note(experiment.steps_note)
+    if preset and (told := read_preset(preset).time_told(job.steps, seeds)):
+        note(told)
 
 
 def finish(folder: Path, metrics: pd.DataFrame, by: list[str], quiet: bool) -> int:
