@@ -73,7 +73,9 @@ class AgentSpec(NamedTuple):
             `for_env(env, env_params)`, if it has one, gives the config with what the environment decides filled in;
             its `headline` names the metrics that are the agent's results, the first before all, where those are not
             returns; its `needs_episodes` is True if nothing is learned where no episode ends; its `steps_note` says
-            why an iteration may take other steps than that.
+            why an iteration may take other steps than that; its `least_steps(env, env_params)` gives how many a run
+            must have, and why; its `check_numbers(env, env_params, hyperparams)`, of a population's, refuses those that
+            can't be right.
         Hyperparams: A pytree dataclass of traced numbers, all with defaults; its `env_params`, if it has that field,
             replaces the environment params the agent was made with.
     """

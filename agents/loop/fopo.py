@@ -16,7 +16,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, PyTree
 
 from jaxreward.agent import Agent
-from jaxreward.agents.loop.parts.features import features_of
+from jaxreward.agents.loop.parts.features import features_of_pairs
 from jaxreward.agents.loop.parts.hypotheses import value_based
 from jaxreward.agents.loop.parts.learner import StreamConfig, finite_learner
 from jaxreward.agents.loop.parts.regression import across_pairs
@@ -30,9 +30,11 @@ class Config(StreamConfig):
 
     Attributes:
         features: What values are linear in, see `jaxreward.agents.loop.parts.features.features_of`.
+        check_span: Whether a bound on the span below the true one is refused.
     """
 
     features: str = "one_hot"
+    check_span: bool = True
 
 
 @struct.dataclass
@@ -72,7 +74,7 @@ def fopo(env: Environment, env_params: PyTree, config: Config = Config()) -> Age
     """
     world = finite_world(env, env_params, "fopo")
     size = world.num_states, world.num_actions
-    features = jnp.asarray(features_of(config.features, size).reshape(size[0] * size[1], -1), float)
+    features = jnp.asarray(features_of_pairs(config.features, size), float)
     hypotheses = value_based(size, across_pairs(lambda hyperparams: features), "ell", 1)
     return finite_learner(world, env_params, config, low_switching(hypotheses, size, "determinant"))
 

@@ -18,10 +18,11 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, PyTree
 
 from jaxreward.agent import Agent
-from jaxreward.agents.loop.parts.features import features_of, kernel_features
+from jaxreward.agents.loop.parts.features import features_of, features_of_pairs, kernel_features
 from jaxreward.agents.loop.parts.hypotheses import Hypotheses, value_based
 from jaxreward.agents.loop.parts.learner import StreamConfig, finite_learner
 from jaxreward.agents.loop.parts.likelihood import likelihood_based
+from jaxreward.agents.loop.parts.limits import check_bound
 from jaxreward.agents.loop.parts.mixture import value_targeted
 from jaxreward.agents.loop.parts.regression import across_pairs, per_pair
 from jaxreward.agents.loop.parts.switching import Switching, low_switching
@@ -32,8 +33,6 @@ from jaxreward.names import check_name
 
 Model = Literal["tabular", "linear", "kernel", "mixture", "likelihood"]
 Planner = Literal["ell", "box"]
-_ROUNDING = 1e-5
-"""Of the true span, relative."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Config(StreamConfig):
             "count", or the "determinant" of the features' matrix is `ratio` times what it was.
         starts: From how many plans "ell" begins; the best end is kept.
         features: Of "linear", "kernel" and "mixture", see `features_of`.
+        check_span: Whether a bound on the span below the true one is refused.
     """
 
     model: Model = "tabular"
@@ -56,6 +56,7 @@ class Config(StreamConfig):
     switching: Switching = "discrepancy"
     starts: int = size(1)
     features: str = "one_hot"
+    check_span: bool = True
 
 
 @struct.dataclass
@@ -136,8 +137,8 @@ def hypotheses_of(world: FiniteWorld, config: Config) -> Hypotheses:
         return likelihood_based(pairs, config.planner)
     if config.model == "mixture":
         phi = features_of(config.features, (*pairs, pairs[0]))
-        return value_targeted(pairs, jnp.asarray(phi, float))
-    features = features_of(config.features, pairs).reshape(pairs[0] * pairs[1], -1)
+        return value_targeted(jnp.asarray(phi, float))
+    features = features_of_pairs(config.features, pairs)
     known = lambda hyperparams: jnp.asarray(features, float)  # noqa: E731
     regression = across_pairs(kernel_features(features) if config.model == "kernel" else known)
     return value_based(pairs, regression, config.planner, config.starts)
@@ -179,8 +180,8 @@ def theory(
         raise ValueError(f"horizon={horizon} is over before each of the {pairs} pairs of state and action was tried")
     truth = world.truth(env_params)
     true_span = float(truth.span)
-    if span is not None and span < true_span * (1 - _ROUNDING):
-        raise ValueError(f"span={span:g} is below that of the optimal bias, {true_span:g}, which it has to bound")
+    if span is not None:
+        check_bound(span, true_span, "span")
     scaled = (true_span if span is None else span) / float(truth.width)
     beta = constant * max(1.0, scaled) ** 2 * (dimension or pairs) * math.log(horizon / delta)
     return Hyperparams(beta=beta, max_span=jnp.inf if span is None else scaled)

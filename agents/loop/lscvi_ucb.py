@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent
 from jaxreward.agents.loop.parts.counts import Counts, counted, no_counts
-from jaxreward.agents.loop.parts.features import features_of
+from jaxreward.agents.loop.parts.features import features_of_pairs
 from jaxreward.agents.loop.parts.learner import Memory, Method, StreamConfig, Visit, finite_learner
 from jaxreward.agents.loop.parts.optimism import greedy, plan_metrics
 from jaxreward.agents.loop.parts.planning import Plan
@@ -93,7 +93,7 @@ def lscvi_ucb(env: Environment, env_params: PyTree, config: Config = Config()) -
     """
     world = finite_world(env, env_params, "lscvi_ucb")
     size = world.num_states, world.num_actions
-    features = jnp.asarray(features_of(config.features, size).reshape(size[0] * size[1], -1), float)
+    features = jnp.asarray(features_of_pairs(config.features, size), float)
     return finite_learner(world, env_params, config, method_of(world, across_pairs(lambda hyperparams: features)))
 
 

@@ -16,16 +16,13 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent
-from jaxreward.agents.loop.parts.counts import Counts, counted, no_counts
 from jaxreward.agents.loop.parts.features import features_of
 from jaxreward.agents.loop.parts.learner import Memory, Method, StreamConfig, Visit, finite_learner
 from jaxreward.agents.loop.parts.mean_reward import mean_reward
 from jaxreward.agents.loop.parts.optimism import greedy, plan_metrics
 from jaxreward.agents.loop.parts.planning import LookAhead, Plan, relative_plan
-from jaxreward.agents.loop.parts.regression import Fit, learned
+from jaxreward.agents.loop.parts.value_targets import Features, Targets, no_targets, predicted, with_target
 from jaxreward.agents.loop.parts.world import FiniteWorld, finite_world
-
-Features = Float[Array, "S A S d"]
 
 MOST_SWEEPS = 500
 """Bound on the sweeps of a plan: what is not cut to models need not converge."""
@@ -67,13 +64,6 @@ class Hyperparams:
     env_params: PyTree = None
 
 
-class Seen(NamedTuple):
-    """What was counted, and the regression of the values that were predicted."""
-
-    counts: Counts
-    fit: Fit
-
-
 class Held(NamedTuple):
     """The plan, how much the logarithm of the determinant grew since, and how many plans there were."""
 
@@ -104,24 +94,21 @@ def method_of(world: FiniteWorld, phi: Features) -> Method:
     size = world.num_states, world.num_actions
 
     def start(key: Key[Array, ""], hyperparams: Hyperparams) -> Memory:
-        dimension = phi.shape[-1]
-        fit = Fit(jnp.zeros(dimension), jnp.eye(dimension) / hyperparams.regularisation)
         plan = Plan(jnp.zeros(size), jnp.zeros(size[0]), jnp.ones(()))
-        return Memory(Seen(no_counts(*size), fit), Held(plan, jnp.zeros(()), jnp.zeros((), jnp.int32)))
+        held = Held(plan, jnp.zeros(()), jnp.zeros((), jnp.int32))
+        return Memory(no_targets(phi, hyperparams.regularisation), held)
 
     def observe(memory: Memory, visit: Visit, hyperparams: Hyperparams) -> Memory:
-        (counts, fit), held = memory
-        value = centred(held.plan.bias)
-        x = value @ phi[visit.state, visit.action]
-        image = fit.covariance @ x
-        leverage = x @ image
-        fit = learned(fit, image, x @ fit.value, leverage, value[visit.next_state])
-        return Memory(Seen(counted(counts, visit), fit), held._replace(growth=held.growth + jnp.log1p(leverage)))
+        targets, held = memory
+        targets, seen = with_target(targets, phi, centred(held.plan.bias), visit)
+        return Memory(targets, held._replace(growth=held.growth + jnp.log1p(seen.leverage)))
 
     def plan(memory: Memory, key: Key[Array, ""], hyperparams: Hyperparams) -> Held:
-        seen, held = memory
-        precise = 1 / jnp.sqrt(jnp.maximum(1.0, seen.counts.time))
-        new = relative_plan(look_ahead_of(seen, phi, hyperparams), held.plan.bias, precise, max_iterations=MOST_SWEEPS)
+        targets, held = memory
+        precise = 1 / jnp.sqrt(jnp.maximum(1.0, targets.counts.time))
+        new = relative_plan(
+            look_ahead_of(targets, phi, hyperparams), held.plan.bias, precise, max_iterations=MOST_SWEEPS
+        )
         return Held(new, jnp.zeros(()), held.switches + 1)
 
     def due(memory: Memory, hyperparams: Hyperparams) -> Array:
@@ -138,20 +125,19 @@ def centred(bias: Float[Array, " S"]) -> Float[Array, " S"]:
     return bias - (jnp.max(bias) + jnp.min(bias)) / 2
 
 
-def look_ahead_of(seen: Seen, phi: Features, hyperparams: Hyperparams) -> LookAhead:
+def look_ahead_of(targets: Targets, phi: Features, hyperparams: Hyperparams) -> LookAhead:
     """The largest `theta' phi_w` of the ellipsoid for each pair by itself, cut to the values there are.
 
     The paper takes the largest over those `theta` of the ellipsoid that are models, a smaller set.
     """
-    counts, (centre, covariance) = seen
+    counts, fit = targets
     once = dataclasses.replace(hyperparams, regularisation=1.0)  # one more visit of each pair
-    reward, beta = mean_reward(counts, once), radius(counts.time, len(centre), hyperparams)
+    reward, beta = mean_reward(counts, once), radius(counts.time, phi.shape[-1], hyperparams)
 
     def look_ahead(bias: Float[Array, " S"]) -> Float[Array, "S A"]:
         value = centred(bias)
-        x = jnp.einsum("satd,t->sad", phi, value)
-        width = jnp.sqrt(jnp.maximum(0.0, jnp.einsum("sad,de,sae->sa", x, covariance, x)))
-        following = jnp.clip(x @ centre + beta * width, jnp.min(value), jnp.max(value))
+        following, width = predicted(fit, phi, value)
+        following = jnp.clip(following + beta * width, jnp.min(value), jnp.max(value))
         return reward + following + bias[0] - value[0]
 
     return look_ahead

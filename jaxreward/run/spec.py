@@ -46,6 +46,7 @@ class Experiment(NamedTuple):
         population: What each member was given of the grid, by name; `[{}]` without a grid.
         steps_per_iteration: Environment steps that one iteration of one run takes.
         steps_note: Why it may be other steps, where it may.
+        least_steps: How many a run must have, and why, where fewer are of no use.
         config: What was asked for, to be kept with the run; `resolve` makes the same of it and the population again.
     """
 
@@ -57,16 +58,20 @@ class Experiment(NamedTuple):
     steps_per_iteration: int
     config: dict[str, Any]
     steps_note: str = ""
+    least_steps: tuple[int, str] = (1, "")
 
     def iterations(self, steps: int) -> int:
         """The iterations that take at least `steps` environment steps.
 
         Raises:
-            ValueError: If `steps` is not positive.
+            ValueError: If `steps` is not positive, or they are too few.
         """
         if steps < 1:
             raise ValueError(f"steps must be positive, not {steps}")
-        return math.ceil(steps / self.steps_per_iteration)
+        iterations, (least, why) = math.ceil(steps / self.steps_per_iteration), self.least_steps
+        if iterations * self.steps_per_iteration < least:
+            raise ValueError(f"steps={steps:,} are too few, as {why}; give at least {least:,}")
+        return iterations
 
     def steps_told(self, steps: int) -> str:
         """How many environment steps there will be in place of `steps`, and why."""
@@ -127,16 +132,20 @@ def resolve(
     env_params = getattr(hyperparams, "env_params", env_params)
     if not any(name.partition(".")[0] in ("reward", "env") for name in varied):
         hyperparams = _without_env_params(hyperparams)
-    steps_per_iteration = spec.steps_per_iteration(config)
+    agent_made = _make_agent(spec, environment, env_params, config, hyperparams)
+    batched = _batched(hyperparams, population)
+    if hasattr(config, "check_numbers"):
+        config.check_numbers(environment, env_params, batched)
     return Experiment(
-        agent=_make_agent(spec, environment, env_params, config, hyperparams),
+        agent=agent_made,
         env=environment,
         env_params=env_params,
-        hyperparams=_batched(hyperparams, population),
+        hyperparams=batched,
         population=population,
-        steps_per_iteration=steps_per_iteration,
+        steps_per_iteration=spec.steps_per_iteration(config),
         config=_description(spec, [agent, env, reward], single, config, headline(spec, environment)),
         steps_note=getattr(config, "steps_note", ""),
+        least_steps=config.least_steps(environment, env_params) if hasattr(config, "least_steps") else (1, ""),
     )
 
 

@@ -42,6 +42,11 @@ def features_of(name: str, rows: tuple[int, ...]) -> Float[np.ndarray, "*rows d"
     return basis.reshape(*rows, count)
 
 
+def features_of_pairs(name: str, pairs: tuple[int, int]) -> Float[np.ndarray, "N d"]:
+    """The features of all `N = S A` pairs in a row, see `features_of`."""
+    return features_of(name, pairs).reshape(pairs[0] * pairs[1], -1)
+
+
 def _checked(name: str, found: np.ndarray, rows: tuple[int, ...]) -> np.ndarray:
     """Features a user gave, if they can be used."""
     if found.ndim != len(rows) + 1 or found.shape[:-1] != rows or not 0 < found.shape[-1] <= MOST:

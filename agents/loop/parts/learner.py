@@ -12,10 +12,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
-from jaxreward.agents.loop.parts.world import FiniteWorld, Truth
+from jaxreward.agents.loop.parts.limits import check_spans
+from jaxreward.agents.loop.parts.world import FiniteWorld, Truth, finite_world
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.learning.lazy import when
 from jaxreward.reward import bind_discount
@@ -51,6 +53,17 @@ class StreamConfig(Sized):
     def steps_per_iteration(self) -> int:
         """Environment steps of one iteration."""
         return self.num_steps
+
+    def least_steps(self, env: Environment, env_params: PyTree) -> tuple[int, str]:
+        """How many steps a run must have, and why: none can be about what was not tried."""
+        inner = finite_world(env, env_params, "an agent for finite worlds")
+        pairs = inner.num_states * inner.num_actions
+        return pairs + 1, f"each of the {pairs} pairs of state and action has to be tried"
+
+    def check_numbers(self, env: Environment, env_params: PyTree, hyperparams: Any) -> None:
+        """Refuses a bound on the span below the true one, where the config has `check_span`."""
+        if getattr(self, "check_span", False):
+            check_spans(env, env_params, hyperparams)
 
 
 class Visit(NamedTuple):

@@ -1,41 +1,23 @@
-"""Models that are linear in features of a step, learned by the values they predict.
-
-The probability that `a` in `s` leads to `s'` is `theta' phi(s, a, s')`. Each step is a target `V(s')` at the regressor
-`x = sum_s' phi(s, a, s') V(s')` for the `V` of the hypothesis that was held then (value-targeted regression: Jia et al.
-2020; Ayoub et al. 2020). Rewards are estimated pair by pair.
-"""
+"""Models that are a mixture, as hypotheses; see `jaxreward.agents.loop.parts.value_targets`."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from jaxreward.agents.loop.parts.counts import Counts, counted, no_counts
 from jaxreward.agents.loop.parts.hypotheses import Evidence, Found, Hypotheses, search_of
 from jaxreward.agents.loop.parts.learner import Visit
 from jaxreward.agents.loop.parts.mean_reward import mean_reward, reward_excess, reward_leverage
 from jaxreward.agents.loop.parts.planning import Plan, relative_plan
-from jaxreward.agents.loop.parts.regression import Fit, added_excess, learned
+from jaxreward.agents.loop.parts.regression import added_excess
+from jaxreward.agents.loop.parts.value_targets import Features, Targets, no_targets, predicted, with_target
 
-Features = Float[Array, "S A S d"]
 Reward = Float[Array, "S A"]
 
 
-class Targets(NamedTuple):
-    """What was counted, and the regression of all values that were predicted."""
-
-    counts: Counts
-    fit: Fit
-
-    @property
-    def visits(self) -> Float[Array, "S A"]:
-        """How often each pair was visited."""
-        return self.counts.visits
-
-
-def value_targeted(size: tuple[int, int], phi: Features) -> Hypotheses:
+def value_targeted(phi: Features) -> Hypotheses:
     """Models that are a mixture.
 
     Each pair has its own `theta` with `|theta - estimate|_Lambda^2 <= beta`, and what it says of the next value is cut
@@ -43,13 +25,12 @@ def value_targeted(size: tuple[int, int], phi: Features) -> Hypotheses:
     excess of that is called `beta` when it is found, which it would be were it a single `theta`.
 
     Args:
-        size: Numbers of states and actions.
         phi: The features.
     """
 
     def start(hyperparams: Any) -> tuple[Targets, Reward]:
-        theta, counts = jnp.zeros(phi.shape[-1]), no_counts(*size)
-        return Targets(counts, Fit(theta, jnp.eye(len(theta)) / hyperparams.regularisation)), counts.reward
+        targets = no_targets(phi, hyperparams.regularisation)
+        return targets, targets.counts.reward
 
     def search(targets: Targets, bias: Float[Array, " S"], key: Key[Array, ""], hyperparams: Any) -> Found:
         plan = extended(targets, phi, bias, hyperparams)
@@ -58,13 +39,12 @@ def value_targeted(size: tuple[int, int], phi: Features) -> Hypotheses:
     def learn(
         targets: Targets, plan: Plan, reward: Reward, visit: Visit, hyperparams: Any
     ) -> tuple[Targets, Reward, Evidence]:
-        (counts, fit), pair = targets, (visit.state, visit.action)
-        x, target = plan.bias @ phi[pair], plan.bias[visit.next_state]
-        image, prediction = fit.covariance @ x, x @ fit.value
-        leverage, held = x @ image, plan.action_value[pair] + plan.gain - reward[pair]
-        excess = added_excess(held, prediction, leverage, target) + reward_excess(counts, reward, visit, hyperparams)
-        growth = jnp.log1p(leverage) + jnp.log1p(reward_leverage(counts, visit, hyperparams))
-        targets = Targets(counted(counts, visit), learned(fit, image, prediction, leverage, target))
+        counts, pair = targets.counts, (visit.state, visit.action)
+        targets, seen = with_target(targets, phi, plan.bias, visit)
+        held = plan.action_value[pair] + plan.gain - reward[pair]
+        excess = added_excess(held, seen.prediction, seen.leverage, seen.target)
+        excess = excess + reward_excess(counts, reward, visit, hyperparams)
+        growth = jnp.log1p(seen.leverage) + jnp.log1p(reward_leverage(counts, visit, hyperparams))
         return targets, reward, Evidence(excess, growth)
 
     return Hypotheses(start, search, learn)
@@ -75,14 +55,13 @@ def extended(targets: Targets, phi: Features, bias: Float[Array, " S"], hyperpar
 
     A pair's data are joined by `regularisation` more that lead to the best state, so that none is out of reach.
     """
-    reward, (center, covariance) = mean_reward(targets.counts, hyperparams), targets.fit
+    reward = mean_reward(targets.counts, hyperparams)
     seen = targets.visits / (targets.visits + hyperparams.regularisation)
 
     def look_ahead(bias: Float[Array, " S"]) -> Float[Array, "S A"]:
         best = jnp.max(bias)
-        x = jnp.einsum("satd,t->sad", phi, bias - best)
-        width = jnp.sqrt(jnp.maximum(0.0, jnp.einsum("sad,de,sae->sa", x, covariance, x)))
-        value = x @ center + jnp.sqrt(hyperparams.beta) * width
+        value, width = predicted(targets.fit, phi, bias - best)
+        value = value + jnp.sqrt(hyperparams.beta) * width
         return reward + seen * jnp.clip(value, jnp.min(bias) - best, 0.0) + best
 
     how = search_of(bias, hyperparams)

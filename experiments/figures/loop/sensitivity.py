@@ -80,7 +80,8 @@ def data(scale: Scale) -> Sequence[Job]:
     size = SIZES[scale]
     changed: list[Choice] = [{name: value} for name in size.swept for value in SWEPT[name] if value != default(name)]
     choices: list[Choice] = [
-        {"agent": "loop", "env": SWIM, "steps_per_check": 10, **choice} for choice in [{}, *changed]
+        {"agent": "loop", "env": SWIM, "steps_per_check": 10, "check_span": False, **choice}
+        for choice in [{}, *changed]
     ]
     return trained(choices, size.steps, range(size.seeds), "sweep")
 

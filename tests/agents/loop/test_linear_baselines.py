@@ -14,6 +14,7 @@ from jaxreward.agents.loop.parts.features import features_of
 from jaxreward.agents.loop.parts.learner import Visit
 from jaxreward.agents.loop.parts.planning import Plan
 from jaxreward.agents.loop.parts.regression import Fit, across_pairs
+from jaxreward.agents.loop.parts.value_targets import Targets
 from jaxreward.agents.loop.parts.world import FiniteWorld
 from jaxreward.agents.registry import get_agent
 from jaxreward.envs.registry import make
@@ -110,7 +111,7 @@ def test_ucrl2_vtr_hopes_for_the_best_of_the_ellipsoid():
     @jax.jit
     def look_ahead():
         fit = Fit(jnp.asarray(centre, float), jnp.asarray(covariance, float))
-        seen = ucrl2_vtr.Seen(Counts(following, jnp.asarray(REWARD, float), following.sum(-1)), fit)
+        seen = Targets(Counts(following, jnp.asarray(REWARD, float), following.sum(-1)), fit)
         return ucrl2_vtr.look_ahead_of(seen, jnp.asarray(phi, float), hyperparams)(jnp.float32(bias))
 
     beta = 0.1 * (2 * sqrt(4 * log((4 + FOLLOWING.sum() * 4) / (0.1 * 4))) + 2 * 0.5)

@@ -19,9 +19,10 @@ from jaxreward.agents.loop.parts.likelihood import (
     within_radius,
 )
 from jaxreward.agents.loop.parts.mean_reward import mean_reward
-from jaxreward.agents.loop.parts.mixture import Targets, extended, value_targeted
+from jaxreward.agents.loop.parts.mixture import extended, value_targeted
 from jaxreward.agents.loop.parts.planning import Plan
 from jaxreward.agents.loop.parts.regression import Fit
+from jaxreward.agents.loop.parts.value_targets import Targets
 
 S, A, MORE = 4, 2, 0.1
 HYPERPARAMS = SimpleNamespace(
@@ -177,7 +178,7 @@ def test_a_mixture_regresses_values_and_its_excess_is_that_of_all_data():
     plan, steps, counts = random_plan(rng), steps_of(rng, 30), random_counts(rng)
     reward = jnp.asarray(rng.uniform(size=(S, A)))
     begun = Targets(counts, Fit(jnp.zeros(3), jnp.eye(3) / MORE))
-    added, growth, after = excess_of_steps(value_targeted((S, A), jnp.asarray(phi)), begun, plan, reward, steps)
+    added, growth, after = excess_of_steps(value_targeted(jnp.asarray(phi)), begun, plan, reward, steps)
 
     bias, pairs = np.asarray(plan.bias), (np.asarray(steps.state), np.asarray(steps.action))
     x, y = np.einsum("ntd,t->nd", phi[pairs], bias), bias[np.asarray(steps.next_state)]
