@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jaxreward.agent import vmap as vmap
     from jaxreward.environment import with_reward as with_reward
     from jaxreward.learning.population import pbt as pbt
+    from jaxreward.results.load import load as load
     from jaxreward.reward import Reward as Reward
     from jaxreward.reward import Transition as Transition
     from jaxreward.reward import markov as markov
@@ -23,6 +24,7 @@ _HOME = {
     "Policy": "agent",
     "Reward": "reward",
     "Transition": "reward",
+    "load": "results.load",
     "markov": "reward",
     "pbt": "learning.population",
     "shard": "agent",

@@ -1,4 +1,4 @@
-"""The command line: `jaxreward train | sweep | search | compare | results | reproduce | report | evaluate | list`.
+"""The command line, `jaxreward COMMAND`.
 
 What a user gets wrong ends as one message and exit code 2; a run that fails, as exit code 1; Ctrl-C, as 130 with how to
 go on. `--traceback` shows where an error came from.
@@ -14,6 +14,7 @@ import tyro
 
 from jaxreward.cli.compare import Compare
 from jaxreward.cli.evaluate import Evaluate
+from jaxreward.cli.export import Export
 from jaxreward.cli.listing import Listing
 from jaxreward.cli.report import Report
 from jaxreward.cli.reproduce import Reproduce
@@ -30,6 +31,7 @@ Command = (
     | Annotated[Sweep, _sub("sweep")]
     | Annotated[Search, _sub("search")]
     | Annotated[Evaluate, _sub("evaluate")]
+    | Annotated[Export, _sub("export")]
     | Annotated[Compare, _sub("compare")]
     | Annotated[Results, _sub("results")]
     | Annotated[Report, _sub("report")]
