@@ -145,7 +145,7 @@ def batch_of(observation: PyTree, expected: PyTree) -> int | None:
     Raises:
         ValueError: They have neither the expected shapes nor these behind one common axis.
     """
-    given, wanted = jax.tree.structure(observation), jax.tree.structure(expected)
+    given, wanted = (str(jax.tree.structure(tree)) for tree in (observation, expected))
     if given != wanted:
         raise ValueError(f"expected an observation of structure {wanted}, not {given}")
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(observation)]
