@@ -54,13 +54,8 @@ def test_what_is_loaded_says_what_it_is(trained):
 
 
 def test_members_and_seeds_are_told_apart(folder, trained):
-    weights = {
-        (member, seed): np.asarray(
-            jaxreward.load(folder, member=member, seed=seed).params["params"]["actor_out"]["kernel"]
-        )
-        for member in (0, 1)
-        for seed in (3, 5)
-    }
+    kernel = lambda found: np.asarray(found.params["params"]["actor_out"]["kernel"])  # noqa: E731
+    weights = {(m, s): kernel(jaxreward.load(folder, member=m, seed=s)) for m in (0, 1) for s in (3, 5)}
     assert not np.allclose(weights[0, 5], weights[1, 5])  # one of them did not learn
     assert not np.allclose(weights[1, 3], weights[1, 5])
     np.testing.assert_array_equal(weights[1, 5], kernel(trained))
