@@ -23,6 +23,7 @@ FLOORS = [
     # Above: the host. Below: the library.
     {"agents"},
     {"envs"},
+    {"distances"},
     {"rewards", "mdp", "quality_diversity"},
     {"learning"},
     {"agent"},

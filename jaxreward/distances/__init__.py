@@ -1,0 +1,27 @@
+"""How different two rewards are: distances that do not see what no policy can be told by.
+
+Exact on tabular MDPs, pure, under `jit` and `vmap`; see `jaxreward.distances.starc.starc_distance` first.
+"""
+
+from jaxreward.distances.canonical import CANONICALISATIONS, canonicalise
+from jaxreward.distances.equivalence import npec_distance
+from jaxreward.distances.norms import NORMS, norm_of
+from jaxreward.distances.pearson import erc_distance, pearson_distance, spearman_distance
+from jaxreward.distances.regret import regret, regret_bound
+from jaxreward.distances.starc import epic_distance, standardise, starc_distance
+
+__all__ = [
+    "CANONICALISATIONS",
+    "NORMS",
+    "canonicalise",
+    "epic_distance",
+    "erc_distance",
+    "norm_of",
+    "npec_distance",
+    "pearson_distance",
+    "regret",
+    "regret_bound",
+    "spearman_distance",
+    "standardise",
+    "starc_distance",
+]

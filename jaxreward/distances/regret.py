@@ -1,0 +1,57 @@
+"""What it costs to maximise one reward where another one is meant."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxreward.distances.canonical import Policy, Reward
+from jaxreward.distances.norms import norm_of
+from jaxreward.distances.starc import standardise, starc_distance
+from jaxreward.mdp import TabularMDP, policy_iteration, policy_value
+from jaxreward.mdp.bellman import Discount
+
+
+def regret(mdp: TabularMDP, other: Reward, discount: Discount) -> Float[Array, ""]:
+    """What a policy that is optimal for another reward loses, as a share of all that can be lost.
+
+    `(J(best) - J(best for the other)) / (J(best) - J(worst))` of the reward of the MDP, exactly; 0 where all policies
+    are worth the same. Of several that are optimal for the other reward, it is the one that policy iteration finds.
+    """
+    followed = policy_iteration(mdp._replace(reward=other), discount).policy
+    best, worst = return_range(mdp, discount)
+    return share_of_range(best - expected_return(mdp, followed, discount), best, worst)
+
+
+def regret_bound(
+    mdp: TabularMDP, other: Reward, discount: Discount, *, kind: str = "val", policy: Policy | None = None
+) -> Float[Array, ""]:
+    """What `regret` can be at most, by the distance of the two rewards.
+
+    `2 |c(R)| / (1 - discount) d / (J(best) - J(worst))` with the canonical `c(R)` and the distance `d`, both in `l2`.
+    For policies `p` and `q`, of which the other reward does not prefer `p`, `J(p) - J(q)` is `|c(R)|` times what the
+    standardised rewards differ by along the difference of two occupancies, each of which sums to `1 / (1 - discount)`;
+    Skalse et al. (2024) show that there is such a bound. It is loose.
+    """
+    size = norm_of("l2", standardise(mdp, discount, kind=kind, norm=None, policy=policy), mdp.transition)
+    distance = starc_distance(mdp, other, discount, kind=kind, policy=policy)
+    return share_of_range(2 * size * distance / (1 - discount), *return_range(mdp, discount))
+
+
+def return_range(mdp: TabularMDP, discount: Discount) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """The largest and the least expected return there is."""
+    best = policy_iteration(mdp, discount).value
+    worst = -policy_iteration(mdp._replace(reward=-mdp.reward), discount).value
+    return mdp.start @ best, mdp.start @ worst
+
+
+def share_of_range(lost: Float[Array, ""], best: Float[Array, ""], worst: Float[Array, ""]) -> Float[Array, ""]:
+    """A loss as a share of all that can be lost; 0 where that is no more than rounding."""
+    width, rounding = best - worst, 64 * jnp.finfo(best.dtype).eps
+    matters = width > rounding * jnp.maximum(jnp.abs(best), jnp.abs(worst))
+    return jnp.where(matters, lost / jnp.where(matters, width, 1.0), 0.0)
+
+
+def expected_return(mdp: TabularMDP, policy: Policy, discount: Discount) -> Float[Array, ""]:
+    """What a policy is worth from the start."""
+    return mdp.start @ policy_value(mdp, policy, discount)
