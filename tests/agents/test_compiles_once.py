@@ -17,11 +17,17 @@ TASKS = {
     "jaxreward.agents.subpo": "subrl/two_rooms",
     "jaxreward.agents.quality_diversity": "qd/point2d",
     "jaxreward.agents.loop": "average/river_swim",
+    "q_learning": "average/river_swim",
+    "sarsa": "average/river_swim",
+    "soft_q_learning": "average/river_swim",
 }
+"""By family, or by name where an agent needs another one than its family."""
 SETTINGS = {"pbt/ppo": {"population": 2, "ready_iterations": 1}}
 
 
 def task_of(agent):
+    if agent in TASKS:
+        return TASKS[agent]
     family = get_agent(agent.removeprefix("pbt/")).make.__module__.rpartition(".")[0]
     return TASKS[family]
 
