@@ -29,6 +29,7 @@ _BUILT_IN = {
     "q_learning": "jaxreward.agents.baselines.q_learning",
     "sarsa": "jaxreward.agents.baselines.sarsa",
     "soft_q_learning": "jaxreward.agents.baselines.soft_q_learning",
+    "evolution_strategies": "jaxreward.agents.baselines.evolution_strategies",
     "barfi": "jaxreward.agents.barfi.barfi",
     "barfi_ppo": "jaxreward.agents.barfi.barfi_ppo",
     "reinforce": "jaxreward.agents.baselines.reinforce",

@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 from jaxreward.agents.quality_diversity.parts.controller import Controller, controller_of
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import WithReward, scalar_environment, select, world
+from jaxreward.learning.episodes import episode_limit
 
 Watch = Callable[[PyTree, dict[str, Array]], PyTree]
 """`(state, info) -> what is kept of a step`; the state is that of the environment beneath its rewards."""
@@ -72,12 +73,7 @@ class EvaluationConfig(Sized):
         Raises:
             ValueError: If neither the config nor the environment limits them.
         """
-        limit = self.num_steps or int(getattr(world(env, env_params)[1], "max_steps_in_episode", 0))
-        if limit < 1:
-            raise ValueError(
-                f"num_steps={self.num_steps}, and {env.name} has no time limit; give the steps of an episode"
-            )
-        return replace(self, num_steps=limit)
+        return replace(self, num_steps=episode_limit(env, env_params, self.num_steps))
 
 
 class Outcome(NamedTuple):

@@ -89,9 +89,8 @@ def near(tables, expected, atol):
 
 
 # Taking an episode's end or its cut for the other is off by more than 0.8, the policy's own values for the optimal ones
-# by more than 0.3, and bootstrapping from the next episode's start by more than 0.14. In the noisy world 24,000 steps of
-# 1 / n^0.8 leave errors with a deviation of about 0.015, as the sizes of steps and of the noise say: NEAR is eight times
-# that. In the sure one errors shrink by a factor at each visit.
+# by more than 0.3, bootstrapping from the next episode's start by more than 0.14. In the sure world errors shrink by a
+# factor at each visit; in the noisy one they are left with a deviation of 0.015, of which NEAR is eight times as much.
 EXACT, NEAR = 1e-4, 0.12
 
 
