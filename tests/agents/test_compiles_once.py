@@ -10,6 +10,7 @@ import pytest
 from jaxreward.agent import strong, vmap
 from jaxreward.agents.registry import get_agent, list_agents
 from jaxreward.run.spec import resolve
+from tests.demonstrated import demonstrated
 
 TASKS = {
     "jaxreward.agents.baselines": "CartPole-v1?max_steps_in_episode=8",
@@ -23,6 +24,7 @@ TASKS = {
 }
 """By family, or by name where an agent needs another one than its family."""
 SETTINGS = {"pbt/ppo": {"population": 2, "ready_iterations": 1}}
+FROM_FILES = {"behaviour_cloning"}
 
 
 def task_of(agent):
@@ -34,7 +36,10 @@ def task_of(agent):
 
 @pytest.mark.parametrize("name", [*(name for name in list_agents() if "/" not in name), "pbt/ppo"])
 def test_the_step_is_traced_once(name):
-    experiment = resolve(name, task_of(name), settings=SETTINGS.get(name, {}))
+    task, settings = task_of(name), SETTINGS.get(name, {})
+    if name in FROM_FILES:
+        settings = {"demonstrations": demonstrated(task)}
+    experiment = resolve(name, task, settings=settings)
     agent, traced = vmap(experiment.agent), []
     hyperparams = jax.tree.map(lambda leaf: leaf[0], strong(experiment.hyperparams))
 

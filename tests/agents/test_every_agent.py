@@ -9,6 +9,7 @@ import pytest
 from jaxreward.agents.registry import get_agent, list_agents
 from jaxreward.contract.agents import check_agent
 from jaxreward.run.spec import resolve
+from tests.demonstrated import demonstrated
 
 SMALL = {
     "num_envs": 2,
@@ -57,6 +58,8 @@ def small(name, more):
     there, single = get_agent(name).config_defaults(), name.removeprefix("pbt/")
     sizes = {**SMALL, **(OF_GENOMES if "genome_low" in there else {}), **(OF_PICTURES if "image_size" in there else {})}
     env = "qd/point2d" if "genome_low" in there else ENVS.get(single, "barfi/gridworld")
+    if "demonstrations" in there:
+        sizes["demonstrations"] = demonstrated(env)
     return resolve(name, env, settings={size: value for size, value in {**sizes, **more}.items() if size in there})
 
 

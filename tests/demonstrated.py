@@ -1,0 +1,22 @@
+"""A file of demonstrations for an environment by name, for tests that need one and not what is in it."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from jaxreward.envs import make
+from jaxreward.learning.demonstrations import observation_of
+
+
+@cache
+def demonstrated(name):
+    """The path of two steps of zeros."""
+    env, params = make(name)
+    shown, space = observation_of(env, params), env.action_space(params)
+    path = Path(os.environ["TESTS_STATE"]) / f"{name.replace('/', '-')}-{os.getpid()}.npz"
+    np.savez(path, observation=np.zeros((2, *shown.shape)), action=np.zeros((2, *space.shape), space.dtype))
+    return str(path)

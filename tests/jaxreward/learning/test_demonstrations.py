@@ -1,0 +1,78 @@
+"""Files of demonstrations: what is read, and what is refused before anything compiles."""
+
+import numpy as np
+import pytest
+from gymnax.environments.classic_control.cartpole import CartPole
+from gymnax.environments.classic_control.pendulum import Pendulum
+
+from jaxreward.learning.demonstrations import read_demonstrations
+
+CARTPOLE = {"observation": np.arange(12.0).reshape(3, 4), "action": np.array([0, 1, 1])}
+PENDULUM = {"observation": np.ones((2, 3)), "action": np.array([[-2.0], [1.5]])}
+
+
+@pytest.fixture
+def read(tmp_path):
+    def reading(env=None, **arrays):
+        np.savez(tmp_path / "shown.npz", **arrays)
+        env = env or CartPole()
+        return read_demonstrations(tmp_path / "shown.npz", env, env.default_params)
+
+    return reading
+
+
+def test_what_is_read_has_the_types_of_the_environment(read):
+    found = read(**CARTPOLE, terminated=np.array([0, 0, 1]), truncated=np.zeros(3, bool), reward=np.ones(3), more=1)
+    np.testing.assert_array_equal(found.observation, CARTPOLE["observation"])
+    assert found.observation.dtype == np.float32
+    assert found.action.tolist() == [0, 1, 1]
+    assert found.action.dtype == np.int32
+    assert found.terminated.tolist() == [False, False, True]
+    assert found.reward.tolist() == [1, 1, 1]
+    assert read(**CARTPOLE).terminated is None
+    np.testing.assert_array_equal(read(Pendulum(), **PENDULUM).action, np.float32(PENDULUM["action"]))
+
+
+def test_rounding_may_take_an_action_to_a_bound_and_not_beyond(read):
+    found = read(Pendulum(), **{**PENDULUM, "action": np.array([[-2.0001], [2.0001]])})
+    np.testing.assert_array_equal(found.action, [[-2], [2]])
+
+
+@pytest.mark.parametrize(("changed", "message"), [
+    ({"action": np.array([0, 1])}, "different numbers of steps: observation 3, action 2"),
+    ({"reward": np.ones(4)}, "observation 3, action 3, reward 4"),
+    ({"observation": np.ones((3, 5))}, r"each observation has shape \(5,\); those of CartPole-v1 have \(4,\)"),
+    ({"observation": np.ones(3)}, r"each observation has shape \(\); those of CartPole-v1 have \(4,\)"),
+    ({"observation": np.ones((0, 4)), "action": np.ones(0)}, r"has no steps: observation has shape \(0, 4\)"),
+    ({"observation": np.full((3, 4), "a")}, "observation is of type <U1; expected numbers"),
+    ({"observation": np.array([[1.0, 1, 1, 1], [1, 1, np.nan, 1], [1, 1, 1, 1]])}, r"observation\[1, 2\] is nan"),
+    ({"action": np.array([0, 2, 1])}, r"action\[1\] is 2; those of CartPole-v1 are whole numbers from 0 to 1"),
+    ({"action": np.array([0, -1, 1])}, r"action\[1\] is -1"),
+    ({"action": np.array([0, 0.5, 1])}, r"action\[1\] is 0.5"),
+    ({"action": np.array([[0], [0], [1]])}, r"each action has shape \(1,\); those of CartPole-v1 have \(\)"),
+    ({"reward": np.array([1.0, np.inf, 0.0])}, r"reward\[1\] is inf"),
+    ({"terminated": np.zeros((3, 1), bool)}, r"terminated has shape \(3, 1\); expected one number a step"),
+])  # fmt: skip
+def test_what_does_not_fit_is_refused(read, changed, message):
+    with pytest.raises(ValueError, match=message):
+        read(**{**CARTPOLE, **changed})
+
+
+def test_actions_beyond_a_bound_are_refused(read):
+    with pytest.raises(ValueError, match=r"action\[1, 0\] is 2.1; those of Pendulum-v1 are from -2 to 2"):
+        read(Pendulum(), **{**PENDULUM, "action": np.array([[0.0], [2.1]])})
+
+
+def test_files_that_are_none_are_refused(read, tmp_path):
+    env = CartPole()
+    with pytest.raises(ValueError, match=r"no file of demonstrations '.*none.npz'.*jaxreward demonstrate RUN"):
+        read_demonstrations(tmp_path / "none.npz", env, env.default_params)
+    with pytest.raises(ValueError, match="has no array 'action'; it has observation, other"):
+        read(observation=CARTPOLE["observation"], other=1)
+    np.savez(tmp_path / "pickled.npz", observation=np.array([{}], object), action=np.zeros(1))
+    np.save(tmp_path / "one.npy", np.ones(3))
+    (tmp_path / "text.npz").write_text("no")
+    (tmp_path / "nothing.npz").write_text("")
+    for name in ("pickled.npz", "text.npz", "nothing.npz", "one.npy"):
+        with pytest.raises(ValueError, match="is no file of arrays"):
+            read_demonstrations(tmp_path / name, env, env.default_params)
