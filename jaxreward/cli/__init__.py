@@ -13,6 +13,7 @@ from typing import Annotated
 import tyro
 
 from jaxreward.cli.compare import Compare
+from jaxreward.cli.demonstrate import Demonstrate
 from jaxreward.cli.evaluate import Evaluate
 from jaxreward.cli.export import Export
 from jaxreward.cli.listing import Listing
@@ -31,6 +32,7 @@ Command = (
     | Annotated[Sweep, _sub("sweep")]
     | Annotated[Search, _sub("search")]
     | Annotated[Evaluate, _sub("evaluate")]
+    | Annotated[Demonstrate, _sub("demonstrate")]
     | Annotated[Export, _sub("export")]
     | Annotated[Compare, _sub("compare")]
     | Annotated[Results, _sub("results")]
