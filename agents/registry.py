@@ -31,6 +31,7 @@ _BUILT_IN = {
     "soft_q_learning": "jaxreward.agents.baselines.soft_q_learning",
     "evolution_strategies": "jaxreward.agents.baselines.evolution_strategies",
     "behaviour_cloning": "jaxreward.agents.baselines.behaviour_cloning",
+    "dqn": "jaxreward.agents.baselines.dqn",
     "barfi": "jaxreward.agents.barfi.barfi",
     "barfi_ppo": "jaxreward.agents.barfi.barfi_ppo",
     "reinforce": "jaxreward.agents.baselines.reinforce",

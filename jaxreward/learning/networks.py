@@ -35,15 +35,24 @@ def dense(features: int, scale: float) -> nn.Dense:
 
 
 class Torso(nn.Module):
-    """Hidden layers, `[..., F] -> [..., layers[-1]]`."""
+    """Hidden layers, `[..., F] -> [..., layers[-1]]`.
+
+    Attributes:
+        layers: Their widths.
+        activation: Behind each.
+        layer_norm: Whether each is normalised before that (Ba et al. 2016, arXiv:1607.06450).
+    """
 
     layers: Sequence[int]
     activation: Callable[[Array], Array]
+    layer_norm: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch F"]) -> Float[Array, "*batch H"]:
         for features in self.layers:
-            x = self.activation(dense(features, math.sqrt(2))(x))
+            x = dense(features, math.sqrt(2))(x)
+            x = nn.LayerNorm(param_dtype=jnp.result_type(float))(x) if self.layer_norm else x
+            x = self.activation(x)
         return x
 
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from jaxreward.contract.wrappers import as_environment, never_ends
 from jaxreward.environment import carry_over, select
-from jaxreward.reward import ENVIRONMENTS
+from jaxreward.reward import ENVIRONMENTS, Transition
 
 Act = Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree, PyTree]]
 
@@ -50,6 +50,7 @@ class Trajectory(NamedTuple):
         terminated: The episode ended; nothing is bootstrapped.
         truncated: The episode was cut; bootstrap from `next_observation`.
         next_observation: What followed the action, before any auto-reset.
+        recorded: What was to be kept beside, see `rollout`.
     """
 
     observation: PyTree
@@ -59,6 +60,7 @@ class Trajectory(NamedTuple):
     terminated: Bool[Array, "T N"]
     truncated: Bool[Array, "T N"]
     next_observation: PyTree
+    recorded: PyTree = ()
 
     @property
     def done(self) -> Bool[Array, "T N"]:
@@ -76,7 +78,14 @@ def reset_batch(env: Environment, params: PyTree, num_envs: int, key: Key[Array,
 
 
 def rollout(
-    env: Environment, params: PyTree, act: Act, carry: PyTree, batch: EnvBatch, noise: PyTree, key: Key[Array, ""]
+    env: Environment,
+    params: PyTree,
+    act: Act,
+    carry: PyTree,
+    batch: EnvBatch,
+    noise: PyTree,
+    key: Key[Array, ""],
+    record: Callable[[Transition], PyTree] | None = None,
 ) -> tuple[EnvBatch, PyTree, Trajectory, dict[str, Float[Array, ""]]]:
     """Steps the environments `T` times.
 
@@ -88,6 +97,7 @@ def rollout(
         batch: Where the environments stand.
         noise: What `act` is given at each step, leaves `[T, ...]`: keys, or noise already drawn.
         key: For the environments.
+        record: What else the trajectory keeps of each step, of the transition of one environment.
 
     Returns:
         Where the environments stand now, the policy's memory, the trajectory, and the metrics: those of the ended
@@ -103,11 +113,11 @@ def rollout(
         carry, observation, state = now
         noise, keys, start = x
         carry, action, extras = act(carry, observation, noise)
-        args = (keys, state, action, start or batch.start, params)
-        env_step = jax.vmap(_step(env), (0, 0, 0, 0, None), axis_name=ENVIRONMENTS)
-        (next_observation, next_state), (reward, terminated, truncated, last), sums = env_step(*args)
+        args = (keys, observation, state, action, start or batch.start, params)
+        env_step = jax.vmap(_step(env, record), (0, 0, 0, 0, 0, None), axis_name=ENVIRONMENTS)
+        (next_observation, next_state), (reward, terminated, truncated, last), sums, recorded = env_step(*args)
         carry = select(terminated | truncated, jax.tree.map(jnp.zeros_like, carry), carry)
-        steps = Trajectory(observation, action, extras, reward, terminated, truncated, last)
+        steps = Trajectory(observation, action, extras, reward, terminated, truncated, last, recorded)
         return (carry, next_observation, next_state), (steps, sums)
 
     now = (carry, batch.observation, batch.state)
@@ -121,17 +131,20 @@ def rollout(
     )
 
 
-def _step(env: Environment) -> Callable[..., tuple]:
+def _step(env: Environment, record: Callable[[Transition], PyTree] | None = None) -> Callable[..., tuple]:
     """One environment's step with auto-reset to a start that is given."""
 
-    def step(key: Key[Array, ""], state: PyTree, action: PyTree, start: PyTree, params: PyTree) -> tuple:
+    def step(key: Key[Array, ""], seen: PyTree, state: PyTree, action: PyTree, start: PyTree, params: PyTree) -> tuple:
         last, ended, reward, terminated, info = env.step_env(key, state, action, params)
         truncated = jnp.asarray(env.is_truncated(ended, params))
         terminated = jnp.asarray(terminated, bool)
         observation, fresh = start
         fresh = carry_over(env, ended, fresh)
         now = select(terminated | truncated, (observation, fresh), (last, ended))
-        return now, (jnp.asarray(reward, float), terminated, truncated, last), summands(reward, info)
+        reward_now = jnp.asarray(reward, float)
+        happened = Transition(seen, action, reward_now, last, terminated, truncated, state, ended, info)
+        recorded = record(happened) if record else ()
+        return now, (reward_now, terminated, truncated, last), summands(reward, info), recorded
 
     return step
 
@@ -200,6 +213,6 @@ def _draw_starts(env: Environment, params: PyTree, keys: Key[Array, "T N"]) -> P
 def _summed_names(env: Environment, params: PyTree) -> list[str]:
     def step_once(key: Key[Array, ""]) -> dict[str, Array]:
         start = env.reset_env(key, params)
-        return _step(env)(key, start[1], env.action_space(params).sample(key), start, params)[2]
+        return _step(env)(key, *start, env.action_space(params).sample(key), start, params)[2]
 
     return list(jax.eval_shape(step_once, jax.random.key(0)))

@@ -36,6 +36,7 @@ SMALL = {
     "num_cells": 4,
     "emitters": 2,
     "capacity": 16,
+    "batch_size": 2,
     "emitter_capacity": 4,
     "reward_capacity": 8,
     "population": 2,

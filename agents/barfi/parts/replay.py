@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Literal
 from jaxtyping import Array, Int, Key, PyTree
 
 from jaxreward.learning.episodes import Episodes
+from jaxreward.learning.relabel import leaves_read
 
 
 class Replay(NamedTuple):
@@ -89,16 +89,6 @@ def make_buffer(capacity: int, like: Episodes, reads: Callable[[Episodes], PyTre
     if capacity < number:
         raise ValueError(f"the buffer has room for {capacity} episodes and is given {number} at a time; make it larger")
     return Buffer(capacity, like, tuple(leaves_read(reads, like)))
-
-
-def leaves_read(fn: Callable[[PyTree], PyTree], argument: PyTree) -> list[bool]:
-    """Which leaves of its argument, arrays or their shapes, the result of a function depends on."""
-    jaxpr = jax.make_jaxpr(fn)(argument).jaxpr
-    needed: set[Any] = {x for x in jaxpr.outvars if not isinstance(x, Literal)}
-    for equation in reversed(jaxpr.eqns):
-        if needed.intersection(equation.outvars):
-            needed.update(x for x in equation.invars if not isinstance(x, Literal))
-    return [x in needed for x in jaxpr.invars]
 
 
 def _blank(like: jax.ShapeDtypeStruct, number: int) -> Array:

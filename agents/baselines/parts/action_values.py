@@ -1,0 +1,83 @@
+"""What agents that learn the values of discrete actions share: a network, its optimiser, and how to act by it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from gymnax.environments import spaces
+from gymnax.environments.environment import Environment
+from jaxtyping import Array, Float, Key, PyTree
+
+from jaxreward.agent import Policy
+from jaxreward.learning.action_values import ActionValues, check_pictures
+from jaxreward.learning.exploration import epsilon_greedy
+from jaxreward.learning.networks import ACTIVATIONS
+from jaxreward.names import check_name
+
+Scalar = Float[Array, ""] | float
+
+
+def network_for(
+    env: Environment,
+    env_params: PyTree,
+    agent: str,
+    layers: Sequence[int],
+    activation: str,
+    *,
+    duelling: bool = False,
+    layer_norm: bool = False,
+    conv: Sequence[int] = (),
+) -> ActionValues:
+    """A network for an environment; see `ActionValues`.
+
+    Raises:
+        TypeError: If actions are not discrete.
+        ValueError: If there is no such activation, or convolutions don't fit what is observed.
+    """
+    space = env.action_space(env_params)
+    if not isinstance(space, spaces.Discrete):
+        raise TypeError(
+            f"{agent} has a value for each of some actions; {env.name} has {type(space).__name__}. See ppo or sac"
+        )
+    check_name("activation", activation, ACTIVATIONS)
+    shown = jax.eval_shape(lambda key: env.reset_env(key, env_params)[0], jax.random.key(0))
+    check_pictures(env.name, shown, conv)
+    shape: dict[str, Any] = {"duelling": duelling, "layer_norm": layer_norm, "conv": tuple(conv)}
+    return ActionValues(int(space.n), tuple(layers), ACTIVATIONS[activation], **shape)
+
+
+def adam(learning_rate: Scalar, max_grad_norm: Scalar) -> optax.GradientTransformation:
+    """Adam on gradients scaled down to a global norm; it sees all params as one vector, which is fewer operations."""
+    parts = optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam(), optax.scale(-learning_rate)
+    return optax.flatten(optax.chain(*parts))
+
+
+def value_of(values: Float[Array, "*batch A"], action: Array) -> Float[Array, "*batch"]:
+    """The value of the action that was taken."""
+    return jnp.take_along_axis(values, action[..., None], -1)[..., 0]
+
+
+def huber(error: Float[Array, "*batch"], delta: Scalar) -> Float[Array, "*batch"]:
+    """Half the square of errors up to `delta`, linear beyond (Huber 1964); infinity for the square alone."""
+    delta = jnp.minimum(delta, 1e10)  # at infinity the side that is not taken has no derivative
+    size = jnp.abs(error)
+    return jnp.where(size <= delta, 0.5 * jnp.square(error), delta * (size - 0.5 * delta))
+
+
+def greedy_policy(network: ActionValues, params: PyTree, epsilon: Scalar) -> Policy:
+    """The action of the highest value, or with probability `epsilon` any; its mode without those."""
+
+    def values(observation: PyTree) -> Float[Array, " A"]:
+        return jnp.asarray(network.apply(params, network.read(observation, 0)))
+
+    def act(carry: tuple, observation: PyTree, key: Key[Array, ""]) -> tuple[tuple, Array]:
+        return carry, epsilon_greedy(values(observation), jax.random.uniform(key), epsilon)
+
+    def mode(carry: tuple, observation: PyTree, key: Key[Array, ""]) -> tuple[tuple, Array]:
+        return carry, jnp.argmax(values(observation), -1).astype(jnp.int32)
+
+    return Policy(lambda: (), act, mode)

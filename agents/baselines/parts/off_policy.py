@@ -1,0 +1,247 @@
+"""What agents that learn from old transitions have in common: act, store, sample, update.
+
+One iteration is `T` steps of `N` environments by the behaviour policy, a write of them into a ring, and some updates on
+batches out of it. What an algorithm adds is an `Algorithm`: parameters, an action, an update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from gymnax.environments.environment import Environment
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from jaxreward.agent import Agent, Policy, strong
+from jaxreward.contract.sizes import Sized, size
+from jaxreward.environment import scalar_environment, select
+from jaxreward.learning.exploration import check_explorable, random_actions
+from jaxreward.learning.lazy import when
+from jaxreward.learning.n_step import Batch, Steps, n_step
+from jaxreward.learning.relabel import Relabelling, relabelling
+from jaxreward.learning.replay import Replay, empty_replay, nearest, starts, write
+from jaxreward.learning.rollout import EnvBatch, Trajectory, reset_batch, rollout
+from jaxreward.reward import bind_discount
+
+Metrics = dict[str, Float[Array, ""]]
+Scalar = Float[Array, ""] | float
+
+
+@dataclass(frozen=True)
+class Config(Sized):
+    """What shapes the program.
+
+    Attributes:
+        num_envs: Environments stepped in parallel, `N`.
+        num_steps: Steps of each between two updates, `T`.
+        num_updates: Updates of an iteration.
+        batch_size: Transitions of each.
+        capacity: Transitions that are kept, the newest ones; a multiple of `N T`.
+        warm_up: Transitions that are stored before the first update, by uniformly random actions.
+        n_step: Over how many steps an update looks ahead, at the most.
+        relabel: Whether old transitions are worth what the reward says of them today, for rewards that change.
+    """
+
+    num_envs: int = size(16)
+    num_steps: int = size(1)
+    num_updates: int = size(4)
+    batch_size: int = size(128)
+    capacity: int = size(65_536)
+    warm_up: int = size(1_024, least=0)
+    n_step: int = size(1)
+    relabel: bool = False
+
+
+class State(NamedTuple):
+    """Everything a run is made of."""
+
+    learner: PyTree
+    replay: Replay
+    envs: EnvBatch
+    hyperparams: Any
+    key: Key[Array, ""]
+    iteration: Int[Array, ""]
+
+
+class Algorithm(Protocol):
+    """What algorithms differ in. Hyperparams have `discount` and `env_params`; all else is the algorithm's own."""
+
+    def start(self, key: Key[Array, ""], observation: PyTree, hyperparams: Any) -> PyTree:
+        """The learner at first: parameters, targets, optimisers, counters. Observations have leaves `[N, ...]`."""
+
+    def noise(self, key: Key[Array, ""], shape: tuple[int, int]) -> PyTree:
+        """What `act` needs of randomness in `T` steps of `N` environments, leaves `[T, N, ...]`."""
+
+    def act(self, learner: PyTree, hyperparams: Any, taken: Scalar, observation: PyTree, noise: PyTree) -> Array:
+        """The behaviour policy's actions `[N, ...]`, as the environment takes them, after some steps in all."""
+
+    def update(self, learner: PyTree, hyperparams: Any, batch: Batch, key: Key[Array, ""]) -> tuple[PyTree, Metrics]:
+        """One update on transitions `[B, ...]`, whose observations are raw, and what to log of it."""
+
+    def policy(self, learner: PyTree, hyperparams: Any) -> Policy:
+        """The policy learned so far, on raw observations."""
+
+
+def off_policy(
+    env: Environment,
+    env_params: PyTree,
+    config: Config,
+    make: Callable[[Environment, PyTree], Algorithm],
+    name: str,
+) -> Agent:
+    """An agent of an algorithm that learns from old transitions.
+
+    Args:
+        env: A gymnax `Environment`.
+        env_params: Its params, which `Hyperparams.env_params` may replace.
+        config: Sizes.
+        make: Gives the algorithm for the environment.
+        name: What the agent is called.
+
+    Raises:
+        TypeError: If no actions can be drawn at first.
+        ValueError: If sizes do not fit together, the reward is a vector, or it can't be told of old transitions.
+    """
+    check_config(config)
+    env = scalar_environment(env, env_params)
+    check_explorable(env.action_space(env_params), name)
+    again = relabelling(env, env_params) if config.relabel else None
+    learner = OffPolicy(env, env_params, config, make(env, env_params), again)
+    return Agent(learner.init, learner.step, learner.policy)
+
+
+def check_config(config: Config) -> None:
+    """Refuses sizes that do not fit together, before anything is compiled."""
+    block = config.num_envs * config.num_steps
+    if config.capacity % block:
+        raise ValueError(
+            f"capacity={config.capacity} is no multiple of num_envs * num_steps = {block}; "
+            f"try {nearest(config.capacity, block)}"
+        )
+    if config.batch_size > max(config.warm_up, block):
+        raise ValueError(
+            f"batch_size={config.batch_size} is more than the warm_up={config.warm_up} transitions there are at the "
+            f"first update: set warm_up={config.batch_size} or more"
+        )
+    least = config.n_step * config.num_envs
+    if config.capacity < least:
+        raise ValueError(f"a sequence of n_step={config.n_step} steps does not fit into capacity={config.capacity}")
+    if max(config.warm_up, block) < least:
+        raise ValueError(
+            f"after warm_up={config.warm_up} transitions of num_envs={config.num_envs} there is no sequence of "
+            f"n_step={config.n_step} steps: set warm_up={least} or more"
+        )
+
+
+@dataclass(frozen=True)
+class OffPolicy:
+    """The loop around an algorithm."""
+
+    env: Environment
+    env_params: PyTree
+    config: Config
+    algorithm: Algorithm
+    relabelling: Relabelling | None
+
+    def init(self, key: Key[Array, ""], hyperparams: Any) -> State:
+        """Start states and parameters; nothing is stored."""
+        key, key_envs, key_learner = jax.random.split(key, 3)
+        hyperparams = strong(hyperparams)
+        envs = reset_batch(self.env, self.params_of_env(hyperparams), self.config.num_envs, key_envs)
+        learner = self.algorithm.start(key_learner, envs.observation, hyperparams)
+        replay = empty_replay(self.example(envs), self.config.capacity // self.config.num_envs)
+        return strong(State(learner, replay, envs, hyperparams, key, jnp.zeros((), jnp.int32)))
+
+    def step(self, state: State) -> tuple[State, Metrics]:
+        """One iteration: act, store, sample, update."""
+        key, key_act, key_envs, key_sample, key_update = jax.random.split(state.key, 5)
+        envs, trajectory, metrics = self.collect(state, key_act, key_envs)
+        replay = write(state.replay, stored(trajectory))
+        learner, losses = self.learn(state, self.sample(state, replay, key_sample), key_update)
+        steps = jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32)
+        after = State(learner, replay, envs, state.hyperparams, key, state.iteration + 1)
+        return after, {"env_steps": steps, **metrics, **losses}
+
+    def policy(self, state: State) -> Policy:
+        """The policy learned so far."""
+        return self.algorithm.policy(state.learner, state.hyperparams)
+
+    def collect(
+        self, state: State, key_act: Key[Array, ""], key_envs: Key[Array, ""]
+    ) -> tuple[EnvBatch, Trajectory, Metrics]:
+        """`T` steps of `N` environments by the behaviour policy, or by random actions at first."""
+        key_noise, key_random = jax.random.split(key_act)
+        shape, taken = (self.config.num_steps, self.config.num_envs), self.taken(state)
+        space = self.env.action_space(self.env_params)
+        drawn = self.algorithm.noise(key_noise, shape), random_actions(space, key_random, shape)
+
+        def act(carry: tuple, observation: PyTree, drawn: tuple[PyTree, Array]) -> tuple[tuple, Array, tuple]:
+            noise, random = drawn
+            action = self.algorithm.act(state.learner, state.hyperparams, taken, observation, noise)
+            return carry, select(taken < self.config.warm_up, random, action), ()
+
+        params, record = self.params_of_env(state.hyperparams), self.relabelling and self.relabelling.record
+        stepped = rollout(self.env, params, act, (), state.envs, drawn, key_envs, record)
+        envs, _, trajectory, metrics = stepped
+        return envs, trajectory, metrics
+
+    def sample(self, state: State, replay: Replay, key: Key[Array, ""]) -> Batch:
+        """The batches of an iteration, leaves `[U, B, ...]`: all at once, and outside of any branch."""
+        shape, n = (self.config.num_updates, self.config.batch_size), self.config.n_step
+        earn = self.relabelling and self.relabelling.rewards(self.params_of_env(state.hyperparams))
+        return n_step(replay, starts(replay, key, shape, n), n, state.hyperparams.discount, earn)
+
+    def learn(self, state: State, batches: Batch, key: Key[Array, ""]) -> tuple[PyTree, Metrics]:
+        """The updates of an iteration, and the means of what they log; none and NaN until enough is stored."""
+
+        def update(learner: PyTree, x: tuple[Batch, Key[Array, ""]]) -> tuple[PyTree, Metrics]:
+            return self.algorithm.update(learner, state.hyperparams, *x)
+
+        def update_all(now: tuple[PyTree, Metrics], *x: PyTree) -> tuple[PyTree, Metrics]:
+            learner, metrics = jax.lax.scan(update, now[0], x)
+            return learner, jax.tree.map(jnp.mean, metrics)
+
+        keys = jax.random.split(key, self.config.num_updates)
+        first = jax.tree.map(lambda leaf: leaf[0], (batches, keys))
+        told = jax.eval_shape(update, state.learner, first)[1]
+        nothing = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), told)
+        stored = self.taken(state) + self.config.num_envs * self.config.num_steps
+        return when(stored >= self.config.warm_up, update_all, (state.learner, nothing), batches, keys)
+
+    def example(self, envs: EnvBatch) -> Steps:
+        """The shapes of one row of what is stored."""
+        space = self.env.action_space(self.env_params)
+        num_envs = self.config.num_envs
+
+        def row(observation: PyTree) -> Steps:
+            action = random_actions(space, jax.random.key(0), (num_envs,))
+            reward, over = jnp.zeros(num_envs), jnp.zeros(num_envs, bool)
+            beside = self.relabelling.empty(num_envs) if self.relabelling else ()
+            return Steps(observation, action, reward, over, over, observation, beside)
+
+        return jax.eval_shape(row, envs.observation)
+
+    def taken(self, state: State) -> Float[Array, ""]:
+        """The environment steps of all iterations so far."""
+        return state.iteration * jnp.asarray(self.config.num_envs * self.config.num_steps, float)
+
+    def params_of_env(self, hyperparams: Any) -> PyTree:
+        """The environment's params, any discount among its reward's following the agent's."""
+        params = self.env_params if hyperparams.env_params is None else hyperparams.env_params
+        return bind_discount(params, hyperparams.discount)
+
+
+def stored(trajectory: Trajectory) -> Steps:
+    """What is kept of a trajectory."""
+    return Steps(
+        trajectory.observation,
+        trajectory.action,
+        trajectory.reward,
+        trajectory.terminated,
+        trajectory.truncated,
+        trajectory.next_observation,
+        trajectory.recorded,
+    )

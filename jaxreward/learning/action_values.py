@@ -1,0 +1,96 @@
+"""Networks that give a value to each of some actions, of vectors or of pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PyTree
+
+from jaxreward.learning.networks import Torso, dense, flatten
+
+WINDOW = 3
+"""Rows and columns that a unit of a convolution sees."""
+
+
+class ActionValues(nn.Module):
+    """The value of each action.
+
+    Attributes:
+        num_actions: How many, `A`.
+        layers: Widths of the hidden layers.
+        activation: Between them.
+        duelling: Whether it is a value and what each action has over the mean (Wang et al. 2016, arXiv:1511.06581,
+            equation 9).
+        layer_norm: Whether hidden layers are normalised.
+        conv: Channels of convolutions before them, for pictures; `()` for vectors.
+    """
+
+    num_actions: int
+    layers: Sequence[int] = (64, 64)
+    activation: Callable[[Array], Array] = nn.relu
+    duelling: bool = False
+    layer_norm: bool = False
+    conv: Sequence[int] = ()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch F"] | Float[Array, "*batch H W C"]) -> Float[Array, "*batch A"]:
+        for channels in self.conv:
+            x = self.activation(Convolution(channels)(x))
+        x = x.reshape(*x.shape[:-3], -1) if self.conv else x
+        x = Torso(self.layers, self.activation, self.layer_norm)(x)
+        if not self.duelling:
+            return dense(self.num_actions, 1.0)(x)
+        outputs = dense(1 + self.num_actions, 1.0)(x)
+        value, advantage = outputs[..., :1], outputs[..., 1:]
+        return value + advantage - advantage.mean(-1, keepdims=True)
+
+    def read(self, observation: PyTree, batch_axes: int = 1) -> Array:
+        """What the network is given of observations behind some batch axes: floats, a vector or a picture each."""
+        if self.conv:
+            return jnp.asarray(observation, float)
+        return flatten(observation, batch_axes)
+
+
+class Convolution(nn.Module):
+    """Windows of 3 by 3 with a stride of 1, without a border, as one product of matrices.
+
+    Under `vmap` over networks a convolution proper becomes a grouped one, which is slow on a CPU.
+    """
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*batch H W C"]) -> Float[Array, "*batch H-2 W-2 F"]:
+        height, width = (side - WINDOW + 1 for side in x.shape[-3:-1])
+        offsets = [(row, column) for row in range(WINDOW) for column in range(WINDOW)]
+        seen = [x[..., row : row + height, column : column + width, :] for row, column in offsets]
+        return dense(self.channels, math.sqrt(2))(jnp.concatenate(seen, -1))
+
+
+def check_pictures(env_name: str, observation: PyTree, conv: Sequence[int]) -> None:
+    """Refuses convolutions of what is no picture, or is too small for them.
+
+    Args:
+        env_name: Whose observations they are.
+        observation: The shape of one.
+        conv: Channels of each convolution.
+
+    Raises:
+        ValueError: It is not one array `[H, W, C]`, or nothing would be left of it.
+    """
+    leaves: list[Any] = jax.tree.leaves(observation)
+    shapes = [tuple(leaf.shape) for leaf in leaves]
+    if conv and (len(shapes) != 1 or len(shapes[0]) != 3):
+        raise ValueError(f"conv={tuple(conv)} is for pictures [H, W, C]; {env_name} shows {shapes}: leave conv out")
+    lost = (WINDOW - 1) * len(conv)
+    if conv and min(shapes[0][:2]) <= lost:
+        most = (min(shapes[0][:2]) - 1) // (WINDOW - 1)
+        raise ValueError(
+            f"{len(conv)} convolutions take {lost} rows and columns away, and pictures of {env_name} are {shapes[0]}: "
+            f"give {most} at the most"
+        )
