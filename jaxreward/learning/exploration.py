@@ -50,4 +50,4 @@ def random_actions(space: Any, key: Key[Array, ""], shape: tuple[int, ...]) -> A
     if isinstance(space, spaces.Discrete):
         return jax.random.randint(key, shape, 0, space.n, jnp.int32)
     low, high = (jnp.broadcast_to(jnp.asarray(bound, float), space.shape) for bound in (space.low, space.high))
-    return low + (high - low) * jax.random.uniform(key, (*shape, *space.shape))
+    return jax.random.uniform(key, (*shape, *space.shape), minval=low, maxval=high)
