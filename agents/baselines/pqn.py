@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
-from jaxreward.agents.baselines.parts.action_values import adam, greedy_policy, network_for, value_of
+from jaxreward.agents.baselines.parts.action_values import Optimiser, adam, greedy_policy, network_for, value_of
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.action_values import ActionValues
@@ -27,6 +27,7 @@ from jaxreward.learning.estimators import lambda_returns
 from jaxreward.learning.exploration import epsilon_greedy, linear
 from jaxreward.learning.minibatch import check_minibatches, epochs
 from jaxreward.learning.rollout import EnvBatch, Trajectory, reset_batch, rollout
+from jaxreward.names import check_name
 from jaxreward.reward import bind_discount
 
 Metrics = dict[str, Float[Array, ""]]
@@ -47,6 +48,7 @@ class Config(Sized):
         layer_norm: Whether they are normalised.
         conv: Channels of convolutions before them, of windows of 3 by 3, for pictures; none by default.
         duelling: Whether the network has a value and an advantage of each action.
+        optimiser: "radam", as in the authors' code, or "adam".
     """
 
     num_envs: int = size(32)
@@ -58,6 +60,7 @@ class Config(Sized):
     layer_norm: bool = True
     conv: tuple[int, ...] = size(())
     duelling: bool = False
+    optimiser: Optimiser = "radam"
 
 
 @struct.dataclass
@@ -65,7 +68,7 @@ class Hyperparams:
     """Traced numbers: each may be vmapped over or searched.
 
     Attributes:
-        learning_rate: Adam's step size.
+        learning_rate: The optimiser's step size.
         discount: Per step; rewards with an `AgentDiscount` follow it.
         trace_lambda: How much of a return is what was earned, and how much what the next value says, from 1 to 0.
         epsilon_start: How often an action is random at first.
@@ -116,9 +119,10 @@ def pqn(env: Environment, env_params: PyTree, config: Config = Config()) -> Agen
 
     Raises:
         TypeError: If actions are not discrete.
-        ValueError: If minibatches do not divide an iteration's steps, the activation is unknown, convolutions do not
+        ValueError: If minibatches do not divide an iteration's steps, an option is unknown, convolutions do not
             fit what is observed, or the reward is a vector.
     """
+    check_name("optimiser", config.optimiser, get_args(Optimiser))
     check_minibatches(config.num_minibatches, config.num_envs * config.num_steps, "num_envs * num_steps")
     env = scalar_environment(env, env_params)
     shape = config.layers, config.activation
@@ -219,6 +223,6 @@ class PQN:
         return bind_discount(params, hyperparams.discount)
 
     def optimiser(self, hyperparams: Hyperparams, iteration: Int[Array, ""] | int) -> optax.GradientTransformation:
-        """Adam with gradients clipped, its learning rate as annealed at this iteration."""
+        """The optimiser, its learning rate as annealed at this iteration."""
         left = jnp.maximum(1 - iteration / hyperparams.anneal_iterations, 0)
-        return adam(hyperparams.learning_rate * left, hyperparams.max_grad_norm)
+        return adam(hyperparams.learning_rate * left, hyperparams.max_grad_norm, self.config.optimiser)

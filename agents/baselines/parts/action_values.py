@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jaxreward.learning.networks import ACTIVATIONS
 from jaxreward.names import check_name
 
 Scalar = Float[Array, ""] | float
+Optimiser = Literal["adam", "radam"]
 
 
 def network_for(
@@ -50,9 +51,13 @@ def network_for(
     return ActionValues(int(space.n), tuple(layers), ACTIVATIONS[activation], **shape)
 
 
-def adam(learning_rate: Scalar, max_grad_norm: Scalar) -> optax.GradientTransformation:
-    """Adam on gradients scaled down to a global norm; it sees all params as one vector, which is fewer operations."""
-    parts = optax.clip_by_global_norm(max_grad_norm), optax.scale_by_adam(), optax.scale(-learning_rate)
+def adam(learning_rate: Scalar, max_grad_norm: Scalar, kind: Optimiser = "adam") -> optax.GradientTransformation:
+    """Adam, or RAdam (Liu et al. 2020, arXiv:1908.03265), on gradients scaled down to a global norm.
+
+    It sees all params as one vector, which is a few operations in place of a few for each of them.
+    """
+    scale = {"adam": optax.scale_by_adam, "radam": optax.scale_by_radam}[kind]
+    parts = optax.clip_by_global_norm(max_grad_norm), scale(), optax.scale(-learning_rate)
     return optax.flatten(optax.chain(*parts))
 
 
