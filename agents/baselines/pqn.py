@@ -79,7 +79,7 @@ class Hyperparams:
         env_params: Params of the environment and its reward; None for those the agent was made with.
     """
 
-    learning_rate: Scalar = 5e-4
+    learning_rate: Scalar = 1e-3
     discount: Scalar = 0.99
     trace_lambda: Scalar = 0.9
     epsilon_start: Scalar = 1.0

@@ -3,11 +3,12 @@
 from functools import cache
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-from jaxreward.learning.minibatch import shuffles
+from jaxreward.learning.minibatch import check_minibatches, epochs, shuffles
 
 SIZES = [1, 2, 7, 12, 16, 20, 64, 97, 100, 4096]
 LEVEL = 1e-4  # of each test: fixed keys, and about one chance in a thousand that a right shuffle fails anything here
@@ -91,3 +92,26 @@ def test_the_pair_test_sees_a_shuffle_that_keeps_neighbours_together():
 def test_minibatches_of_an_epoch_part_the_batch():
     parts = drawn(64)[0].reshape(4, 16)
     assert set.union(*map(set, parts.tolist())) == set(range(64))
+
+
+def test_a_pass_shows_each_part_of_a_batch_once():
+    """Along either axis; each minibatch is told apart by its number, and metrics are means."""
+    batch = {"x": np.arange(12).reshape(6, 2), "y": 10 * np.arange(12).reshape(6, 2)}
+
+    def step(carry, minibatch):
+        assert minibatch["x"].shape in ((2, 2), (6, 1))
+        seen = carry["seen"].at[minibatch["x"].ravel()].add(1)
+        return {"seen": seen, "steps": carry["steps"] + 1}, minibatch["y"].sum() - 10 * minibatch["x"].sum()
+
+    start = {"seen": jnp.zeros(12, jnp.int32), "steps": jnp.zeros((), jnp.int32)}
+    for axis, parts in ((0, 3), (1, 2)):
+        carry, metric = jax.jit(lambda key: epochs(step, start, batch, key, 4, parts, axis))(jax.random.key(0))
+        np.testing.assert_array_equal(carry["seen"], np.full(12, 4))
+        assert carry["steps"] == 4 * parts
+        assert metric == 0
+
+
+def test_parts_that_do_not_divide_are_refused():
+    check_minibatches(4, 12, "num_envs")
+    with pytest.raises(ValueError, match="num_minibatches=5 does not divide num_envs=12; the nearest is 4"):
+        check_minibatches(5, 12, "num_envs")
