@@ -11,6 +11,7 @@ import jax
 import jax.extend.core as jex
 from jaxtyping import PyTree
 
+from jaxreward.learning.replay import Replay
 from jaxreward.run.checkpoint import state_bytes
 from jaxreward.run.spec import Experiment
 
@@ -35,10 +36,30 @@ def check_memory(experiment: Experiment, seeds: int, memory: int | None = None) 
     if needed <= memory < runs * experiment.steps_per_iteration * STEP_BYTES:
         needed = runs * bytes_of_loops(experiment)
     if needed > memory:
+        replay = _of_replay(experiment, memory / runs)
         raise ValueError(
             f"{runs:,} run{'s' * (runs > 1)} of these sizes need{'s' * (runs == 1)} {needed / 1e9:,.3g} GB at least, "
-            f"and there are {memory / 1e9:,.3g} GB: give smaller sizes, or fewer seeds"
+            f"and there are {memory / 1e9:,.3g} GB: give smaller sizes, or fewer seeds{replay}"
         )
+
+
+def _of_replay(experiment: Experiment, memory: float) -> str:
+    """What of a run's state is a ring of old transitions, and how many of them would fit; nothing if it has none."""
+    state = _state(experiment)
+    rings = [node for node in jax.tree.leaves(state, is_leaf=_is_replay) if _is_replay(node)]
+    config = experiment.config["agent_config"]
+    if not rings or "capacity" not in config:
+        return ""
+    kept = state_bytes(jax.tree.map(_of_keys, rings))
+    rest = state_bytes(jax.tree.map(_of_keys, state)) - kept
+    block = config["num_envs"] * config["num_steps"]
+    most = int((memory - rest) / kept * config["capacity"]) // block * block
+    fits = f", and capacity={most} fits" if most > 0 else ""
+    return f". Its capacity={config['capacity']} of old transitions takes {kept / 1e9:,.3g} GB{fits}"
+
+
+def _is_replay(node: Any) -> bool:
+    return isinstance(node, Replay)
 
 
 def bytes_of_state(experiment: Experiment) -> int:

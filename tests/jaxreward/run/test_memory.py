@@ -1,5 +1,7 @@
 """What can't fit is refused before anything compiles."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -40,6 +42,19 @@ def test_memory_is_counted_over_all_runs():
     check_memory(tried, 5, 5 * each)
     with pytest.raises(ValueError, match="6 runs of these sizes need "):
         check_memory(tried, 6, 5 * each)
+
+
+def test_the_largest_memory_of_old_transitions_that_fits_is_told():
+    """42 bytes each: two observations of 16, an action and a reward of 4 and two ends. One block more does not fit."""
+    sizes = {"num_envs": 10, "num_steps": 2, "layers": (8,)}
+    tried = resolve("dqn", "CartPole-v1", settings={**sizes, "capacity": 2_000_000_000})
+    with pytest.raises(ValueError, match=r"needs 84 GB .* 10 GB: .* takes 84 GB, and capacity=\d+ fits") as error:
+        check_memory(tried, 1, 10**10)
+    most = int(re.search(r"capacity=(\d+) fits", str(error.value))[1])
+    each = [
+        bytes_of_state(resolve("dqn", "CartPole-v1", settings={**sizes, "capacity": most + more})) for more in (0, 20)
+    ]
+    assert each[0] <= 10**10 < each[1]
 
 
 def test_more_seeds_than_there_can_be_are_refused_without_listing_them():
