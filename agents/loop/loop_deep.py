@@ -38,13 +38,13 @@ from jaxreward.agents.loop.parts.elliptical import (
     with_steps,
 )
 from jaxreward.agents.loop.parts.learner import planners
-from jaxreward.agents.loop.parts.refit import Hypothesis, ValueNetwork, refitted
-from jaxreward.agents.loop.parts.transitions import Transitions, no_transitions, stored
+from jaxreward.agents.loop.parts.refit import Hypothesis, Transitions, ValueNetwork, refitted
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.contract.wrappers import check_never_ends
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.lazy import when
 from jaxreward.learning.networks import flatten
+from jaxreward.learning.replay import Replay, empty_replay, nearest, write
 from jaxreward.learning.rollout import EnvBatch, reset_batch, rollout
 from jaxreward.names import check_name
 from jaxreward.reward import bind_discount
@@ -110,7 +110,7 @@ class State(NamedTuple):
     held: Hypothesis
     features: FeatureMap
     gram: Float[Array, "A d d"]
-    seen: Transitions
+    seen: Replay
     envs: EnvBatch
     hyperparams: Hyperparams
     key: Key[Array, ""]
@@ -145,9 +145,9 @@ def check_config(config: Config) -> None:
     check_name("features", config.features, get_args(Features))
     steps = config.num_envs * config.num_steps
     if config.buffer_size % steps:
-        near = max(1, round(config.buffer_size / steps)) * steps
         raise ValueError(
-            f"buffer_size={config.buffer_size} is no multiple of num_envs * num_steps = {steps}; try {near}"
+            f"buffer_size={config.buffer_size} is no multiple of num_envs * num_steps = {steps}; "
+            f"try {nearest(config.buffer_size, steps)}"
         )
 
 
@@ -170,7 +170,9 @@ class LoopDeep:
         gram = empty_gram(self.network.num_actions, features(observation).shape[-1], hyperparams.regularisation)
         params, zero = self.network.init(key_params, observation), jnp.zeros(())
         first = Hypothesis(params, params, jnp.linalg.inv(gram), log_determinant(gram), zero, jnp.zeros((), jnp.int32))
-        seen = no_transitions(observation[0], self.config.buffer_size)
+        zeros = jnp.zeros(self.config.num_envs)
+        row = Transitions(observation, zeros.astype(jnp.int32), zeros, observation)
+        seen = empty_replay(row, self.config.buffer_size // self.config.num_envs)
         return strong(State(first, features, gram, seen, envs, hyperparams, key, jnp.zeros((), jnp.int32)))
 
     def step(self, state: State) -> tuple[State, Metrics]:
@@ -180,7 +182,7 @@ class LoopDeep:
         determinant = log_determinant(gram)
         due = determinant - state.held.log_determinant >= jnp.log(state.hyperparams.switch_ratio)
 
-        def refit(held: Hypothesis, gram: Array, seen: Transitions, determinant: Array, key: Key[Array, ""]) -> Any:
+        def refit(held: Hypothesis, gram: Array, seen: Replay, determinant: Array, key: Key[Array, ""]) -> Any:
             held = held._replace(inverse=jnp.linalg.inv(gram), log_determinant=determinant, switches=held.switches + 1)
             return self.fit(state, held, seen, key)
 
@@ -203,7 +205,7 @@ class LoopDeep:
 
         return Policy(lambda: (), act, act)
 
-    def collect(self, state: State, key: Key[Array, ""]) -> tuple[EnvBatch, Transitions, Array, Metrics]:
+    def collect(self, state: State, key: Key[Array, ""]) -> tuple[EnvBatch, Replay, Array, Metrics]:
         """`T` steps of `N` environments by the held policy, kept and counted."""
 
         def act(carry: tuple, observation: PyTree, noise: Array) -> tuple[tuple, Array, tuple]:
@@ -212,10 +214,10 @@ class LoopDeep:
 
         params, nothing = self.params_of_env(state.hyperparams), jnp.zeros((self.config.num_steps, 0))
         envs, _, steps, metrics = rollout(self.env, params, act, (), state.envs, nothing, key)
+        before, after = (flatten(x, 2) for x in (steps.observation, steps.next_observation))
+        seen = write(state.seen, Transitions(before, steps.action, steps.reward, after))
         flat = lambda x: jnp.reshape(x, (-1, *x.shape[2:]))  # noqa: E731
-        before, after = (flat(flatten(x, 2)) for x in (steps.observation, steps.next_observation))
-        seen = stored(state.seen, before, flat(steps.action), flat(steps.reward), after)
-        return envs, seen, with_steps(state.gram, state.features(before), flat(steps.action)), metrics
+        return envs, seen, with_steps(state.gram, state.features(flat(before)), flat(steps.action)), metrics
 
     def optimistic_value(
         self, state: State, held: Hypothesis, params: PyTree, observation: Float[Array, "*batch F"]
@@ -224,7 +226,7 @@ class LoopDeep:
         bonus = jnp.sqrt(state.hyperparams.beta) * uncertainty(held.inverse, state.features(observation))
         return jnp.asarray(self.network.apply(params, observation)) + bonus
 
-    def fit(self, state: State, held: Hypothesis, seen: Transitions, key: Key[Array, ""]) -> Hypothesis:
+    def fit(self, state: State, held: Hypothesis, seen: Replay, key: Key[Array, ""]) -> Hypothesis:
         """The hypothesis with its network fitted to all that was seen."""
 
         def value(target: PyTree, observation: Array) -> Array:

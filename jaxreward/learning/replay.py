@@ -114,6 +114,11 @@ def take(steps: PyTree, places: Places, length: int = 1) -> PyTree:
     return jax.tree.map(pick, steps)
 
 
+def sample(replay: Replay, key: Key[Array, ""], shape: tuple[int, ...]) -> PyTree:
+    """Stored steps, each equally likely, with replacement, leaves `[*shape, ...]`; there must be one."""
+    return jax.tree.map(lambda leaf: leaf[0], take(replay.steps, starts(replay, key, shape)))
+
+
 def nearest(number: int, multiple_of: int) -> int:
     """The multiple that is nearest to a number, and not 0."""
     return max(1, round(number / multiple_of)) * multiple_of

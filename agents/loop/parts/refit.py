@@ -11,10 +11,26 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from jaxreward.agents.loop.parts.transitions import Transitions, sampled
 from jaxreward.learning.networks import Torso, dense
+from jaxreward.learning.replay import Replay, sample
 
 Scalar = Float[Array, ""] | float
+
+
+class Transitions(NamedTuple):
+    """Steps that were taken, leaves `[*batch, ...]`; in a ring `[capacity, N, ...]`.
+
+    Attributes:
+        observation: As the network reads it.
+        action: What was done.
+        reward: What it paid.
+        next_observation: What followed.
+    """
+
+    observation: Float[Array, "*batch F"]
+    action: Int[Array, "*batch"]
+    reward: Float[Array, "*batch"]
+    next_observation: Float[Array, "*batch F"]
 
 
 class Hypothesis(NamedTuple):
@@ -52,7 +68,7 @@ def refitted(
     network: ValueNetwork,
     value: Callable[[PyTree, Array], Array],
     held: Hypothesis,
-    seen: Transitions,
+    seen: Replay,
     key: Key[Array, ""],
     hyperparams: Any,
     steps: int,
@@ -64,14 +80,14 @@ def refitted(
         network: What is fitted.
         value: `(params, observation) -> V`, optimistic; it is cut to the least of the sample plus `max_span`.
         held: From where.
-        seen: What it is fitted to.
+        seen: `Transitions` that it is fitted to.
         key: Draws the sample, and the transitions of each step.
         hyperparams: `max_span`, `learning_rate` and `target_step`.
         steps: Of Adam.
         batch_size: Transitions of each, and states of the sample.
     """
     key_reference, key_batches = jax.random.split(key)
-    reference = sampled(seen, key_reference, batch_size).observation
+    reference = sample(seen, key_reference, (batch_size,)).observation
     optimiser = optax.adam(hyperparams.learning_rate)
 
     def cut(target: PyTree, observation: Array, least: Scalar) -> Array:
@@ -89,7 +105,7 @@ def refitted(
 
     def update(carry: tuple, key: Key[Array, ""]) -> tuple[tuple, None]:
         params, target, moments = carry
-        gradient = jax.grad(loss)(params, target, sampled(seen, key, batch_size))
+        gradient = jax.grad(loss)(params, target, sample(seen, key, (batch_size,)))
         change, moments = optimiser.update(gradient, moments)
         params = optax.apply_updates(params, change)
         return (params, optax.incremental_update(params, target, hyperparams.target_step), moments), None

@@ -17,7 +17,6 @@ from jaxreward.agents.loop.parts.elliptical import (
     uncertainty,
     with_steps,
 )
-from jaxreward.agents.loop.parts.transitions import no_transitions, sampled, stored
 from jaxreward.envs import make
 from jaxreward.envs.average.never_ending import ContinuingEnv
 from jaxreward.mdp import average_policy_iteration, two_state
@@ -45,18 +44,6 @@ def test_features_are_the_observation_or_random_units_of_norm_one():
     weights = np.asarray(drawn.weights)
     units = np.maximum(np.asarray(observation) @ weights[:-1] + weights[-1], 0)
     np.testing.assert_allclose(drawn(observation), units / np.linalg.norm(units, axis=1)[:, None], rtol=1e-5)
-
-
-def test_the_newest_transitions_are_kept_and_only_they_are_sampled():
-    ring = no_transitions(jnp.zeros(2), 6)
-    for block in range(4):
-        numbers = 3 * block + jnp.arange(3)
-        pairs = jnp.stack([numbers, -numbers], 1).astype(float)
-        ring = stored(ring, pairs, numbers, 10.0 * numbers, pairs + 1)
-        drawn = sampled(ring, jax.random.key(block), 200)
-        assert set(np.asarray(drawn.action).tolist()) == set(range(max(0, 3 * block - 3), 3 * block + 3))
-        np.testing.assert_array_equal(drawn.reward, 10.0 * drawn.action)
-        np.testing.assert_array_equal(drawn.next_observation[:, 1], 1 - drawn.action)
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +79,12 @@ def test_a_table_comes_to_the_solution_of_the_optimistic_empirical_world(plain):
     """What it holds satisfies the optimality equation of the counted world, the bonus added to each action."""
     env, agent, states = plain
     state = states[-1]
-    seen = jax.tree.map(np.asarray, state.seen)
-    count = int(seen.written)
-    where, whither = seen.observation[:count].argmax(1), seen.next_observation[:count].argmax(1)
+    count = int(state.seen.filled)
+    seen = jax.tree.map(lambda leaf: np.asarray(leaf)[:count, 0], state.seen.steps)  # one environment
+    where, whither = seen.observation.argmax(1), seen.next_observation.argmax(1)
     transition, reward = np.zeros((2, 2, 2)), np.zeros((2, 2))
-    np.add.at(transition, (where, seen.action[:count], whither), 1)
-    np.add.at(reward, (where, seen.action[:count]), seen.reward[:count])
+    np.add.at(transition, (where, seen.action, whither), 1)
+    np.add.at(reward, (where, seen.action), seen.reward)
     visits = transition.sum(-1)
     fit = jax.jit(lambda state: agent.step.__self__.fit(state, state.held, state.seen, jax.random.key(5)))
     held = fit(state._replace(held=fit(state)))
