@@ -138,7 +138,7 @@ def _race(options: Options, name: str, seeds: int) -> list[Measured]:
             race.enter(Contender(_python(entry, options), what, flags, options.timeout))
         for seed in range(1 if options.curves else options.repeats):
             race.round(seed)
-    return [_measured(name, *row) for row in zip(field, specs, race.contenders, strict=True)]
+    return [_measured(f"PPO {name}", *row) for row in zip(field, specs, race.contenders, strict=True)]
 
 
 def _field(options: Options, seeds: int) -> list[Entry]:

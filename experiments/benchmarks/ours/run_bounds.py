@@ -33,15 +33,15 @@ def _rollout(setting: SimpleNamespace, env: Any, params: Any) -> Callable:
     shapes = _shapes(setting, env, params)
 
     def run(keys: jax.Array, iterations: int) -> Any:
-        actor, critic = _init(keys[0], shapes[0]), _init(keys[0], shapes[1])
+        actor, critic = init(keys[0], shapes[0]), init(keys[0], shapes[1])
         start = jax.vmap(env.reset_env, in_axes=(0, None))(jax.random.split(keys[1], setting.num_envs), params)
 
         def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
             observation, state = carry
-            action = _sample(env, params, key, _tanh(actor, observation))
+            action = _sample(env, params, key, tanh(actor, observation))
             now = jax.vmap(env.step_env, in_axes=(None, 0, 0, None))(key, state, action, params)
             ended = now[3] | jax.vmap(env.is_truncated, in_axes=(0, None))(now[1], params)
-            return _restart(ended, start, now[:2]), (now[2] + _tanh(critic, observation)[:, 0]).sum()
+            return restart(ended, start, now[:2]), (now[2] + tanh(critic, observation)[:, 0]).sum()
 
         steps = lambda carry, key: jax.lax.scan(step, carry, jax.random.split(key, setting.num_steps))  # noqa: E731
         return jax.lax.scan(steps, start, jax.random.split(keys[0], iterations))
@@ -56,9 +56,9 @@ def _matmuls(setting: SimpleNamespace, env: Any, params: Any) -> Callable:
     rows = setting.num_envs * setting.num_steps // setting.num_minibatches
 
     def run(keys: jax.Array, iterations: int) -> Any:
-        networks = [_init(key, shape) for key, shape in zip(keys, shapes, strict=True)]
+        networks = [init(key, shape) for key, shape in zip(keys, shapes, strict=True)]
         x = jax.random.normal(keys[0], (updates, rows, shapes[0][0]))
-        step = lambda networks, x: ([_descend(weights, x) for weights in networks], None)  # noqa: E731
+        step = lambda networks, x: ([descend(weights, x) for weights in networks], None)  # noqa: E731
         return jax.lax.scan(lambda networks, _: jax.lax.scan(step, networks, x), networks, None, iterations)[0]
 
     return run
@@ -71,19 +71,21 @@ def _shapes(setting: SimpleNamespace, env: Any, params: Any) -> tuple[list[int],
     return [inputs, *setting.hidden, outputs], [inputs, *setting.hidden, 1]
 
 
-def _init(key: jax.Array, widths: list[int]) -> Weights:
+def init(key: jax.Array, widths: list[int]) -> Weights:
+    """The matrices of a network, whose layers are so wide."""
     sizes = list(itertools.pairwise(widths))
     keys = jax.random.split(key, len(sizes))
     return [jax.random.normal(k, size) / size[0] ** 0.5 for k, size in zip(keys, sizes, strict=True)]
 
 
-def _tanh(weights: Weights, x: jax.Array) -> jax.Array:
+def tanh(weights: Weights, x: jax.Array) -> jax.Array:
+    """What a network gives."""
     for w in weights[:-1]:
         x = jnp.tanh(x @ w)
     return x @ weights[-1]
 
 
-def _descend(weights: Weights, x: jax.Array) -> Weights:
+def descend(weights: Weights, x: jax.Array) -> Weights:
     """A step on a linear network's squared output: the products of an update and next to nothing else."""
 
     def loss(weights: Weights) -> jax.Array:
@@ -101,7 +103,9 @@ def _sample(env: Any, params: Any, key: jax.Array, outputs: jax.Array) -> jax.Ar
     return jnp.clip(outputs + jax.random.normal(key, outputs.shape), -1.0, 1.0)
 
 
-def _restart(ended: jax.Array, start: Any, now: Any) -> Any:
+def restart(ended: jax.Array, start: Any, now: Any) -> Any:
+    """Where an episode ended, its start again."""
+
     def where(fresh: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(ended.reshape(ended.shape + (1,) * (old.ndim - 1)), fresh, old)
 

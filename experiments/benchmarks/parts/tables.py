@@ -80,7 +80,7 @@ def _title(rows: list[Measured]) -> str:
     said = lambda field: "/".join(sorted({row.ready[field] for row in rows if row.ready})) or "?"  # noqa: E731
     loads = [load for row in rows for load in row.each("load")]
     return (
-        f"PPO {rows[0].race}: {rows[0].seeds} seed(s), {rows[0].amount:,} environment steps in all; "
+        f"{rows[0].race}: {rows[0].seeds} seed(s), {rows[0].amount:,} environment steps in all; "
         f"{said('device')}, jax {said('jax')}, load {np.median(loads or [np.nan]):.1f}"
     )
 
@@ -143,7 +143,7 @@ def curve_tables(rows: list[Measured]) -> list[Table]:
 
 
 def _curve_table(ours: Measured | None, peer: Measured) -> Table:
-    table = Table("tenth", "ours", peer.name, "95% interval", "", title=f"PPO {peer.race}: {peer.seeds} seeds")
+    table = Table("tenth", "ours", peer.name, "95% interval", "", title=f"{peer.race}: {peer.seeds} seeds")
     if not peer.runs:
         table.caption = peer.failure
         return table

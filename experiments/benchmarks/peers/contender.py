@@ -20,6 +20,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
@@ -81,7 +82,8 @@ def _timed(compiled: Callable, keys: jax.Array) -> tuple[Any, dict[str, float]]:
     wall, cpu = time.perf_counter(), time.process_time()
     output = jax.block_until_ready(compiled(keys))
     seconds = {"run_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
-    return output, {**seconds, "load": os.getloadavg()[0]}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # Linux tells it in KiB
+    return output, {**seconds, "load": os.getloadavg()[0], "peak_gb": peak}
 
 
 def summarise(report: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""rejax's PPO, as the package ships it, without evaluation."""
+"""rejax's agents, as the package ships them, without evaluation: PPO, or one by name with its arguments."""
 
 from __future__ import annotations
 
@@ -29,26 +29,33 @@ def _algorithm(spec: SimpleNamespace) -> Any:
     setting = spec.setting
     batch = setting.num_envs * setting.num_steps
     env, env_params = _environment(setting.env)
-    algorithm = rejax.get_algo("ppo").create(
+    name, arguments = getattr(spec, "peer", "ppo"), getattr(spec, "arguments", None)
+    algorithm = rejax.get_algo(name).create(
         env=_Recorded(env) if spec.curves else env,
         env_params=env_params,
-        agent_kwargs={"hidden_layer_sizes": tuple(setting.hidden), "activation": "tanh"},
-        num_envs=setting.num_envs,
-        num_steps=setting.num_steps,
-        num_epochs=setting.num_epochs,
-        num_minibatches=setting.num_minibatches,
-        learning_rate=setting.learning_rate,
-        gamma=setting.discount,
-        gae_lambda=setting.gae_lambda,
-        clip_eps=setting.clip,
-        ent_coef=setting.entropy_coefficient,
-        vf_coef=setting.value_coefficient,
-        max_grad_norm=setting.max_grad_norm,
         total_timesteps=spec.iterations * batch,
         eval_freq=batch if spec.curves else spec.iterations * batch,
         skip_initial_evaluation=True,
+        **(_of_ppo(setting) if arguments is None else vars(arguments)),
     )
     return algorithm.replace(eval_callback=_read_record if spec.curves else lambda *_: ())
+
+
+def _of_ppo(setting: SimpleNamespace) -> dict[str, Any]:
+    return {
+        "agent_kwargs": {"hidden_layer_sizes": tuple(setting.hidden), "activation": "tanh"},
+        "num_envs": setting.num_envs,
+        "num_steps": setting.num_steps,
+        "num_epochs": setting.num_epochs,
+        "num_minibatches": setting.num_minibatches,
+        "learning_rate": setting.learning_rate,
+        "gamma": setting.discount,
+        "gae_lambda": setting.gae_lambda,
+        "clip_eps": setting.clip,
+        "ent_coef": setting.entropy_coefficient,
+        "vf_coef": setting.value_coefficient,
+        "max_grad_norm": setting.max_grad_norm,
+    }
 
 
 def _environment(name: str) -> tuple[Any, Any]:

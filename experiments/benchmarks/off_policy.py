@@ -1,0 +1,214 @@
+"""DQN and PQN against rejax: `python -m jaxreward.experiments.benchmarks.off_policy`.
+
+Both run the same algorithm with networks of the same sizes at the same hyperparameters for the same number of
+environment steps and updates, each in a process of its own that compiles once. Then all take turns, so that the
+machine's other load falls on all alike, and speeds are compared round by round. Nobody evaluates; everything else a
+user pays for is inside the timed program. rejax runs under XLA's default scheduler and under the sequential one, and
+its better result is the one to beat.
+
+What stays different: rejax draws a batch without replacement, ours with it; it clips gradients element by element,
+ours by their global norm; its target network follows environment steps, ours as many updates; its networks start with
+other numbers; its time limits count as terminations. Ours records returns, rejax does not: its `final return` is an
+evaluation of the last policy, ours the mean over episodes that ended in the last tenth of training.
+
+The bounds are what no implementation with XLA's own kernels can beat: the environment's steps with drawn actions, the
+matrix products of acting and of the updates, and the two one after the other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from jaxreward.experiments.benchmarks.parts.authors import command
+from jaxreward.experiments.benchmarks.parts.race import Contender, Race
+from jaxreward.experiments.benchmarks.parts.settings import DEVICES, SEQUENTIAL, program_of
+from jaxreward.experiments.benchmarks.parts.tables import Measured, speed_table
+from jaxreward.experiments.benchmarks.peers import environments as peers
+from jaxreward.names import check_name
+
+BOUNDS = ("environment", "matmuls")
+
+
+@dataclasses.dataclass(frozen=True)
+class Algorithm:
+    """One algorithm, ours and rejax's.
+
+    Attributes:
+        env: What both train in.
+        config: Ours: sizes, `num_envs` and `num_steps` among them.
+        hyperparams: Ours: the rest.
+        arguments: rejax's, the same in its words.
+        products: What the bound multiplies: each update's rows, and how many times networks are only evaluated on them.
+        widths: Of the network, from input to output.
+    """
+
+    env: str
+    config: dict[str, Any]
+    hyperparams: dict[str, float]
+    arguments: dict[str, Any]
+    products: dict[str, int]
+    widths: tuple[int, ...]
+
+    @property
+    def steps(self) -> int:
+        """Environment steps of one iteration."""
+        return self.config["num_envs"] * self.config["num_steps"]
+
+
+ALGORITHMS = {
+    "dqn": Algorithm(
+        "CartPole-v1",
+        {
+            "num_envs": 10, "num_steps": 1, "num_updates": 5, "batch_size": 100, "capacity": 50_000, "warm_up": 200,
+            "layers": (64, 64), "activation": "silu",
+        },
+        {
+            "learning_rate": 1e-3, "discount": 0.99, "max_grad_norm": 10.0, "epsilon_start": 1.0, "epsilon_end": 0.05,
+            "target_period": 100.0, "target_step": 1.0,
+        },
+        {
+            "num_envs": 10, "num_epochs": 5, "batch_size": 100, "buffer_size": 50_000, "fill_buffer": 200,
+            "learning_rate": 1e-3, "gamma": 0.99, "max_grad_norm": 10.0, "eps_start": 1.0, "eps_end": 0.05,
+            "exploration_fraction": 0.5, "target_update_freq": 200, "polyak": 0.0, "ddqn": True,
+        },
+        {"updates": 5, "rows": 100, "evaluations": 2},
+        (4, 64, 64, 2),
+    ),
+    "pqn": Algorithm(
+        "CartPole-v1",
+        {
+            "num_envs": 16, "num_steps": 128, "num_epochs": 4, "num_minibatches": 4, "layers": (64, 64),
+            "optimiser": "adam",
+        },
+        {
+            "learning_rate": 1e-3, "discount": 0.99, "trace_lambda": 0.9, "max_grad_norm": 10.0, "epsilon_start": 1.0,
+            "epsilon_end": 0.05,
+        },
+        {
+            "num_envs": 16, "num_steps": 128, "num_epochs": 4, "num_minibatches": 4, "learning_rate": 1e-3,
+            "gamma": 0.99, "td_lambda": 0.9, "max_grad_norm": 10.0, "eps_start": 1.0, "eps_end": 0.05,
+            "exploration_fraction": 0.5,
+        },
+        {"updates": 16, "rows": 512, "evaluations": 0},
+        (4, 64, 64, 2),
+    ),
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Races DQN and PQN against rejax.
+
+    Attributes:
+        agents: Which algorithms.
+        seeds: How many agents to train at once, one race for each number.
+        iterations: Of each agent where one is trained alone, by algorithm in the order of `agents`.
+        vmapped: By how much fewer there are where several are; rates do not depend on it.
+        rounds: Of a race.
+        timeout: Seconds within which a contender has to compile, and to finish each run.
+        cache: Where rejax's environment is built, once.
+        out: JSON file for everything measured.
+    """
+
+    agents: tuple[str, ...] = tuple(ALGORITHMS)
+    seeds: tuple[int, ...] = (1, 16, 64)
+    iterations: tuple[int, ...] = (2_000, 100)
+    vmapped: int = 10
+    rounds: int = 3
+    timeout: float = 900.0
+    cache: Path = peers.CACHE
+    out: Path | None = None
+
+
+def run(options: Options, console: Console) -> list[Measured]:
+    """Runs every race and prints what came out.
+
+    Raises:
+        ValueError: If an option makes no sense.
+    """
+    check(options)
+    python = peers.environment(options.cache)
+    measured: list[Measured] = []
+    for name, iterations in zip(options.agents, options.iterations, strict=True):
+        for seeds in options.seeds:
+            rows = one_race(name, iterations if seeds == 1 else iterations // options.vmapped, seeds, options, python)
+            console.print(speed_table(rows))
+            console.print(memory(rows))
+            measured += rows
+    return measured
+
+
+def check(options: Options) -> None:
+    """Refuses options that make no sense."""
+    for name in options.agents:
+        check_name("agent", name, ALGORITHMS)
+    if len(options.iterations) != len(options.agents):
+        raise ValueError(f"--iterations {options.iterations}: give one number for each of {options.agents}")
+    if min(options.rounds, options.vmapped, *options.seeds) < 1 or min(options.iterations) < 10 * options.vmapped:
+        raise ValueError(
+            "give 1 or more --rounds, --seeds and --vmapped, and --iterations of 10 times --vmapped or more"
+        )
+
+
+def one_race(name: str, iterations: int, seeds: int, options: Options, python: Path) -> list[Measured]:
+    """Everybody's runs of one algorithm."""
+    rows = entries(name, iterations, seeds)
+    with Race() as race:
+        for row in rows:
+            race.enter(Contender(python if row.is_peer else sys.executable, row.spec, row.flags, options.timeout))
+        for seed in range(options.rounds):
+            race.round(seed)
+    for row, contender in zip(rows, race.contenders, strict=True):
+        row.ready, row.runs, row.failure = contender.ready, contender.runs, contender.failure
+    return rows
+
+
+def entries(name: str, iterations: int, seeds: int) -> list[Measured]:
+    """Who runs, with nothing measured yet."""
+    spread = SEQUENTIAL if seeds == 1 else f"{SEQUENTIAL} {DEVICES}={os.cpu_count()}"
+    field = [("ours", "agents", spread, {}), ("rejax", "rejax", "", {}), ("rejax seq", "rejax", SEQUENTIAL, {})]
+    field += [("ours, one device", "agents", SEQUENTIAL, {})] if seeds > 1 else []
+    field += [(f"bound: {bound}", "products", spread, {"bound": bound}) for bound in BOUNDS]
+    told = spec(name, iterations, seeds)
+    return [
+        Measured(
+            f"{name}, {ALGORITHMS[name].env}", who, program == "rejax", seeds, told["env_steps"],
+            {**told, "program": str(program_of(program)), **more}, flags, {}, [],
+        )
+        for who, program, flags, more in field
+    ]  # fmt: skip
+
+
+def spec(name: str, iterations: int, seeds: int) -> dict[str, Any]:
+    """What every contender is told."""
+    algorithm = ALGORITHMS[name]
+    explores = {"epsilon_steps": iterations * algorithm.steps / 2} if "epsilon_end" in algorithm.hyperparams else {}
+    return {
+        "agent": name,
+        "peer": name,
+        "setting": {"env": algorithm.env, **{size: algorithm.config[size] for size in ("num_envs", "num_steps")}},
+        "config": algorithm.config,
+        "hyperparams": algorithm.hyperparams | explores,
+        "arguments": algorithm.arguments,
+        "products": algorithm.products,
+        "widths": algorithm.widths,
+        "curves": False,
+        "seeds": seeds,
+        "iterations": iterations,
+        "env_steps": iterations * algorithm.steps * seeds,
+    }
+
+
+def memory(rows: list[Measured]) -> str:
+    """The most memory that each process had."""
+    return "memory: " + ", ".join(f"{row.name} {max(row.each('peak_gb')):.2f} GB" for row in rows if row.runs)
+
+
+if __name__ == "__main__":
+    command(Options, run, peers.PINNED)
