@@ -1,0 +1,60 @@
+"""Two critics at once, and how far a target network follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+from jaxtyping import Array, Float, Key, PyTree
+
+from jaxreward.learning.networks import Torso, dense
+
+Scalar = Float[Array, ""] | float
+
+
+class Network(nn.Module):
+    """Hidden layers and linear outputs, `[*batch, F] -> [*batch, outputs]`.
+
+    Attributes:
+        outputs: How many.
+        layers: Widths of the hidden layers.
+        activation: Between them.
+        scale: Of the last layer's initial weights.
+    """
+
+    outputs: int
+    layers: tuple[int, ...]
+    activation: Callable[[Array], Array]
+    scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, features: Float[Array, "*batch F"]) -> Float[Array, "*batch O"]:
+        return dense(self.outputs, self.scale)(Torso(self.layers, self.activation)(features))
+
+
+@dataclass(frozen=True)
+class Twins:
+    """Two critics that differ in their initial weights; a layer of both is one batched product.
+
+    Fujimoto et al. 2018 (arXiv:1802.09477, section 4.2): the smaller of two estimates is biased low where one is biased
+    high.
+    """
+
+    network: Network
+
+    def init(self, key: Key[Array, ""], features: Float[Array, "*batch F"]) -> PyTree:
+        """Params of both, leaves `[2, ...]`."""
+        return jax.vmap(self.network.init, (0, None))(jax.random.split(key, 2), features)
+
+    def __call__(self, params: PyTree, features: Float[Array, "*batch F"]) -> Float[Array, "2 *batch O"]:
+        """What each says."""
+        apply: Any = jax.vmap(self.network.apply, (0, None))
+        return apply(params, features)
+
+
+def followed(target: PyTree, params: PyTree, step: Scalar) -> PyTree:
+    """A target network that moves a part of the way to the network it follows."""
+    return jax.tree.map(lambda old, new: old + step * (new - old), target, params)
