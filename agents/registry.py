@@ -35,6 +35,8 @@ _BUILT_IN = {
     "pqn": "jaxreward.agents.baselines.pqn",
     "barfi": "jaxreward.agents.barfi.barfi",
     "barfi_ppo": "jaxreward.agents.barfi.barfi_ppo",
+    "sac": "jaxreward.agents.baselines.sac",
+    "td3": "jaxreward.agents.baselines.td3",
     "reinforce": "jaxreward.agents.baselines.reinforce",
     "lirpg": "jaxreward.agents.barfi.lirpg",
     "bipars": "jaxreward.agents.barfi.bipars",
@@ -63,6 +65,7 @@ _BUILT_IN = {
     "ucrl2_vtr": "jaxreward.agents.loop.ucrl2_vtr",
     "loop": "jaxreward.agents.loop.loop",
     "apo": "jaxreward.agents.loop.apo",
+    "rvi_sac": "jaxreward.agents.loop.rvi_sac",
     "loop_deep": "jaxreward.agents.loop.loop_deep",
 }
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""

@@ -29,7 +29,7 @@ class Actions(NamedTuple):
         outputs: How many a policy has.
         values: How many a critic has.
         size: How many numbers an action adds to what a critic reads.
-        most: What a target entropy is a multiple of: the number of dimensions, or the most that the entropy can be.
+        unit: What a target entropy is told in: the number of dimensions, or the most that the entropy can be.
         noise: `(key, batch shape) -> noise` of a batch of actions.
         sample: `(outputs, noise) -> action` of the environment.
         mode: `(outputs) -> action`, the most likely one (of continuous actions, that before tanh).
@@ -41,7 +41,7 @@ class Actions(NamedTuple):
     outputs: int
     values: int
     size: int
-    most: float
+    unit: float
     noise: Callable[[Key[Array, ""], tuple[int, ...]], Array]
     sample: Callable[[Array, Array], Array]
     mode: Callable[[Array], Array]
@@ -83,7 +83,7 @@ def continuous_actions(space: spaces.Box, who: str) -> Actions:
         outputs=2 * box.size,
         values=1,
         size=box.size,
-        most=box.size,
+        unit=box.size,
         noise=lambda key, batch: jax.random.normal(key, (*batch, box.size)),
         sample=sample,
         mode=lambda outputs: box.to_env(jnp.tanh(mean_and_log_std(outputs)[0])),
@@ -112,7 +112,7 @@ def discrete_actions(num_actions: int) -> Actions:
         outputs=num_actions,
         values=num_actions,
         size=0,
-        most=math.log(num_actions),
+        unit=math.log(num_actions),
         noise=jax.random.uniform,
         sample=head.sample,
         mode=lambda outputs: jnp.argmax(outputs, -1),

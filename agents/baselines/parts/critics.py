@@ -1,4 +1,4 @@
-"""Two critics at once, and how far a target network follows."""
+"""Two critics at once."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreward.learning.networks import Torso, dense
 
-Scalar = Float[Array, ""] | float
 
-
-class Network(nn.Module):
+class MLP(nn.Module):
     """Hidden layers and linear outputs, `[*batch, F] -> [*batch, outputs]`.
 
     Attributes:
@@ -43,7 +41,7 @@ class Twins:
     high.
     """
 
-    network: Network
+    network: MLP
 
     def init(self, key: Key[Array, ""], features: Float[Array, "*batch F"]) -> PyTree:
         """Params of both, leaves `[2, ...]`."""
@@ -53,8 +51,3 @@ class Twins:
         """What each says."""
         apply: Any = jax.vmap(self.network.apply, (0, None))
         return apply(params, features)
-
-
-def followed(target: PyTree, params: PyTree, step: Scalar) -> PyTree:
-    """A target network that moves a part of the way to the network it follows."""
-    return jax.tree.map(lambda old, new: old + step * (new - old), target, params)
