@@ -270,9 +270,7 @@ def test_actions_without_bounds_are_refused():
         def action_space(self, params=None):
             return spaces.Box(-np.inf, np.inf, (1,))
 
-    with pytest.raises(
-        ValueError, match=r"sac scales .* side \(0,\) .*from -inf to inf.*ppo"
-    ):
+    with pytest.raises(ValueError, match=r"sac scales .* side \(0,\) .*from -inf to inf.*ppo"):
         sac(Unbounded(), ProbeParams())
 
 
