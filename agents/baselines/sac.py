@@ -22,14 +22,12 @@ from jaxreward.agent import Agent, Policy
 from jaxreward.agents.baselines.parts import off_policy as loop
 from jaxreward.agents.baselines.parts.actions import Actions, actions_for
 from jaxreward.agents.baselines.parts.critics import MLP, Twins
+from jaxreward.agents.baselines.parts.off_policy import Metrics, Scalar
 from jaxreward.contract.sizes import size
 from jaxreward.learning.n_step import Batch
 from jaxreward.learning.networks import ACTIVATIONS, flatten
 from jaxreward.learning.targets import soft_update
 from jaxreward.names import check_name
-
-Metrics = dict[str, Float[Array, ""]]
-Scalar = Float[Array, ""] | float
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ class SAC:
         """Actions of the policy, for `[N]` environments."""
         return self.actions.sample(self.outputs(learner, flatten(observation)), noise)
 
-    def policy(self, learner: Learner) -> Policy:
+    def policy(self, learner: Learner, hyperparams: Hyperparams) -> Policy:
         """The policy learned so far; its mode is the most likely action (of continuous ones, before tanh)."""
 
         def act(carry: tuple, observation: PyTree, key: Key[Array, ""]) -> tuple[tuple, Array]:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from jaxreward.agent import Agent, Policy
 from jaxreward.agents.baselines.parts import off_policy as loop
 from jaxreward.agents.baselines.parts.critics import MLP, Twins
+from jaxreward.agents.baselines.parts.off_policy import Metrics, Scalar
 from jaxreward.contract.sizes import size
 from jaxreward.learning.lazy import when
 from jaxreward.learning.n_step import Batch
@@ -25,9 +26,6 @@ from jaxreward.learning.networks import ACTIVATIONS, flatten
 from jaxreward.learning.squashed import UnitBox, unit_box
 from jaxreward.learning.targets import soft_update
 from jaxreward.names import check_name
-
-Metrics = dict[str, Float[Array, ""]]
-Scalar = Float[Array, ""] | float
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ class TD3:
         action = self.action(learner.params.policy, flatten(observation)) + hyperparams.exploration * noise
         return self.box.to_env(jnp.clip(action, -1, 1))
 
-    def policy(self, learner: Learner) -> Policy:
+    def policy(self, learner: Learner, hyperparams: Hyperparams) -> Policy:
         """The policy learned so far, which is deterministic."""
 
         def act(carry: tuple, observation: PyTree, key: Key[Array, ""]) -> tuple[tuple, Array]:

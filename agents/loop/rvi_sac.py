@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxreward.agent import Agent
 from jaxreward.agents.baselines import sac
 from jaxreward.agents.baselines.parts import off_policy as loop
-from jaxreward.agents.baselines.sac import Learner, Metrics, Scalar, networks
+from jaxreward.agents.baselines.parts.off_policy import Metrics, Scalar
+from jaxreward.agents.baselines.sac import Learner, networks
 from jaxreward.contract.wrappers import check_never_ends
 from jaxreward.learning.n_step import Batch
 

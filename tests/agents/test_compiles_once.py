@@ -21,6 +21,7 @@ TASKS = {
     "q_learning": "average/river_swim",
     "sarsa": "average/river_swim",
     "soft_q_learning": "average/river_swim",
+    "td3": "Pendulum-v1",
 }
 """By family, or by name where an agent needs another one than its family."""
 SETTINGS = {"pbt/ppo": {"population": 2, "ready_iterations": 1}}
@@ -31,7 +32,7 @@ def task_of(agent):
     if agent in TASKS:
         return TASKS[agent]
     family = get_agent(agent.removeprefix("pbt/")).make.__module__.rpartition(".")[0]
-    return TASKS[family]
+    return TASKS.get(agent, TASKS[family])
 
 
 @pytest.mark.parametrize("name", [*(name for name in list_agents() if "/" not in name), "pbt/ppo"])

@@ -47,6 +47,7 @@ LOOP = [name for name in list_agents() if "/" not in name and ".agents.loop." in
 TABULAR = ["q_learning", "sarsa", "soft_q_learning"]
 ENVS = {name: "average/river_swim" for name in [*LOOP, *TABULAR]}
 ENVS |= {"ppo": "CartPole-v1", "subpo": "subrl/two_rooms", "global_rl": "subrl/two_rooms"}
+ENVS |= {name: "MountainCarContinuous-v0" for name in ("sac", "td3")}
 VARIANTS = [(name, {}) for name in list_agents() if name.startswith("pbt/ppo") or "/" not in name]
 VARIANTS += [("ppo", {"memory": 0}), ("subpo", {"history": "gru"}), ("subpo", {"history": "visited"})]
 VARIANTS += [("subpo", {"estimator": "gae"}), ("map_elites", {"controller": "mlp"})]
