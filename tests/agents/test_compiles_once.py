@@ -29,8 +29,6 @@ FROM_FILES = {"behaviour_cloning"}
 
 
 def task_of(agent):
-    if agent in TASKS:
-        return TASKS[agent]
     family = get_agent(agent.removeprefix("pbt/")).make.__module__.rpartition(".")[0]
     return TASKS.get(agent, TASKS[family])
 

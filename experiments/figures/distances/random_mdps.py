@@ -39,8 +39,10 @@ KINDS = {
     "val_potential": "VAL potential",
     "val": "VAL (STARC)",
 }
-SCALED: tuple[str, ...] = ("", *NORMS)
-"""By which rewards are scaled; not at all by the first."""
+OF_SHAPING = ("l1", "l2", "weighted_l1", "weighted_l2")
+"""Norms that have a least reward by shaping."""
+FORMS = [(kind, norm) for kind in KINDS for norm in (OF_SHAPING if kind == "minimal_potential" else ("",))]
+"""Canonical forms."""
 FEATURES = ("count", "x", "y", "xx", "yy", "xy")
 MARGIN = 0.05
 """Of the published ends of a range."""
@@ -82,16 +84,20 @@ def data(scale: Scale) -> pd.DataFrame:
     rows = [
         {"seed": number, "kind": kind, "norm": norm, "metric": metric, **dict(zip(FEATURES, values, strict=True))}
         for number, environment in enumerate(found)
-        for (kind, norm, metric), values in zip(variants(size.norms), environment, strict=True)
+        for (kind, norm, metric), values in zip(tried(size), environment, strict=True)
     ]
     return pd.DataFrame(rows)
 
 
-def variants(norms: tuple[str, ...]) -> list[tuple[str, str, str]]:
-    """All of them: how rewards are made canonical, scaled, and compared."""
-    of_shaping = ("l1", "l2", "weighted_l1", "weighted_l2")
-    tried = lambda kind: [n for n in ("", *norms) if kind != "minimal_potential" or n in of_shaping]  # noqa: E731
-    return [(kind, norm, metric) for kind in KINDS for norm in tried(kind) for metric in norms]
+def tried(size: Size) -> list[tuple[str, str, str]]:
+    """All variants: how rewards are made canonical, scaled (or not, ""), and compared."""
+    norms = lambda kind: [n for n in ("", *size.norms) if kind != "minimal_potential" or n in OF_SHAPING]  # noqa: E731
+    return [(kind, norm, metric) for kind in KINDS for norm in norms(kind) for metric in size.norms]
+
+
+def form_of(kind: str, norm: str) -> tuple[str, str]:
+    """The canonical form that is scaled by a norm: one for all norms, but for that which makes it least."""
+    return (kind, norm) if kind == "minimal_potential" else (kind, "")
 
 
 def sums(size: Size, key: Key[Array, ""]) -> Float[Array, "V 6"]:
@@ -111,27 +117,38 @@ def distances_and_regrets(
 ) -> tuple[Float[Array, "N V"], Float[Array, " N"]]:
     """Of the first reward of a pair to those on the way to the second."""
     first, second = jax.vmap(partial(random_reward, mdp))(jax.random.split(key))
-    here, canonical = mdp._replace(reward=first), partial(scaled, size)
+    here = mdp._replace(reward=first)
+    from_here = scaled(size, here)
+    rows = np.array(
+        [(FORMS.index(form_of(kind, norm)), ("", *size.norms).index(norm)) for kind, norm, _ in tried(size)]
+    )
+    columns = np.array([size.norms.index(metric) for *_, metric in tried(size)])
 
     def to(reward: Float[Array, "S A S"]) -> tuple[Float[Array, " V"], Float[Array, ""]]:
         there = mdp._replace(reward=reward)
-        a, b = canonical(here), canonical(there)
-        apart = [norm_of(metric, a[kind, norm] - b[kind, norm], mdp.transition) for kind, norm, metric in tried]
+        apart = norms_of(size.norms, from_here - scaled(size, there), mdp.transition)
         lost = regret(here, reward, DISCOUNT), regret(there, first, DISCOUNT)
-        return jnp.stack(apart), (lost[0] + lost[1]) / 2
+        return apart[rows[:, 0], rows[:, 1], columns], (lost[0] + lost[1]) / 2
 
-    tried = variants(size.norms)
     shares = jnp.arange(1, size.steps + 1) / size.steps
     return jax.vmap(to)(first + (second - first) * shares[:, None, None, None])
 
 
-def scaled(size: Size, mdp: TabularMDP) -> dict[tuple[str, str], Float[Array, "S A S"]]:
-    """The reward of an MDP in each canonical form, scaled in each way."""
-    found = {}
-    for kind, norm in dict.fromkeys((kind, norm) for kind, norm, _ in variants(size.norms)):
-        form = canonicalise(kind, mdp, DISCOUNT, norm=norm or "l2")
-        found[kind, norm] = form / norm_of(norm, form, mdp.transition) if norm else form
-    return found
+def scaled(size: Size, mdp: TabularMDP) -> Float[Array, "F 1+K S A S"]:
+    """The reward of an MDP in each canonical form, as it is and scaled by each norm."""
+    forms = jnp.stack([canonicalise(kind, mdp, DISCOUNT, norm=norm or "l2") for kind, norm in FORMS])
+    lengths = norms_of(size.norms, forms, mdp.transition)
+    lengths = jnp.concatenate([jnp.ones_like(lengths[:, :1]), lengths], 1)
+    return forms[:, None] / lengths[..., None, None, None]
+
+
+def norms_of(
+    names: tuple[str, ...], rewards: Float[Array, "*batch S A S"], transition: Float[Array, "S A S"]
+) -> Float[Array, "*batch K"]:
+    """Norms of many rewards."""
+    flat = rewards.reshape(-1, *rewards.shape[-3:])
+    found = jax.vmap(lambda reward: jnp.stack([norm_of(name, reward, transition) for name in names]))(flat)
+    return found.reshape(*rewards.shape[:-3], len(names))
 
 
 def random_world(key: Key[Array, ""], states: int, actions: int = 4) -> TabularMDP:
