@@ -43,6 +43,8 @@ OF_SHAPING = ("l1", "l2", "weighted_l1", "weighted_l2")
 """Norms that have a least reward by shaping."""
 FORMS = [(kind, norm) for kind in KINDS for norm in (OF_SHAPING if kind == "minimal_potential" else ("",))]
 """Canonical forms."""
+ROUNDING = 1e-12
+"""Of a norm, relative to that of the reward; computations are in float64."""
 FEATURES = ("count", "x", "y", "xx", "yy", "xy")
 MARGIN = 0.05
 """Of the published ends of a range."""
@@ -137,9 +139,11 @@ def distances_and_regrets(
 def scaled(size: Size, mdp: TabularMDP) -> Float[Array, "F 1+K S A S"]:
     """The reward of an MDP in each canonical form, as it is and scaled by each norm."""
     forms = jnp.stack([canonicalise(kind, mdp, DISCOUNT, norm=norm or "l2") for kind, norm in FORMS])
-    lengths = norms_of(size.norms, forms, mdp.transition)
-    lengths = jnp.concatenate([jnp.ones_like(lengths[:, :1]), lengths], 1)
-    return forms[:, None] / lengths[..., None, None, None]
+    lengths, whole = (norms_of(size.norms, rewards, mdp.transition) for rewards in (forms, mdp.reward[None]))
+    told = lengths > ROUNDING * whole  # a reward of nothing but shaping is none
+    factors = jnp.where(told, 1 / jnp.where(told, lengths, 1.0), 0.0)
+    factors = jnp.concatenate([jnp.ones_like(factors[:, :1]), factors], 1)
+    return forms[:, None] * factors[..., None, None, None]
 
 
 def norms_of(
