@@ -85,6 +85,50 @@ class TargetProbe(Probe):
 
 
 @struct.dataclass
+class RegulatorState:
+    place: jax.Array
+    time: jax.Array
+
+
+class Regulator(Environment):
+    """A linear system with quadratic costs, of which everything is known: `x' = x + a`, and pays `1 - x^2 - a^2`.
+
+    One action in [-1, 1.5], of which the best are near 0. Episodes start in [-1, 1], and are cut after four steps.
+    """
+
+    @property
+    def default_params(self):
+        return ()
+
+    def reset_env(self, key, params):
+        place = jax.random.uniform(key, (), minval=-1.0, maxval=1.0)
+        return place[None], RegulatorState(place, jnp.zeros((), jnp.int32))
+
+    def step_env(self, key, state, action, params):
+        after = RegulatorState(state.place + action[0], state.time + 1)
+        cost = jnp.square(state.place) + jnp.square(action[0])
+        return after.place[None], after, 1 - cost, jnp.zeros((), bool), {}
+
+    def is_truncated(self, state, params):
+        return state.time >= 4
+
+    def action_space(self, params=None):
+        return spaces.Box(-1.0, 1.5, (1,))
+
+    def observation_space(self, params=None):
+        return spaces.Box(-jnp.inf, jnp.inf, (1,))
+
+    @staticmethod
+    def solved(discount):
+        """`(P, K)` of the discounted Riccati equation: the best is `a = -K x`, worth `1 / (1 - discount) - P x^2`."""
+        weight = 0.0
+        for _ in range(200):
+            gain = discount * weight / (1 + discount * weight)
+            weight = 1 + gain**2 + discount * weight * (1 - gain) ** 2
+        return weight, gain
+
+
+@struct.dataclass
 class CounterState:
     count: jax.Array
     start: jax.Array

@@ -8,13 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnax.environments import spaces
-from gymnax.environments.classic_control.pendulum import Pendulum
 
 from jaxreward import vmap
 from jaxreward.agents.baselines.sac import SAC, Config, Hyperparams, networks, sac
 from jaxreward.learning.n_step import Batch
 from jaxreward.mdp import TabularEnv, garnet, soft_value_iteration
-from tests.probes import ProbeParams, TargetProbe
+from tests.probes import ProbeParams, Regulator, TargetProbe
 
 LOSS = {"temperature": 0.3, "entropy_per_dimension": -0.7, "entropy_share": 0.4, "discount": 0.9, "target_step": 0.2}
 SPACES = {"box": spaces.Box(np.array([-1.0, 0.0]), np.array([3.0, 0.5]), (2,)), "discrete": spaces.Discrete(3)}
@@ -231,49 +230,44 @@ def test_a_learned_temperature_gives_the_entropy_that_is_asked_for():
 
 
 @cache
-def of_the_target():
-    """A cue of -1 or 1, and an action in [-2, 2] that costs its squared distance from half of it."""
-    config = Config(num_envs=8, num_steps=4, num_updates=8, batch_size=64, capacity=8_192, warm_up=256, layers=(32,))
-    rates = {"learning_rate": 3e-3, "critic_learning_rate": 1e-2, "temperature_learning_rate": 1e-2}
-    member = Hyperparams(**rates, temperature=0.2, target_step=0.05, env_params=ProbeParams())
-    learner, metrics = trained(TargetProbe(), config, [member], 400)
-    return jax.tree.map(lambda x: x[0], learner), jax.tree.map(lambda x: x[:, 0], metrics)
+def of_the_regulator():
+    """A linear system, whose soft-optimal policy is a normal that is known; see `Regulator`."""
+    sizes = {"num_envs": 8, "num_steps": 4, "num_updates": 8, "batch_size": 32, "capacity": 4_096, "warm_up": 256}
+    rates = {"learning_rate": 3e-3, "critic_learning_rate": 5e-3, "temperature_learning_rate": 1e-2}
+    member = Hyperparams(**rates, temperature=0.1, target_step=0.05, discount=GAMMA)
+    learner, metrics = trained(Regulator(), Config(**sizes, layers=(32, 32), activation="tanh"), [member], 400)
+    return jax.tree.map(lambda x: np.asarray(x[0], np.float64), learner), jax.tree.map(lambda x: x[:, 0], metrics)
 
 
-def test_the_temperature_is_that_at_which_the_best_policy_has_the_entropy():
-    """In `x = action / 2` the reward is `-4 (x - cue / 4)^2`, whose best policy is a normal of variance `heat / 8`.
+def outputs_at(params, x):
+    """What a network says of `x [B, F]`, for each seed."""
+    layers = params["params"]
+    x = np.broadcast_to(x, (SEEDS, *x.shape))
+    for hidden in layers["Torso_0"].values():
+        x = np.tanh(np.einsum("sbf,sfh->sbh", x, hidden["kernel"]) + hidden["bias"][:, None])
+    return np.einsum("sbh,sho->sbo", x, layers["Dense_0"]["kernel"]) + layers["Dense_0"]["bias"][:, None]
 
-    Its entropy `log(2 pi e heat / 8) / 2` is -1 at a temperature of 0.063. The bounds are 8 deviations away; tanh is
-    bent by a hundredth within one.
+
+def test_the_policy_and_the_temperature_are_those_of_the_regulator():
+    """`Q(x, a)` is `-(1 + discount P) a^2` and less of `a`: the best policy has half the temperature over that for its
+    variance, and the optimal regulator for its mean. The entropy of `a / 1.25` is to be -1, which gives the variance.
+
+    A mistake of a deviation of the policy's own, 0.11, costs as much as that noise does. Two deviations fit between the
+    best actions and the bounds, and tanh is bent by a few hundredths there; so much the temperature may be off, twice.
     """
-    _, metrics = of_the_target()
-    heat = 8 * math.exp(-2) / (2 * math.pi * math.e)
-    np.testing.assert_allclose(metrics["policy/temperature"][-50:].mean(0), np.full(SEEDS, heat), rtol=0.1)
+    learner, metrics = of_the_regulator()
+    weight, gain = Regulator.solved(GAMMA)
+    variance = 1.25**2 * math.exp(-2) / (2 * math.pi * math.e)
+    places = np.linspace(-1, 1, 9)
+    mean, log_std = np.moveaxis(outputs_at(learner.params.policy, places[:, None]), -1, 0)
+    action = 0.25 + 1.25 * np.tanh(mean)
+    assert (np.abs(action + gain * places).max(1) < math.sqrt(variance)).all()
+    np.testing.assert_allclose(action @ places / (places @ places), np.full(SEEDS, -gain), atol=0.08)
+    deviation = 1.25 * (np.exp(log_std) * (1 - np.tanh(mean) ** 2)).mean(1)
+    np.testing.assert_allclose(deviation, np.full(SEEDS, math.sqrt(variance)), rtol=0.15)
+    heat = metrics["policy/temperature"][-50:].mean(0)
+    np.testing.assert_allclose(heat, np.full(SEEDS, 2 * (1 + GAMMA * weight) * variance), rtol=0.15)
     np.testing.assert_allclose(metrics["policy/entropy"][-50:].mean(0), -np.ones(SEEDS), atol=0.02)
-
-
-def test_the_most_likely_action_is_the_best():
-    learner, _ = of_the_target()
-    layers = learner.params.policy["params"]
-    hidden = layers["Torso_0"]["Dense_0"]
-    for cue in (-1.0, 1.0):
-        x = np.maximum(np.array([cue, 0.0]) @ hidden["kernel"] + hidden["bias"], 0)
-        outputs = np.einsum("sh,sho->so", x, layers["Dense_0"]["kernel"]) + layers["Dense_0"]["bias"]
-        # Half of the deviation of the policy, which is 0.18: what is further off would cost more than a tenth of it.
-        np.testing.assert_allclose(2 * np.tanh(outputs[:, 0]), np.full(SEEDS, cue / 2), atol=0.09)
-
-
-def test_pendulum_is_learned():
-    """Random torques return about -1,200 an episode; holding it up from the start of most would return above -200."""
-    rates = {name: 1e-3 for name in ("learning_rate", "critic_learning_rate", "temperature_learning_rate")}
-    sizes = {"num_envs": 4, "num_updates": 4, "batch_size": 64, "capacity": 8_000, "warm_up": 1_000}
-    config = Config(**sizes, layers=(32, 32))
-    metrics = trained(Pendulum(), config, [Hyperparams(**rates)], 2_000)[1]["episode/return"][:, 0]
-    first, last = np.nanmean(metrics[:250], 0), np.nanmean(metrics[-400:], 0)
-    assert (first < -800).all()
-    # The lower end of the mean's 95% interval over 8 seeds (Student's t with 7 degrees of freedom).
-    assert last.mean() - 2.365 * last.std(ddof=1) / math.sqrt(SEEDS) > -400
-    print(first, last)
 
 
 # what a user can get wrong

@@ -15,7 +15,7 @@ from jaxreward.agents.baselines.td3 import TD3, Config, Hyperparams, td3
 from jaxreward.learning.n_step import Batch
 from jaxreward.learning.networks import ACTIVATIONS
 from jaxreward.learning.squashed import unit_box
-from tests.probes import ProbeParams, TargetProbe
+from tests.probes import ProbeParams, Regulator, TargetProbe
 
 LOW, HIGH = np.array([-1.0, 0.0]), np.array([3.0, 0.5])
 SIZE, FEATURES, UPDATES = 6, 3, 6
@@ -76,8 +76,8 @@ def of(member, tree):
 
 def mlp(params, x):
     layers = params["params"]
-    hidden = layers["Torso_0"]["Dense_0"]
-    x = np.tanh(x @ hidden["kernel"] + hidden["bias"])
+    for hidden in layers["Torso_0"].values():
+        x = np.tanh(x @ hidden["kernel"] + hidden["bias"])
     return x @ layers["Dense_0"]["kernel"] + layers["Dense_0"]["bias"]
 
 
@@ -148,50 +148,65 @@ def test_actions_are_the_policys_with_noise_within_the_box():
     np.testing.assert_allclose(acted, (HIGH + LOW) / 2 + (HIGH - LOW) / 2 * unit, rtol=1e-5, atol=1e-5)
 
 
-# probes: what is learned is known
+# what is learned is known
 
-SEEDS = 8  # all of them succeed: with 95 % confidence at least 69 % of all seeds would
+SEEDS, GAMMA = 8, 0.8  # all seeds succeed: with 95 % confidence at least 69 % of all would
 SMALL = Config(
-    num_envs=8, num_steps=2, num_updates=4, batch_size=32, capacity=2_048, warm_up=64, layers=(32,), activation="tanh"
+    num_envs=8,
+    num_steps=4,
+    num_updates=8,
+    batch_size=32,
+    capacity=4_096,
+    warm_up=256,
+    layers=(32, 32),
+    activation="tanh",
 )
-COMMON = {"learning_rate": 3e-3, "critic_learning_rate": 1e-2, "target_step": 0.05, "smoothing": 0.0}
-PROBES = {
-    "one step": ProbeParams(length=1, constant=1.0),
-    "two steps": ProbeParams(length=2, cue_steps=3, constant=1.0, shows_time=True),
-}
 
 
 @cache
-def trained():
-    """Policies' actions for both cues, and the first critic's values of them, `[probe, seed, cue]`."""
-    agent = vmap(vmap(td3(TargetProbe(), ProbeParams(), SMALL)), population=True)
-    hyperparams = stack(*[Hyperparams(**COMMON, discount=0.5, env_params=params) for params in PROBES.values()])
+def regulators():
+    """What policies do at some places of the regulator, and the first critic's values of that, `[seed, place]`.
+
+    Nothing is smoothed, so values are those of the policy itself.
+    """
+    env = Regulator()
+    agent = vmap(td3(env, env.default_params, SMALL))
+    rates = {"learning_rate": 3e-3, "critic_learning_rate": 5e-3, "target_step": 0.05}
+    hyperparams = Hyperparams(**rates, discount=GAMMA, smoothing=0.0, exploration=0.2)
 
     @jax.jit
-    def run(keys, hyperparams):
-        state, _ = jax.lax.scan(lambda s, _: agent.step(s), agent.init(keys, hyperparams), length=300)
+    def run(keys):
+        state, _ = jax.lax.scan(lambda s, _: agent.step(s), agent.init(keys, hyperparams), length=350)
         return state.learner.params
 
-    params = run(jax.random.split(jax.random.key(0), (2, SEEDS)), hyperparams)
+    params = run(jax.random.split(jax.random.key(0), SEEDS))
     params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
-    cues = np.array([[-1.0, 0.0], [1.0, 0.0]])
-    actions, values = np.zeros((2, SEEDS, 2)), np.zeros((2, SEEDS, 2))
-    for place in np.ndindex(2, SEEDS):
-        policy, critics = of(place, params)
-        actions[place] = np.tanh(mlp(policy, cues))[:, 0]
-        values[place] = worth(critics, cues, actions[place][:, None])[0]
-    return 2 * actions, values
+    actions, values = [], []
+    for seed in range(SEEDS):
+        policy, critics = of(seed, params)
+        unit = np.tanh(mlp(policy, PLACES[:, None]))
+        actions.append(0.25 + 1.25 * unit[:, 0])
+        values.append(worth(critics, PLACES[:, None], unit)[0])
+    return np.stack(actions), np.stack(values)
 
 
-def test_the_best_action_is_found():
-    np.testing.assert_allclose(trained()[0], np.broadcast_to([-0.5, 0.5], (2, SEEDS, 2)), atol=0.1)
+PLACES = np.linspace(-1, 1, 9)
 
 
-def test_values_are_discounted_sums_of_what_follows():
-    """1 for one step, and 1 + 0.5 for two, as the best actions cost nothing."""
-    values = trained()[1]
-    np.testing.assert_allclose(values[0], 1.0, atol=0.1)
-    np.testing.assert_allclose(values[1], 1.5, atol=0.1)
+def test_the_policy_is_the_best_regulator():
+    """What is 0.1 off costs a hundredth of the 1 that a step pays, and twice that later."""
+    actions, _ = regulators()
+    gain = Regulator.solved(GAMMA)[1]
+    np.testing.assert_allclose(actions, np.broadcast_to(-gain * PLACES, actions.shape), atol=0.1)
+    np.testing.assert_allclose(actions @ PLACES / (PLACES @ PLACES), np.full(SEEDS, -gain), atol=0.05)
+
+
+def test_values_go_on_where_an_episode_is_cut():
+    """They are 5 at 0; taking the cut after four steps for an end, they would be 3 at the most."""
+    _, values = regulators()
+    exact = 1 / (1 - GAMMA) - Regulator.solved(GAMMA)[0] * PLACES**2
+    np.testing.assert_allclose(values, np.broadcast_to(exact, values.shape), atol=0.25)
+    print(np.abs(values - exact).max(1))
 
 
 # what a user can get wrong

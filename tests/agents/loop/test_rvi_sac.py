@@ -90,7 +90,6 @@ def test_with_hardly_any_entropy_it_earns_nearly_what_there_is():
     earned = trained()[1]["average_reward"][-100:, -1].mean(0)
     standard_error = earned.std(ddof=1) / np.sqrt(SEEDS)
     assert gain - 0.03 < earned.mean() < gain + 3 * standard_error  # random actions earn 0.1
-    print(gain, earned.mean(), trained()[1]["average_reward"][:2].mean())
 
 
 def test_an_environment_with_episodes_is_refused():
