@@ -187,7 +187,7 @@ class Evolution:
 
         def act(carry: tuple, observation: PyTree, _: Array) -> tuple[tuple, Array, tuple]:
             features = flatten(observation).reshape(members, each, -1)
-            outputs = jax.vmap(self.network.apply)(population, features)
+            outputs = jnp.asarray(jax.vmap(self.network.apply)(population, features))
             return carry, self.action(outputs.reshape(members * each, -1)), ()
 
         unused, number = jnp.zeros(self.config.num_steps), members * each

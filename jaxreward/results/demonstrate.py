@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxreward.agent import Policy
 from jaxreward.environment import select
 from jaxreward.learning.demonstrations import Demonstrations, observation_of
-from jaxreward.learning.rollout import reset_batch, rollout
+from jaxreward.learning.rollout import Trajectory, reset_batch, rollout
 from jaxreward.results.load import load
 from jaxreward.run.store import write_atomically
 
@@ -89,7 +89,7 @@ def demonstrate(
 
 def recorded(
     env: Environment, params: PyTree, policy: Policy, steps: int, key: Key[Array, ""]
-) -> tuple[Demonstrations, dict[str, Float[Array, ""]]]:
+) -> tuple[Trajectory, dict[str, Float[Array, ""]]]:
     """At least so many steps of a policy in some environments, leaves `[T, N, ...]`, and what they came to; pure."""
     num_envs = min(STREAMS, -(-steps // LENGTH))
     key_reset, key_act, key_envs = jax.random.split(key, 3)
@@ -103,13 +103,13 @@ def recorded(
 
     start = jnp.zeros(num_envs, bool), fresh
     envs = reset_batch(env, params, num_envs, key_reset)
-    _, _, t, metrics = rollout(env, params, act, start, envs, keys, key_envs)
-    return Demonstrations(t.observation, t.action, t.terminated, t.truncated, t.reward), metrics
+    _, _, trajectory, metrics = rollout(env, params, act, start, envs, keys, key_envs)
+    return trajectory, metrics
 
 
-def one_after_the_other(steps: Demonstrations) -> Demonstrations:
+def one_after_the_other(steps: Trajectory) -> Demonstrations:
     """What was recorded side by side, `[T, N, ...]`, as one stream `[N T, ...]`, cut where one environment's ends."""
-    truncated = np.array(steps.truncated)
-    truncated[-1] |= ~steps.terminated[-1]
-    flat = lambda leaf: np.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:])  # noqa: E731
-    return jax.tree.map(flat, steps._replace(truncated=truncated))
+    terminated, truncated = np.asarray(steps.terminated), np.array(steps.truncated)
+    truncated[-1] |= ~terminated[-1]
+    found = steps.observation, steps.action, terminated, truncated, steps.reward
+    return Demonstrations(*(np.swapaxes(leaf, 0, 1).reshape(-1, *leaf.shape[2:]) for leaf in map(np.asarray, found)))

@@ -146,7 +146,8 @@ class Tabular:
         exploration = self.exploration(state.hyperparams, state.iteration)
 
         def move(now: tuple, key: Key[Array, ""]) -> tuple[tuple, Metrics]:
-            return self.move(*now, exploration, state.hyperparams, key)
+            table, envs, action = now
+            return self.move(table, envs, action, exploration, state.hyperparams, key)
 
         now, metrics = jax.lax.scan(
             move, (state.table, state.envs, state.action), jax.random.split(key_steps, self.config.num_steps)
@@ -160,7 +161,7 @@ class Tabular:
         table: Table,
         envs: EnvBatch,
         action: Int[Array, " N"],
-        exploration: Scalar,
+        exploration: Float[Array, ""],
         hyperparams: Any,
         key: Key[Array, ""],
     ) -> tuple[tuple[Table, EnvBatch, Int[Array, " N"]], Metrics]:
@@ -183,7 +184,7 @@ class Tabular:
         return (table, envs, following), {**metrics, "td_error": jnp.abs(error).mean()}
 
     def choose(
-        self, table: Table, observation: Array, noise: Array, exploration: Scalar, hyperparams: Any
+        self, table: Table, observation: Array, noise: Array, exploration: Array, hyperparams: Any
     ) -> Int[Array, "*batch"]:
         """Actions for what is observed, `[*batch, ...]`, by uniform noise `[*batch]`."""
         values = table.action_value[self.numbered.number(observation)]
