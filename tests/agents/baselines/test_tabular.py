@@ -1,18 +1,30 @@
 """Tables of action values: one change by hand, and what they come to in worlds that are solved."""
 
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import struct
 from gymnax.environments.classic_control.cartpole import CartPole
 from gymnax.environments.classic_control.pendulum import Pendulum
 
 from jaxreward import vmap
 from jaxreward.agents.baselines import q_learning, sarsa, soft_q_learning
 from jaxreward.agents.baselines.parts.finite import numbered
-from jaxreward.agents.baselines.parts.tabular import Table, TableHyperparams, changed, drawn, epsilon_greedy, together
+from jaxreward.agents.baselines.parts.tabular import (
+    Rule,
+    Table,
+    TableConfig,
+    TableHyperparams,
+    changed,
+    drawn,
+    epsilon_greedy,
+    tabular,
+    together,
+)
 from jaxreward.mdp import (
     TabularEnv,
     TabularParams,
@@ -37,40 +49,60 @@ def environment(**options):
     return TabularEnv(WORLDS[0], max_steps_in_episode=5, **options)
 
 
-def hyperparams_of(module, sure, noisy):
+AGENTS = {
+    "q_learning": q_learning.q_learning,
+    "sarsa": sarsa.sarsa,
+    "expected": lambda *given: sarsa.sarsa(*given, sarsa.Config(expected=True)),
+    "soft": soft_q_learning.soft_q_learning,
+}
+CONSTANT, FALLING = {"step_size": 0.5}, {"step_size": 1.0, "step_decay": 0.8}
+
+
+@struct.dataclass
+class Which(soft_q_learning.Hyperparams):
+    """The number of an agent too, so that one program is all of them."""
+
+    which: Any = 0
+
+
+def any_rule(env):
+    """The rules of the agents, each where its number says so."""
+    rules = [make(env, env.default_params).step.__self__.rule for make in AGENTS.values()]
+    return Rule(
+        lambda *given: jnp.stack([rule.probabilities(*given) for rule in rules])[given[-1].which],
+        lambda *given: jnp.stack([rule.worth(*given) for rule in rules])[given[-1].which],
+    )
+
+
+def hyperparams_of(which, noisy):
     """In the sure world a constant step, in the noisy one such that sums of steps diverge and of squares do not."""
-    common = {
-        "discount": DISCOUNT,
-        "exploration": EXPLORATION,
-        **({"temperature": TEMPERATURE} if "soft" in module.__name__ else {}),
-    }
-    members = [
-        module.Hyperparams(**{**common, **own}, env_params=TabularParams(mdp=mdp, max_steps_in_episode=5))
-        for own, mdp in zip((sure, noisy), WORLDS, strict=True)
-    ]
-    return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *members)
+    sampled = list(AGENTS)[which] == "sarsa"
+    return Which(
+        **(FALLING if noisy or sampled else CONSTANT),
+        discount=DISCOUNT,
+        temperature=TEMPERATURE,
+        exploration=1.0 if sampled else EXPLORATION,
+        env_params=TabularParams(mdp=WORLDS[noisy], max_steps_in_episode=5),
+        which=which,
+    )
 
 
-def learned(module, name, sure, noisy, **config):
-    """Tables after 24,000 steps, `[world, seed, S, A]`, and the metrics of the iterations, `[T, world, seed]`."""
+@cache
+def learned():
+    """Tables after 24,000 steps, `[agent, world, seed, S, A]`, and the metrics of the iterations, `[T, ...]`."""
     env = environment(one_hot=False)
-    agent = getattr(module, name)(env, env.default_params, module.Config(num_envs=N, num_steps=STEPS, **config))
-    batched, hyperparams = vmap(vmap(agent), population=True), hyperparams_of(module, sure, noisy)
+    agent = tabular(env, env.default_params, TableConfig(num_envs=N, num_steps=STEPS), any_rule(env), "all")
+    members = [hyperparams_of(which, noisy) for which in range(len(AGENTS)) for noisy in (0, 1)]
+    hyperparams = jax.tree.map(lambda *leaves: np.stack(leaves), *members)
+    batched = vmap(vmap(agent), population=True)
 
     @jax.jit
     def run(keys):
         return jax.lax.scan(lambda state, _: batched.step(state), batched.init(keys, hyperparams), length=ITERATIONS)
 
-    state, metrics = run(jax.random.split(jax.random.key(0), (2, SEEDS)))
-    return np.asarray(state.table.action_value), jax.tree.map(np.asarray, metrics)
-
-
-CONSTANT, FALLING = {"step_size": 0.5}, {"step_size": 1.0, "step_decay": 0.8}
-
-
-@cache
-def q_tables():
-    return learned(q_learning, "q_learning", CONSTANT, FALLING)
+    state, metrics = run(jax.random.split(jax.random.key(0), (len(members), SEEDS)))
+    tables = np.asarray(state.table.action_value).reshape(len(AGENTS), 2, SEEDS, 4, 2)
+    return dict(zip(AGENTS, tables, strict=True)), jax.tree.map(np.asarray, metrics)
 
 
 def optimal(mdp):
@@ -95,7 +127,7 @@ EXACT, NEAR = 1e-4, 0.12
 
 
 def test_q_learning_comes_to_the_values_of_the_best_policy():
-    tables, _ = q_tables()
+    tables = learned()[0]["q_learning"]
     for tables_of_one, mdp, atol in zip(tables, WORLDS, (EXACT, NEAR), strict=True):
         near(tables_of_one, optimal(mdp), atol)
         own = of_own_policy(tables_of_one[0], mdp, EXPLORATION)
@@ -103,27 +135,26 @@ def test_q_learning_comes_to_the_values_of_the_best_policy():
 
 
 def test_sarsa_comes_to_the_values_of_the_policy_that_acts():
-    exploring = {**FALLING, "exploration": 1.0}
-    tables, _ = learned(sarsa, "sarsa", exploring, exploring)
+    tables = learned()[0]["sarsa"]
     for tables_of_one, mdp in zip(tables, WORLDS, strict=True):
         near(tables_of_one, of_own_policy(np.zeros((4, 2)), mdp, 1.0), NEAR)
 
 
 def test_expected_sarsa_comes_to_the_values_of_its_own_policy():
-    tables, _ = learned(sarsa, "sarsa", CONSTANT, FALLING, expected=True)
+    tables = learned()[0]["expected"]
     for tables_of_one, mdp, atol in zip(tables, WORLDS, (EXACT, NEAR), strict=True):
         near(tables_of_one, np.stack([of_own_policy(table, mdp, EXPLORATION) for table in tables_of_one]), atol)
 
 
 def test_soft_q_learning_comes_to_the_soft_values():
-    tables, _ = learned(soft_q_learning, "soft_q_learning", CONSTANT, FALLING)
+    tables = learned()[0]["soft"]
     for tables_of_one, mdp, atol in zip(tables, WORLDS, (EXACT, NEAR), strict=True):
         near(tables_of_one, soft_value_iteration(mdp, DISCOUNT, TEMPERATURE).action_value, atol)
 
 
 def test_episodes_are_counted_over_the_steps_of_an_iteration():
     """In the sure world every episode that was not cut ends with the reward of 4, and all have at most 5 steps."""
-    metrics = q_tables()[1]
+    metrics = learned()[1]
     lengths, counts = metrics["episode/length"][:, 0], metrics["episode/count"][:, 0]
     assert (lengths <= 5).all()
     # All steps belong to an episode that ended or to one that runs on.

@@ -43,8 +43,9 @@ def test_steps_are_recorded_as_they_were_and_memories_begin_anew_with_an_episode
     assert ended == metrics["episode/count"] >= 2
 
 
-def test_a_run_is_recorded_and_cloned(tmp_path, capsys):
+def test_a_run_is_recorded_and_cloned(tmp_path, capsys, monkeypatch):
     """By commands: a policy is recorded, read back, and a policy that was cloned from a file acts."""
+    monkeypatch.setattr("jaxreward.cli.train.finish", lambda *_: 0)  # what is drawn of a run
     given, out = demonstrated("CartPole-v1"), str(tmp_path / "shown.npz")
     sizes = ["num_envs=2", "num_steps=8", "num_updates=2", "layers=()", f"demonstrations={given}"]
     train = ["train", "--agent", "behaviour_cloning", "--env", TASK, "--steps", "16", "--folder", str(tmp_path / "run")]
