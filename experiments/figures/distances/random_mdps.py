@@ -191,7 +191,8 @@ def correlation(frame: pd.DataFrame, kind: str, norm: str, metric: str, without:
 def correlations(frame: pd.DataFrame, kind: str, without: int | None = None) -> Float[np.ndarray, " variants"]:
     """Of all variants of a canonicalisation that scale rewards."""
     known = frame[(frame["kind"] == kind) & (frame["norm"] != "")][["norm", "metric"]].drop_duplicates()
-    return np.array([correlation(frame, kind, *pair, without) for pair in known.itertuples(index=False)])
+    pairs = known.itertuples(index=False, name=None)
+    return np.array([correlation(frame, kind, norm, metric, without) for norm, metric in pairs])
 
 
 def jackknife(frame: pd.DataFrame, measure: Callable[[int | None], float]) -> Estimate:
