@@ -14,6 +14,7 @@ import tyro
 
 from jaxreward.cli.compare import Compare
 from jaxreward.cli.demonstrate import Demonstrate
+from jaxreward.cli.distance import Distance
 from jaxreward.cli.evaluate import Evaluate
 from jaxreward.cli.export import Export
 from jaxreward.cli.listing import Listing
@@ -36,6 +37,7 @@ Command = (
     | Annotated[Export, _sub("export")]
     | Annotated[Compare, _sub("compare")]
     | Annotated[Results, _sub("results")]
+    | Annotated[Distance, _sub("distance")]
     | Annotated[Report, _sub("report")]
     | Annotated[Reproduce, _sub("reproduce")]
     | Annotated[Listing, _sub("list")]

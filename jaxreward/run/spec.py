@@ -216,16 +216,21 @@ def _environment(name: str, reward: str, settings: dict[str, Any], varied: Seque
     options = [n for n in settings if n.startswith("env.") and n not in numbers]
     if options:
         env, params = make(name, **{option.removeprefix("env."): settings.pop(option) for option in options})
-    if reward in (ENVIRONMENT, "env"):
-        return env, params
-    return _rewarded(env, params, reward)
+    return rewarded(env, params, reward)
 
 
 def _env_numbers(params: PyTree) -> set[str]:
     return {f"env.{path_name(path)}" for path, _ in jax.tree_util.tree_leaves_with_path(params)}
 
 
-def _rewarded(env: Environment, params: PyTree, name: str) -> tuple[Environment, PyTree]:
+def rewarded(env: Environment, params: PyTree, name: str) -> tuple[Environment, PyTree]:
+    """An environment with the reward called `name`, and its params.
+
+    Raises:
+        ValueError: If there is no such reward, or it does not fit the environment.
+    """
+    if name in (ENVIRONMENT, "env"):
+        return env, params
     reward = get_reward(name)
     try:
         return with_reward(env, reward), WithRewardParams(params, reward.init(jax.random.key(0)))

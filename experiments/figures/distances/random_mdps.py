@@ -133,7 +133,7 @@ def distances_and_regrets(
         return apart[rows[:, 0], rows[:, 1], columns], (lost[0] + lost[1]) / 2
 
     shares = jnp.arange(1, size.steps + 1) / size.steps
-    return jax.vmap(to)(first + (second - first) * shares[:, None, None, None])
+    return jax.vmap(to)(first[None] + (second - first)[None] * shares[:, None, None, None])
 
 
 def scaled(size: Size, mdp: TabularMDP) -> Float[Array, "F 1+K S A S"]:
