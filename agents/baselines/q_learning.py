@@ -12,7 +12,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import PyTree
 
 from jaxreward.agent import Agent
-from jaxreward.agents.baselines.parts.tabular import Rule, TableConfig, TableHyperparams, epsilon_greedy, tabular
+from jaxreward.agents.baselines.parts.tabular import Rule, TableConfig, TableHyperparams, epsilon_greedy_policy, tabular
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def q_learning(env: Environment, env_params: PyTree, config: Config = Config()) 
         ValueError: If states have no numbers, or the reward is a vector.
     """
     rule = Rule(
-        lambda values, exploration, hyperparams: epsilon_greedy(values, exploration),
+        lambda values, exploration, hyperparams: epsilon_greedy_policy(values, exploration),
         lambda values, probabilities, action, hyperparams: values.max(-1),
     )
     return tabular(env, env_params, config, rule, "q_learning")

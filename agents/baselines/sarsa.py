@@ -15,7 +15,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Int, PyTree
 
 from jaxreward.agent import Agent
-from jaxreward.agents.baselines.parts.tabular import Rule, TableConfig, TableHyperparams, epsilon_greedy, tabular
+from jaxreward.agents.baselines.parts.tabular import Rule, TableConfig, TableHyperparams, epsilon_greedy_policy, tabular
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def sarsa(env: Environment, env_params: PyTree, config: Config = Config()) -> Ag
         ValueError: If states have no numbers, or the reward is a vector.
     """
     rule = Rule(
-        lambda values, exploration, hyperparams: epsilon_greedy(values, exploration),
+        lambda values, exploration, hyperparams: epsilon_greedy_policy(values, exploration),
         expectation if config.expected else sample,
     )
     return tabular(env, env_params, config, rule, "sarsa")

@@ -90,7 +90,7 @@ class Table(NamedTuple):
 class State(NamedTuple):
     """Everything a run is made of; `action` is what each environment does next, `[N]`."""
 
-    table: Table
+    params: Table
     envs: EnvBatch
     action: Int[Array, " N"]
     hyperparams: Any
@@ -150,7 +150,7 @@ class Tabular:
             return self.move(table, envs, action, exploration, state.hyperparams, key)
 
         now, metrics = jax.lax.scan(
-            move, (state.table, state.envs, state.action), jax.random.split(key_steps, self.config.num_steps)
+            move, (state.params, state.envs, state.action), jax.random.split(key_steps, self.config.num_steps)
         )
         steps = jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32)
         metrics = {"env_steps": steps, "exploration": exploration, **together(metrics)}
@@ -196,10 +196,10 @@ class Tabular:
 
         def act(carry: tuple, observation: Array, key: Key[Array, ""]) -> tuple[tuple, Array]:
             noise = jax.random.uniform(key)
-            return carry, self.choose(state.table, observation, noise, exploration, state.hyperparams)
+            return carry, self.choose(state.params, observation, noise, exploration, state.hyperparams)
 
         def mode(carry: tuple, observation: Array, key: Key[Array, ""]) -> tuple[tuple, Array]:
-            return carry, jnp.argmax(state.table.action_value[self.numbered.number(observation)])
+            return carry, jnp.argmax(state.params.action_value[self.numbered.number(observation)])
 
         return Policy(lambda: (), act, mode)
 
@@ -215,7 +215,7 @@ class Tabular:
         return bind_discount(params, hyperparams.discount)
 
 
-def epsilon_greedy(values: Float[Array, "*batch A"], exploration: Scalar) -> Float[Array, "*batch A"]:
+def epsilon_greedy_policy(values: Float[Array, "*batch A"], exploration: Scalar) -> Float[Array, "*batch A"]:
     """Probabilities of the best actions, all that are tied alike, and of any with probability `exploration`."""
     best = (values == values.max(-1, keepdims=True)).astype(values.dtype)
     return (1 - exploration) * best / best.sum(-1, keepdims=True) + exploration / values.shape[-1]

@@ -21,7 +21,7 @@ from jaxreward.agents.baselines.parts.tabular import (
     TableHyperparams,
     changed,
     drawn,
-    epsilon_greedy,
+    epsilon_greedy_policy,
     tabular,
     together,
 )
@@ -101,7 +101,7 @@ def learned():
         return jax.lax.scan(lambda state, _: batched.step(state), batched.init(keys, hyperparams), length=ITERATIONS)
 
     state, metrics = run(jax.random.split(jax.random.key(0), (len(members), SEEDS)))
-    tables = np.asarray(state.table.action_value).reshape(len(AGENTS), 2, SEEDS, 4, 2)
+    tables = np.asarray(state.params.action_value).reshape(len(AGENTS), 2, SEEDS, 4, 2)
     return dict(zip(AGENTS, tables, strict=True)), jax.tree.map(np.asarray, metrics)
 
 
@@ -111,7 +111,7 @@ def optimal(mdp):
 
 def of_own_policy(table, mdp, exploration):
     """The exact values of the policy that a table stands for."""
-    policy = epsilon_greedy(jnp.asarray(table), exploration)
+    policy = epsilon_greedy_policy(jnp.asarray(table), exploration)
     return np.asarray(action_value(mdp, policy_value(mdp, policy, DISCOUNT), DISCOUNT))
 
 
@@ -121,7 +121,7 @@ def near(tables, expected, atol):
 
 
 # Taking an episode's end or its cut for the other is off by more than 0.8, the policy's own values for the optimal ones
-# by more than 0.3, bootstrapping from the next episode's start by more than 0.14. In the sure world errors shrink by a
+# by more than 0.3, bootstrapping from the next episode's start by more than 0.12. In the sure world errors shrink by a
 # factor at each visit; in the noisy one they are left with a deviation of 0.015, of which NEAR is eight times as much.
 EXACT, NEAR = 1e-4, 0.12
 
@@ -188,7 +188,7 @@ def test_errors_of_one_pair_are_averaged_and_are_one_visit():
 
 def test_actions_are_taken_as_often_as_they_should_be():
     """Two of three actions are tied; even noise of 3,000 points gives their shares to one of them."""
-    probabilities = epsilon_greedy(jnp.array([1.0, 0.0, 1.0]), 0.3)
+    probabilities = epsilon_greedy_policy(jnp.array([1.0, 0.0, 1.0]), 0.3)
     np.testing.assert_allclose(probabilities, [0.45, 0.1, 0.45], rtol=1e-6)
     noise = (jnp.arange(3000) + 0.5) / 3000
     counts = np.bincount(drawn(jnp.broadcast_to(probabilities, (3000, 3)), noise))
