@@ -7,8 +7,8 @@ is some steps of Adam on the mean of `log pi(a | s)` over demonstrated steps, th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,12 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
+from jaxreward.agents.baselines.parts.demonstrated import Data, data_of, moments_of
 from jaxreward.agents.baselines.parts.on_policy import check_activation
 from jaxreward.agents.baselines.parts.policy import PolicyNetwork
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import scalar_environment
-from jaxreward.learning.demonstrations import Demonstrations, read_demonstrations
+from jaxreward.learning.demonstrations import digest_of, read_demonstrations
 from jaxreward.learning.networks import ACTIVATIONS, Head, flatten, head_for
 from jaxreward.learning.normaliser import Moments, normalise
 from jaxreward.learning.rollout import EnvBatch, reset_batch, rollout
@@ -45,6 +46,7 @@ class Config(Sized):
         layers: Widths of the hidden layers.
         activation: Between them, a name in `jaxreward.learning.networks.ACTIVATIONS`.
         normalise_observations: Whether to centre and scale observations by the moments of those demonstrated.
+        digest: Of what is in the file, filled in when a run begins: it doesn't go on with anything else.
     """
 
     demonstrations: str = ""
@@ -55,6 +57,12 @@ class Config(Sized):
     layers: tuple[int, ...] = size((64, 64))
     activation: str = "tanh"
     normalise_observations: bool = False
+    digest: str = ""
+
+    def for_env(self, env: Environment, env_params: PyTree) -> Self:
+        """The config with the digest of the demonstrations."""
+        del env, env_params
+        return replace(self, digest=self.digest or digest_of(self.demonstrations))
 
 
 @struct.dataclass
@@ -88,13 +96,6 @@ class State(NamedTuple):
     iteration: Int[Array, ""]
 
 
-class Data(NamedTuple):
-    """What is learned from: features and raw actions, as a head has them, of `N` steps."""
-
-    features: Float[Array, "N F"]
-    action: Array
-
-
 def behaviour_cloning(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:
     """An agent that does as was demonstrated.
 
@@ -108,12 +109,7 @@ def behaviour_cloning(env: Environment, env_params: PyTree, config: Config = Con
         ValueError: If there are no demonstrations or they are not of this environment, the activation is unknown, or
             the reward is a vector.
     """
-    check_activation(config.activation)
-    if not config.demonstrations:
-        raise ValueError(
-            "behaviour_cloning learns from a file: set demonstrations=FILE, such as `jaxreward demonstrate RUN --out "
-            "FILE` makes of a run"
-        )
+    check_config(config)
     env = scalar_environment(env, env_params)
     head = head_for(env.action_space(env_params))
     given = read_demonstrations(config.demonstrations, env, env_params)
@@ -122,24 +118,19 @@ def behaviour_cloning(env: Environment, env_params: PyTree, config: Config = Con
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 
-def data_of(given: Demonstrations, head: Head) -> Data:
-    """Demonstrations as a network reads and a head takes them; the features are raw."""
-    features = jnp.asarray(given.observation.reshape(len(given.observation), -1), float)
-    return Data(features, raw_action(jnp.asarray(given.action), head))
-
-
-def raw_action(action: Array, head: Head) -> Array:
-    """What a head would have made the actions of, `[N, ...]`, those at a bound its nearest."""
-    if not head.free:
-        return action
-    middle = head.to_env(jnp.zeros(head.size))
-    return ((action - middle[None]) / (head.to_env(jnp.ones(head.size)) - middle)[None]).reshape(len(action), -1)
-
-
-def moments_of(given: Demonstrations) -> Moments:
-    """The moments of what was seen."""
-    seen = given.observation.reshape(len(given.observation), -1).astype(float)
-    return Moments(jnp.asarray(len(seen), float), jnp.asarray(seen.mean(0), float), jnp.asarray(seen.var(0), float))
+def check_config(config: Config) -> None:
+    """Refuses what does not fit together, before anything is compiled."""
+    check_activation(config.activation)
+    if not config.demonstrations:
+        raise ValueError(
+            "behaviour_cloning learns from a file: set demonstrations=FILE, such as `jaxreward demonstrate RUN --out "
+            "FILE` makes of a run"
+        )
+    if config.digest not in ("", digest_of(config.demonstrations)):
+        raise ValueError(
+            f"{config.demonstrations} is another file than it was (its digest is "
+            f"{digest_of(config.demonstrations) or 'none, there is no such file'}, not {config.digest})"
+        )
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ compiles.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import zipfile
 from pathlib import Path
@@ -61,6 +62,11 @@ def read_demonstrations(path: str | os.PathLike[str], env: Environment, env_para
     ends = {name: _of_steps(path, name, arrays[name]).astype(bool) for name in OPTIONAL[:2] if name in arrays}
     reward = _of_steps(path, "reward", arrays["reward"]) if "reward" in arrays else None
     return Demonstrations(observation.astype(shown.dtype), action, **ends, reward=reward)
+
+
+def digest_of(path: str | os.PathLike[str]) -> str:
+    """What tells a file's content from another's; nothing if there is no such file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12] if Path(path).is_file() else ""
 
 
 def observation_of(env: Environment, env_params: PyTree) -> jax.ShapeDtypeStruct:

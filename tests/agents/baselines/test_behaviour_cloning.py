@@ -1,5 +1,7 @@
 """Behaviour cloning against the maximum likelihood that has a closed form."""
 
+import hashlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,8 @@ import pytest
 
 from jaxreward.agents.baselines.behaviour_cloning import Config, Hyperparams, behaviour_cloning
 from jaxreward.mdp import TabularEnv, tabular_mdp
+from jaxreward.run.spec import resolve
+from jaxreward.run.store import differences
 from tests.probes import Probe, ProbeParams, TargetProbe
 
 COUNTS = np.array([[6, 3, 1], [1, 1, 2]])
@@ -69,3 +73,18 @@ def test_a_gaussian_comes_to_least_squares_and_their_residuals(tmp_path):
 def test_without_demonstrations_it_is_said_where_they_come_from():
     with pytest.raises(ValueError, match=r"set demonstrations=FILE.*jaxreward demonstrate RUN"):
         behaviour_cloning(Probe(), ProbeParams())
+
+
+def test_a_run_does_not_go_on_with_other_demonstrations(tmp_path):
+    path = tmp_path / "shown.npz"
+    np.savez(path, observation=np.zeros((3, 4)), action=np.zeros(3, int))
+    how = {"demonstrations": str(path), "layers": ()}
+    began = resolve("behaviour_cloning", "CartPole-v1", settings=how)
+    digest = began.config["agent_config"]["digest"]
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    np.savez(path, observation=np.zeros((3, 4)), action=np.ones(3, int))
+    assert differences(
+        {"config": began.config}, {"config": resolve("behaviour_cloning", "CartPole-v1", settings=how).config}
+    )
+    with pytest.raises(ValueError, match=rf"is another file than it was .*, not {digest}\)"):
+        resolve("behaviour_cloning", "CartPole-v1", settings={**how, "digest": digest})
