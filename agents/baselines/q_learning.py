@@ -38,7 +38,7 @@ def q_learning(env: Environment, env_params: PyTree, config: Config = Config()) 
         ValueError: If states have no numbers, or the reward is a vector.
     """
     rule = Rule(
-        lambda values, exploration, hyperparams: epsilon_greedy_policy(values, exploration),
+        lambda values, epsilon, hyperparams: epsilon_greedy_policy(values, epsilon),
         lambda values, probabilities, action, hyperparams: values.max(-1),
     )
     return tabular(env, env_params, config, rule, "q_learning")

@@ -48,7 +48,7 @@ def sarsa(env: Environment, env_params: PyTree, config: Config = Config()) -> Ag
         ValueError: If states have no numbers, or the reward is a vector.
     """
     rule = Rule(
-        lambda values, exploration, hyperparams: epsilon_greedy_policy(values, exploration),
+        lambda values, epsilon, hyperparams: epsilon_greedy_policy(values, epsilon),
         expectation if config.expected else sample,
     )
     return tabular(env, env_params, config, rule, "sarsa")

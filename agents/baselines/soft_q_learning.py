@@ -7,7 +7,6 @@ those of `jaxreward.mdp.soft_value_iteration`. As the temperature falls it is Q-
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from flax import struct
@@ -33,9 +32,9 @@ class Hyperparams:
         step_size: Of the first change of a pair of state and action.
         step_decay: Power of a pair's changes by which its step size is divided: 0 for constant steps, 1 for means.
         discount: Per step; rewards with an `AgentDiscount` follow it.
-        exploration: The probability of any action instead of the policy's, at first,
-        last_exploration: and in the end.
-        exploration_steps: Environment steps in which it goes from one to the other; infinity to keep the first.
+        epsilon_start: How often any action is taken instead of the policy's, at first.
+        epsilon_end: How often in the end.
+        epsilon_steps: Environment steps that it takes to get there.
         initial_value: Of every action at first.
         env_params: Params of the environment and its reward; None for those the agent was made with.
     """
@@ -44,9 +43,9 @@ class Hyperparams:
     step_size: Scalar = 0.1
     step_decay: Scalar = 0.0
     discount: Scalar = 0.99
-    exploration: Scalar = 0.0
-    last_exploration: Scalar = 0.0
-    exploration_steps: Scalar = math.inf
+    epsilon_start: Scalar = 0.0
+    epsilon_end: Scalar = 0.0
+    epsilon_steps: Scalar = 20_000.0
     initial_value: Scalar = 0.0
     env_params: PyTree = None
 
@@ -68,8 +67,8 @@ def soft_q_learning(env: Environment, env_params: PyTree, config: Config = Confi
 
 
 def probabilities(
-    values: Float[Array, "*batch A"], exploration: Scalar, hyperparams: Hyperparams
+    values: Float[Array, "*batch A"], epsilon: Scalar, hyperparams: Hyperparams
 ) -> Float[Array, "*batch A"]:
-    """Those of the best policy at this temperature, and of any action with probability `exploration`."""
+    """Those of the best policy at this temperature, and of any action with probability `epsilon`."""
     best = soft_policy(values, hyperparams.temperature)
-    return (1 - exploration) * best + exploration / values.shape[-1]
+    return (1 - epsilon) * best + epsilon / values.shape[-1]

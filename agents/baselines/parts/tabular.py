@@ -7,7 +7,6 @@ as one visit, so that many environments are as good as one that is less noisy.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.baselines.parts.finite import Numbered, numbered
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import scalar_environment
+from jaxreward.learning.exploration import linear
 from jaxreward.learning.rollout import EnvBatch, reset_batch, rollout
 from jaxreward.reward import bind_discount
 
@@ -50,9 +50,9 @@ class TableHyperparams:
         step_size: Of the first change of a pair of state and action.
         step_decay: Power of a pair's changes by which its step size is divided: 0 for constant steps, 1 for means.
         discount: Per step; rewards with an `AgentDiscount` follow it.
-        exploration: The probability of any action instead of the best, at first,
-        last_exploration: and in the end.
-        exploration_steps: Environment steps in which it goes from one to the other; infinity to keep the first.
+        epsilon_start: How often any action is taken instead of the best, at first.
+        epsilon_end: How often in the end.
+        epsilon_steps: Environment steps that it takes to get there.
         initial_value: Of every action at first. What is higher than can be earned makes them all be tried.
         env_params: Params of the environment and its reward; None for those the agent was made with.
     """
@@ -60,9 +60,9 @@ class TableHyperparams:
     step_size: Scalar = 0.1
     step_decay: Scalar = 0.0
     discount: Scalar = 0.99
-    exploration: Scalar = 0.1
-    last_exploration: Scalar = 0.0
-    exploration_steps: Scalar = math.inf
+    epsilon_start: Scalar = 0.1
+    epsilon_end: Scalar = 0.1
+    epsilon_steps: Scalar = 20_000.0
     initial_value: Scalar = 0.0
     env_params: PyTree = None
 
@@ -71,7 +71,7 @@ class Rule(NamedTuple):
     """What an algorithm adds.
 
     Attributes:
-        probabilities: `(values [*batch, A], exploration, hyperparams) -> [*batch, A]`, of the actions it takes.
+        probabilities: `(values [*batch, A], epsilon, hyperparams) -> [*batch, A]`, of the actions it takes.
         worth: `(values [*batch, A], probabilities [*batch, A], action [*batch], hyperparams) -> [*batch]`, what a state
             is worth where that action comes next.
     """
@@ -101,7 +101,7 @@ class State(NamedTuple):
 def tabular(env: Environment, env_params: PyTree, config: TableConfig, rule: Rule, name: str) -> Agent:
     """The agent of an algorithm with a table.
 
-    It logs `td_error`, the mean size of the errors, and `exploration` beside what episodes come to.
+    It logs `td_error`, the mean size of the errors, and `policy/epsilon` beside what episodes come to.
 
     Args:
         env: An environment whose states are numbered, see `jaxreward.agents.baselines.parts.finite.numbered`.
@@ -137,23 +137,23 @@ class Tabular:
         table = Table(jnp.full(shape, hyperparams.initial_value, float), jnp.zeros(shape))
         envs = reset_batch(self.env, self.params_of_env(hyperparams), self.config.num_envs, key_envs)
         noise = jax.random.uniform(key_act, (self.config.num_envs,))
-        action = self.choose(table, envs.observation, noise, self.exploration(hyperparams, zero), hyperparams)
+        action = self.choose(table, envs.observation, noise, self.epsilon(hyperparams, zero), hyperparams)
         return strong(State(table, envs, action, hyperparams, key, zero))
 
     def step(self, state: State) -> tuple[State, Metrics]:
         """One iteration of `num_steps` steps."""
         key, key_steps = jax.random.split(state.key)
-        exploration = self.exploration(state.hyperparams, state.iteration)
+        epsilon = self.epsilon(state.hyperparams, state.iteration)
 
         def move(now: tuple, key: Key[Array, ""]) -> tuple[tuple, Metrics]:
             table, envs, action = now
-            return self.move(table, envs, action, exploration, state.hyperparams, key)
+            return self.move(table, envs, action, epsilon, state.hyperparams, key)
 
         now, metrics = jax.lax.scan(
             move, (state.params, state.envs, state.action), jax.random.split(key_steps, self.config.num_steps)
         )
         steps = jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32)
-        metrics = {"env_steps": steps, "exploration": exploration, **together(metrics)}
+        metrics = {"env_steps": steps, "policy/epsilon": epsilon, **together(metrics)}
         return State(*now, state.hyperparams, key, state.iteration + 1), metrics
 
     def move(
@@ -161,7 +161,7 @@ class Tabular:
         table: Table,
         envs: EnvBatch,
         action: Int[Array, " N"],
-        exploration: Float[Array, ""],
+        epsilon: Float[Array, ""],
         hyperparams: Any,
         key: Key[Array, ""],
     ) -> tuple[tuple[Table, EnvBatch, Int[Array, " N"]], Metrics]:
@@ -174,40 +174,39 @@ class Tabular:
         here, there = number(steps.observation), number(steps.next_observation)
         noise = jax.random.uniform(key_act, (self.config.num_envs,))
         values = table.action_value[there]
-        probabilities = self.rule.probabilities(values, exploration, hyperparams)
+        probabilities = self.rule.probabilities(values, epsilon, hyperparams)
         worth = self.rule.worth(values, probabilities, drawn(probabilities, noise), hyperparams)
         target = steps.reward + hyperparams.discount * jnp.where(steps.terminated, 0.0, worth)
         error = target - table.action_value[here, action]
         # The same noise and table: where the episode goes on, this is the action whose worth was told.
-        following = self.choose(table, envs.observation, noise, exploration, hyperparams)
+        following = self.choose(table, envs.observation, noise, epsilon, hyperparams)
         table = changed(table, here, action, error, hyperparams)
         return (table, envs, following), {**metrics, "td_error": jnp.abs(error).mean()}
 
     def choose(
-        self, table: Table, observation: Array, noise: Array, exploration: Array, hyperparams: Any
+        self, table: Table, observation: Array, noise: Array, epsilon: Array, hyperparams: Any
     ) -> Int[Array, "*batch"]:
         """Actions for what is observed, `[*batch, ...]`, by uniform noise `[*batch]`."""
         values = table.action_value[self.numbered.number(observation)]
-        return drawn(self.rule.probabilities(values, exploration, hyperparams), noise)
+        return drawn(self.rule.probabilities(values, epsilon, hyperparams), noise)
 
     def policy(self, state: State) -> Policy:
         """The policy learned so far, exploring as it does now; its mode is the action of the highest value."""
-        exploration = self.exploration(state.hyperparams, state.iteration)
+        epsilon = self.epsilon(state.hyperparams, state.iteration)
 
         def act(carry: tuple, observation: Array, key: Key[Array, ""]) -> tuple[tuple, Array]:
             noise = jax.random.uniform(key)
-            return carry, self.choose(state.params, observation, noise, exploration, state.hyperparams)
+            return carry, self.choose(state.params, observation, noise, epsilon, state.hyperparams)
 
         def mode(carry: tuple, observation: Array, key: Key[Array, ""]) -> tuple[tuple, Array]:
             return carry, jnp.argmax(state.params.action_value[self.numbered.number(observation)])
 
         return Policy(lambda: (), act, mode)
 
-    def exploration(self, hyperparams: Any, iteration: Int[Array, ""]) -> Float[Array, ""]:
+    def epsilon(self, hyperparams: Any, iteration: Int[Array, ""]) -> Float[Array, ""]:
         """How much is explored in an iteration."""
         taken = iteration * float(self.config.num_envs * self.config.num_steps)
-        share = jnp.clip(taken / hyperparams.exploration_steps, 0.0, 1.0)
-        return hyperparams.exploration + share * (hyperparams.last_exploration - hyperparams.exploration)
+        return linear(hyperparams.epsilon_start, hyperparams.epsilon_end, hyperparams.epsilon_steps, taken)
 
     def params_of_env(self, hyperparams: Any) -> PyTree:
         """The environment's params, any discount among its reward's following the agent's."""
@@ -215,10 +214,10 @@ class Tabular:
         return bind_discount(params, hyperparams.discount)
 
 
-def epsilon_greedy_policy(values: Float[Array, "*batch A"], exploration: Scalar) -> Float[Array, "*batch A"]:
-    """Probabilities of the best actions, all that are tied alike, and of any with probability `exploration`."""
+def epsilon_greedy_policy(values: Float[Array, "*batch A"], epsilon: Scalar) -> Float[Array, "*batch A"]:
+    """Probabilities of the best actions, all that are tied alike, and of any with probability `epsilon`."""
     best = (values == values.max(-1, keepdims=True)).astype(values.dtype)
-    return (1 - exploration) * best / best.sum(-1, keepdims=True) + exploration / values.shape[-1]
+    return (1 - epsilon) * best / best.sum(-1, keepdims=True) + epsilon / values.shape[-1]
 
 
 def drawn(probabilities: Float[Array, "*batch A"], noise: Float[Array, "*batch"]) -> Int[Array, "*batch"]:

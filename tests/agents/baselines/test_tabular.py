@@ -35,7 +35,7 @@ from jaxreward.mdp import (
     value_iteration,
 )
 
-DISCOUNT, TEMPERATURE, EXPLORATION = 0.8, 0.5, 0.4
+DISCOUNT, TEMPERATURE, EPSILON = 0.8, 0.5, 0.4
 REWARD = np.array([[0.0, 1.0], [2.0, -1.0], [0.5, 4.0], [0.0, 0.0]])
 LEADS = np.array([[1, 2], [0, 2], [0, 3], [3, 3]])
 SURE = np.eye(4)[LEADS]
@@ -81,7 +81,8 @@ def hyperparams_of(which, noisy):
         **(FALLING if noisy or sampled else CONSTANT),
         discount=DISCOUNT,
         temperature=TEMPERATURE,
-        exploration=1.0 if sampled else EXPLORATION,
+        epsilon_start=1.0 if sampled else EPSILON,
+        epsilon_end=1.0 if sampled else EPSILON,
         env_params=TabularParams(mdp=WORLDS[noisy], max_steps_in_episode=5),
         which=which,
     )
@@ -109,9 +110,9 @@ def optimal(mdp):
     return np.asarray(value_iteration(mdp, DISCOUNT).action_value)
 
 
-def of_own_policy(table, mdp, exploration):
+def of_own_policy(table, mdp, epsilon):
     """The exact values of the policy that a table stands for."""
-    policy = epsilon_greedy_policy(jnp.asarray(table), exploration)
+    policy = epsilon_greedy_policy(jnp.asarray(table), epsilon)
     return np.asarray(action_value(mdp, policy_value(mdp, policy, DISCOUNT), DISCOUNT))
 
 
@@ -130,7 +131,7 @@ def test_q_learning_comes_to_the_values_of_the_best_policy():
     tables = learned()[0]["q_learning"]
     for tables_of_one, mdp, atol in zip(tables, WORLDS, (EXACT, NEAR), strict=True):
         near(tables_of_one, optimal(mdp), atol)
-        own = of_own_policy(tables_of_one[0], mdp, EXPLORATION)
+        own = of_own_policy(tables_of_one[0], mdp, EPSILON)
         assert np.abs(own - optimal(mdp))[:3].max() > 0.3
 
 
@@ -143,7 +144,7 @@ def test_sarsa_comes_to_the_values_of_the_policy_that_acts():
 def test_expected_sarsa_comes_to_the_values_of_its_own_policy():
     tables = learned()[0]["expected"]
     for tables_of_one, mdp, atol in zip(tables, WORLDS, (EXACT, NEAR), strict=True):
-        near(tables_of_one, np.stack([of_own_policy(table, mdp, EXPLORATION) for table in tables_of_one]), atol)
+        near(tables_of_one, np.stack([of_own_policy(table, mdp, EPSILON) for table in tables_of_one]), atol)
 
 
 def test_soft_q_learning_comes_to_the_soft_values():
@@ -195,11 +196,11 @@ def test_actions_are_taken_as_often_as_they_should_be():
     np.testing.assert_allclose(counts, [1350, 300, 1350], atol=1)
 
 
-def test_exploration_falls_as_it_is_told():
+def test_epsilon_falls_as_it_is_told():
     env = environment()
     algorithm = q_learning.q_learning(env, env.default_params, q_learning.Config(num_envs=2, num_steps=5)).step.__self__
-    hyperparams = TableHyperparams(exploration=0.5, last_exploration=0.1, exploration_steps=40.0)
-    told = [float(algorithm.exploration(hyperparams, jnp.int32(i))) for i in (0, 1, 4, 9)]
+    hyperparams = TableHyperparams(epsilon_start=0.5, epsilon_end=0.1, epsilon_steps=40.0)
+    told = [float(algorithm.epsilon(hyperparams, jnp.int32(i))) for i in (0, 1, 4, 9)]
     np.testing.assert_allclose(told, [0.5, 0.4, 0.1, 0.1], rtol=1e-6)
 
 
