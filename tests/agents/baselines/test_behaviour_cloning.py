@@ -66,6 +66,8 @@ def test_a_gaussian_comes_to_least_squares_and_their_residuals(tmp_path):
     expected = np.column_stack([asked, np.ones(3)]) @ weights
     np.testing.assert_allclose(outputs[:, :1], expected, atol=1e-4)
     np.testing.assert_allclose(np.exp(outputs[:, 1]), np.sqrt(squares[0] / 50), rtol=1e-3)
+    learned = np.asarray(state.params["params"]["Dense_0"]["kernel"])  # of observations in units of their deviation
+    np.testing.assert_allclose(learned, weights[:2] * seen.std(0)[:, None], atol=1e-4)
     mode = agent.policy(state).mode((), jnp.asarray(asked[0], jnp.float32), jax.random.key(0))[1]
     np.testing.assert_allclose(mode, 2 * expected[0], atol=1e-3)
 
