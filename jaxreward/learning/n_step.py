@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
-from jaxreward.learning.replay import Places, Replay, take
+from jaxreward.learning.replay import Places, Replay, take, wrapped
 
 Scalar = Float[Array, ""] | float
 
@@ -107,7 +107,7 @@ def discounted(
 def _later(places: Places, steps: Array, replay: Replay) -> Places:
     """The places some steps later."""
     capacity = jax.tree.leaves(replay.steps)[0].shape[0]
-    return Places((places.row + steps) % capacity, places.env)
+    return Places(wrapped(places.row + steps, capacity), places.env)
 
 
 def _first(sequences: PyTree) -> PyTree:

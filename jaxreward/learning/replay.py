@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int, Key, PyTree
+from jaxtyping import Array, Int, Key, PyTree, UInt32
 
 
 class Replay(NamedTuple):
@@ -91,8 +91,9 @@ def starts(replay: Replay, key: Key[Array, ""], shape: tuple[int, ...], length: 
     """
     capacity, num_envs = jax.tree.leaves(replay.steps)[0].shape[:2]
     whole = jnp.maximum(replay.filled - length + 1, 1)
-    age, env = jnp.divmod(jax.random.randint(key, shape, 0, whole * num_envs), num_envs)
-    return Places((replay.position - replay.filled + age) % capacity, env)
+    age, env = jnp.divmod(_below(whole * num_envs, jax.random.bits(key, shape, jnp.uint32)), num_envs)
+    oldest = wrapped(replay.position - replay.filled + capacity, capacity)
+    return Places(wrapped(oldest + age, capacity), env)
 
 
 def take(steps: PyTree, places: Places, length: int = 1) -> PyTree:
@@ -108,15 +109,34 @@ def take(steps: PyTree, places: Places, length: int = 1) -> PyTree:
     """
     capacity, num_envs = jax.tree.leaves(steps)[0].shape[:2]
     ahead = jnp.arange(length).reshape(-1, *[1] * places.row.ndim)
-    flat = (places.row[None] + ahead) % capacity * num_envs + places.env[None]
+    flat = wrapped(places.row[None] + ahead, capacity) * num_envs + places.env[None]
     # One index finds a step faster than two, and none is out of bounds.
     pick = lambda leaf: leaf.reshape(-1, *leaf.shape[2:]).at[flat].get(mode="promise_in_bounds")  # noqa: E731
     return jax.tree.map(pick, steps)
 
 
+def wrapped(row: Int[Array, "*shape"], capacity: int) -> Int[Array, "*shape"]:
+    """Where a row is that is less than a round ahead; a division would take longer than what it finds."""
+    return jnp.where(row >= capacity, row - capacity, row)
+
+
 def sample(replay: Replay, key: Key[Array, ""], shape: tuple[int, ...]) -> PyTree:
     """Stored steps, each equally likely, with replacement, leaves `[*shape, ...]`; there must be one."""
     return jax.tree.map(lambda leaf: leaf[0], take(replay.steps, starts(replay, key, shape)))
+
+
+def _below(number: Int[Array, ""], bits: UInt32[Array, "*shape"]) -> Int[Array, "*shape"]:
+    """Whole numbers from 0, each as likely as another up to a part of `number / 2**32`.
+
+    The upper word of a product by halves, which takes a quarter of the time of `jax.random.randint`, as nothing is
+    divided (Lemire 2019, "Fast random integer generation in an interval", arXiv:1805.10941).
+    """
+    factor, half = number.astype(jnp.uint32), 0xFFFF
+    low, high = bits & half, bits >> 16
+    crossed = low * (factor >> 16), high * (factor & half)
+    carried = (low * (factor & half) >> 16) + (crossed[0] & half) + (crossed[1] & half)
+    upper = high * (factor >> 16) + (crossed[0] >> 16) + (crossed[1] >> 16) + (carried >> 16)
+    return upper.astype(jnp.int32)
 
 
 def nearest(number: int, multiple_of: int) -> int:

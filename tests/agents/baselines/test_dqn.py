@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from jaxreward.agent import vmap
-from jaxreward.agents.baselines.dqn import DQN, Config, Hyperparams, dqn
+from jaxreward.agents.baselines.dqn import DQN, Config, Hyperparams, Learner, dqn
 from jaxreward.envs import make
 from jaxreward.learning.action_values import ActionValues, Convolution
+from jaxreward.learning.centring import no_average
 from jaxreward.learning.n_step import Batch
 from jaxreward.mdp import average_policy_iteration, tabular_mdp, two_state, value_iteration
 from tests.probes import Probe, ProbeParams
@@ -68,21 +69,28 @@ def test_the_reward_it_gets_is_what_half_of_the_actions_earn_at_random():
 
 # one update by hand
 
-RNG = np.random.default_rng(0)
 SIZE = 7
 
 
 @pytest.fixture(scope="module")
 def batch():
-    normal = lambda *shape: RNG.normal(size=shape).astype(np.float32)  # noqa: E731
+    rng = np.random.default_rng(0)
+    normal = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
     discount = np.where(np.arange(SIZE) % 3 == 0, 0.0, 0.7).astype(np.float32)
-    action = RNG.integers(0, 3, SIZE).astype(np.int32)
+    action = rng.integers(0, 3, SIZE).astype(np.int32)
     return Batch(normal(SIZE, 2), action, 3 * normal(SIZE), normal(SIZE, 2), discount, np.ones(SIZE, np.float32))
 
 
 def algorithm(**options):
     config = dataclasses.replace(LEARNER, layers=(3,), **options)
     return DQN(config, ActionValues(3, (3,), duelling=config.duelling))
+
+
+def drawn(seed, outputs):
+    """Params of a network of two inputs and three hidden units, made without compiling."""
+    normal = lambda *shape: np.random.default_rng(seed).normal(size=shape).astype(np.float32)  # noqa: E731
+    hidden = {"Torso_0": {"Dense_0": {"kernel": normal(2, 3), "bias": normal(3)}}}
+    return {"params": {**hidden, "Dense_0": {"kernel": normal(3, outputs), "bias": normal(outputs)}}}
 
 
 def values_by_hand(params, x, duelling):
@@ -97,16 +105,15 @@ def values_by_hand(params, x, duelling):
 
 @pytest.mark.parametrize(("double", "duelling"), [(True, False), (False, False), (True, True)])
 def test_a_target_is_what_was_paid_and_the_target_networks_value_of_the_chosen_action(batch, double, duelling):
-    made = algorithm(double=double, duelling=duelling)
+    made, outputs = algorithm(double=double, duelling=duelling), 3 + duelling
+    learner = Learner(drawn(0, outputs), drawn(2, outputs), (), None, jnp.zeros((), jnp.int32))
 
     @jax.jit
-    def once(key):
-        learner = made.start(key, batch.observation, HYPERPARAMS)
-        learner = learner._replace(target=jax.tree.map(lambda leaf: 0.5 - 2 * leaf, learner.params))
+    def once(learner):
         goal = made.goal(learner, batch)
-        return learner, goal, made.loss(learner.params, batch, goal, HYPERPARAMS.replace(huber_delta=3.0))
+        return goal, made.loss(learner.params, batch, goal, HYPERPARAMS.replace(huber_delta=2.0))
 
-    learner, goal, (loss, value) = once(jax.random.key(1))
+    goal, (loss, value) = once(learner)
     of_target, of_params = (
         values_by_hand(params, batch.next_observation, duelling) for params in (learner.target, learner.params)
     )
@@ -116,8 +123,8 @@ def test_a_target_is_what_was_paid_and_the_target_networks_value_of_the_chosen_a
     own = values_by_hand(learner.params, batch.observation, duelling)[np.arange(SIZE), batch.action]
     np.testing.assert_allclose(value, own, rtol=1e-5, atol=1e-5)
     error = np.abs(exact - own)
-    assert 0 < (error > 3).sum() < SIZE
-    np.testing.assert_allclose(loss, np.where(error > 3, 3 * (error - 1.5), error**2 / 2).mean(), rtol=1e-5)
+    assert 0 < (error > 2).sum() < SIZE
+    np.testing.assert_allclose(loss, np.where(error > 2, 2 * (error - 1), error**2 / 2).mean(), rtol=1e-5)
     assert (of_params.argmax(1) != of_target.argmax(1)).any()
 
 
@@ -126,13 +133,14 @@ def test_an_update_is_a_step_of_adam_and_moves_the_target_when_it_is_due(batch):
     hyperparams = HYPERPARAMS.replace(target_period=2.0, target_step=1.0, learning_rate=1e-3)
 
     @jax.jit
-    def twice(key):
-        first = made.start(key, batch.observation, hyperparams)
+    def twice(params, key):
+        zero = jnp.zeros((), jnp.int32)
+        first = Learner(params, params, made.optimiser(hyperparams).init(params), None, zero)
         gradient = jax.grad(lambda params: made.loss(params, batch, made.goal(first, batch), hyperparams)[0])
         second, _ = made.update(first, hyperparams, batch, key)
         return first, second, made.update(second, hyperparams, batch, key)[0], gradient(first.params)
 
-    first, second, third, gradient = twice(jax.random.key(2))
+    first, second, third, gradient = twice(drawn(0, 3), jax.random.key(2))
     # The first step of Adam is the sign of the gradient times the learning rate, but for its epsilon of 1e-8.
     exact = jax.tree.map(lambda leaf, slope: leaf - 1e-3 * slope / (np.abs(slope) + 1e-8), first.params, gradient)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-6), second.params, exact)
@@ -169,13 +177,16 @@ def fitted(mdp, batch, centring):
     hyperparams = HYPERPARAMS.replace(rate_step=0.02)
 
     @jax.jit
-    def fit(key):
-        learner = made.start(key, batch.observation, hyperparams)
+    def fit(params, key):
+        rate = no_average() if centring else None
+        optimiser = made.optimiser(hyperparams).init(params)
+        learner = Learner(params, params, optimiser, rate, jnp.zeros((), jnp.int32))
         update = lambda learner, _: made.update(learner, hyperparams, batch, key)  # noqa: E731
         learner, metrics = jax.lax.scan(update, learner, length=3_000)
         return made.values(learner.params, jnp.eye(mdp.num_states)), jax.tree.map(lambda x: x[-1], metrics)
 
-    return fit(jax.random.key(3))
+    zeros = {"kernel": np.zeros((mdp.num_states, 2), np.float32), "bias": np.zeros(2, np.float32)}
+    return fit({"params": {"Dense_0": zeros}}, jax.random.key(3))
 
 
 def test_its_fixed_point_is_the_optimal_value():
@@ -207,17 +218,13 @@ def test_with_centring_and_no_discount_the_rate_is_the_gain():
 
 
 def test_a_convolution_is_the_sum_over_each_window():
-    picture = RNG.normal(size=(2, 5, 4, 3)).astype(np.float32)
-
-    @jax.jit
-    def run(key):
-        params = Convolution(6).init(key, picture)
-        return params["params"]["Dense_0"]["kernel"], Convolution(6).apply(params, picture)
-
-    kernel, found = run(jax.random.key(0))
+    rng = np.random.default_rng(0)
+    picture, kernel = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 5, 4, 3), (27, 6)))
+    params = {"params": {"Dense_0": {"kernel": kernel, "bias": np.ones(6, np.float32)}}}
+    found = jax.jit(Convolution(6).apply)(params, picture)
     windows = np.lib.stride_tricks.sliding_window_view(picture, (3, 3), axis=(1, 2))
-    exact = np.einsum("bhwcij,ijcf->bhwf", windows.astype(float), np.asarray(kernel, float).reshape(3, 3, 3, 6))
-    np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-5)
+    exact = np.einsum("bhwcij,ijcf->bhwf", windows.astype(float), kernel.reshape(3, 3, 3, 6).astype(float))
+    np.testing.assert_allclose(found, exact + 1, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("conv", [(), (16,)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxreward.agent import vmap
-from jaxreward.agents.baselines.pqn import PQN, Config, Hyperparams, pqn
+from jaxreward.agents.baselines.pqn import PQN, Config, Hyperparams, State, pqn
 from jaxreward.envs import make
 from jaxreward.learning.action_values import ActionValues
 from jaxreward.learning.rollout import Trajectory
@@ -69,21 +69,21 @@ def test_returns_and_loss_by_hand():
     """On steps with ends of both kinds, step by step backwards in double precision."""
     rng = np.random.default_rng(0)
     steps, envs = 5, 3
-    normal = lambda *shape: rng.normal(size=(steps, envs, *shape)).astype(np.float32)  # noqa: E731
+    normal = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
     terminated, truncated = rng.random((2, steps, envs)) < 0.25
-    action = rng.integers(0, 2, (steps, envs)).astype(np.int32)
-    trajectory = Trajectory(normal(2), action, (), normal(), terminated, truncated, normal(2))
-    made = PQN(Probe(), ProbeParams(), SMALL, ActionValues(2, (16,), layer_norm=True))
+    action, seen = rng.integers(0, 2, (steps, envs)).astype(np.int32), (steps, envs, 2)
+    trajectory = Trajectory(normal(*seen), action, (), normal(steps, envs), terminated, truncated, normal(*seen))
+    torso = {"Dense_0": {"kernel": normal(2, 4), "bias": normal(4)}}
+    torso["LayerNorm_0"] = {"scale": normal(4), "bias": normal(4)}
+    params = {"params": {"Torso_0": torso, "Dense_0": {"kernel": normal(4, 2), "bias": normal(2)}}}
+    made = PQN(Probe(), ProbeParams(), SMALL, ActionValues(2, (4,), layer_norm=True))
 
     @jax.jit
-    def once(key):
-        state = made.init(key, HYPERPARAMS)
-        # Other scales and offsets than those that layer normalisation starts with.
-        state = state._replace(params=jax.tree.map(lambda leaf: leaf + 0.1, state.params))
-        batch = made.batch(state, trajectory)
-        return state.params, batch, made.loss(state.params, batch)
+    def once(params):
+        batch = made.batch(State(params, (), None, HYPERPARAMS, None, None), trajectory)
+        return batch, made.loss(params, batch)
 
-    params, batch, (loss, metrics) = once(jax.random.key(0))
+    batch, (loss, metrics) = once(params)
     following = values_by_hand(params, trajectory.next_observation).max(-1)
     exact = np.zeros((steps, envs))
     later = following[-1]
@@ -107,8 +107,12 @@ def test_a_pole_is_balanced():
     config = Config(num_envs=16, num_steps=64, num_epochs=4, num_minibatches=8, optimiser="adam")
     agent = vmap(pqn(*make("CartPole-v1"), config))
     hyperparams = Hyperparams(learning_rate=3e-3, epsilon_steps=20_000.0)
-    state = jax.jit(agent.init)(jax.random.split(jax.random.key(1), SEEDS), hyperparams)
-    _, metrics = jax.jit(lambda state: jax.lax.scan(lambda s, _: agent.step(s), state, length=60))(state)
+
+    @jax.jit
+    def train(keys):
+        return jax.lax.scan(lambda state, _: agent.step(state), agent.init(keys, hyperparams), length=60)[1]
+
+    metrics = train(jax.random.split(jax.random.key(1), SEEDS))
     returns = np.nanmean(np.asarray(metrics["episode/return"])[-10:], 0)
     assert (returns > 100).all(), returns
     assert np.nanmean(metrics["episode/return"][0]) < 40

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxreward.learning.n_step import Steps, n_step
-from jaxreward.learning.replay import Places, Replay, empty_replay, replay_bytes, starts, take, write
+from jaxreward.learning.replay import Places, Replay, _below, empty_replay, replay_bytes, starts, take, write
 
 CAPACITY, ENVS, LENGTH, DISCOUNT = 6, 2, 17, 0.7
 
@@ -64,6 +64,15 @@ def test_each_sequence_that_is_stored_whole_is_as_likely_as_any_other(rings, len
         assert (counts[expected == 0] == 0).all()
         # A count is binomial, and further than 5 standard deviations from its mean once in two millions.
         assert (np.abs(counts - expected) <= 5 * np.sqrt(expected)).all()
+
+
+def test_numbers_are_the_upper_word_of_a_product():
+    """Against whole numbers of any length, up to the largest rings."""
+    rng = np.random.default_rng(0)
+    bits = np.concatenate([[0, 1, 2**16, 2**31, 2**32 - 1], rng.integers(0, 2**32, 2_000)]).astype(np.uint32)
+    numbers = [1, 7, 2**16 - 1, 2**16, 123_457, 2**31 - 1]
+    found = jax.jit(jax.vmap(_below, (0, None)))(np.array(numbers, np.int32), bits)
+    np.testing.assert_array_equal(found, [[int(x) * number >> 32 for x in bits] for number in numbers])
 
 
 def by_hand(stream, row, env, n):
