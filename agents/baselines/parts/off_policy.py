@@ -195,7 +195,7 @@ class OffPolicy:
         return n_step(replay, starts(replay, key, shape, n), n, state.hyperparams.discount, earn)
 
     def learn(self, state: State, batches: Batch, key: Key[Array, ""]) -> tuple[PyTree, Metrics]:
-        """The updates of an iteration, and the means of what they log; none and NaN until enough is stored."""
+        """The updates of an iteration, and the means of what they log; none and 0 until enough is stored."""
 
         def update(learner: PyTree, x: tuple[Batch, Key[Array, ""]]) -> tuple[PyTree, Metrics]:
             return self.algorithm.update(learner, state.hyperparams, *x)
@@ -207,7 +207,7 @@ class OffPolicy:
         keys = jax.random.split(key, self.config.num_updates)
         first = jax.tree.map(lambda leaf: leaf[0], (batches, keys))
         told = jax.eval_shape(update, state.learner, first)[1]
-        nothing = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), told)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), told)
         stored = self.taken(state) + self.config.num_envs * self.config.num_steps
         return when(stored >= self.config.warm_up, update_all, (state.learner, nothing), batches, keys)
 
