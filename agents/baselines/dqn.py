@@ -64,20 +64,20 @@ class Hyperparams:
         epsilon_end: How often in the end.
         epsilon_steps: Environment steps that it takes to get there.
         target_period: Every how many updates the target network is moved.
-        target_step: How far: 1 makes it the learned one, a hundredth every update follows it softly.
+        target_step: How far: 1 makes it the learned one, a small part at each update follows it softly.
         huber_delta: Errors beyond this count linearly; infinity for their square.
         max_grad_norm: Gradients are scaled down to this global norm.
         rate_step: With centring, how far an update moves the reward rate.
         env_params: Params of the environment and its reward; None for those the agent was made with.
     """
 
-    learning_rate: Scalar = 5e-4
+    learning_rate: Scalar = 1e-3
     discount: Scalar = 0.99
     epsilon_start: Scalar = 1.0
     epsilon_end: Scalar = 0.05
-    epsilon_steps: Scalar = 20_000.0
+    epsilon_steps: Scalar = 10_000.0
     target_period: Scalar = 1.0
-    target_step: Scalar = 0.01
+    target_step: Scalar = 0.05
     huber_delta: Scalar = math.inf
     max_grad_norm: Scalar = 10.0
     rate_step: Scalar = 0.01

@@ -172,7 +172,11 @@ def one_race(name: str, iterations: int, seeds: int, options: Options, python: P
 def entries(name: str, iterations: int, seeds: int) -> list[Measured]:
     """Who runs, with nothing measured yet."""
     spread = SEQUENTIAL if seeds == 1 else f"{SEQUENTIAL} {DEVICES}={os.cpu_count()}"
-    field = [("ours", "agents", spread, {}), ("rejax", "rejax", "", {}), ("rejax seq", "rejax", SEQUENTIAL, {})]
+    field: list[tuple[str, str, str, dict[str, str]]] = [
+        ("ours", "agents", spread, {}),
+        ("rejax", "rejax", "", {}),
+        ("rejax seq", "rejax", SEQUENTIAL, {}),
+    ]
     field += [("ours, one device", "agents", SEQUENTIAL, {})] if seeds > 1 else []
     field += [(f"bound: {bound}", "products", spread, {"bound": bound}) for bound in BOUNDS]
     told = spec(name, iterations, seeds)

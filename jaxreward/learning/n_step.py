@@ -77,12 +77,12 @@ def n_step(
     """
     steps: Steps = replay.steps
     if earn is None:
-        ends = take((steps.reward, steps.terminated, steps.truncated), places, n)
+        paid, terminated, truncated = take((steps.reward, steps.terminated, steps.truncated), places, n)
     else:
         sequences: Steps = take(steps, places, n)
-        ends = earn(sequences), sequences.terminated, sequences.truncated
+        paid, terminated, truncated = earn(sequences), sequences.terminated, sequences.truncated
     observation, action = _first(take((steps.observation, steps.action), places))
-    reward, weight, factor, last = discounted(*ends, discount)
+    reward, weight, factor, last = discounted(paid, terminated, truncated, discount)
     next_observation = _first(take(steps.next_observation, _later(places, last, replay)))
     return Batch(observation, action, reward, next_observation, factor, weight)
 

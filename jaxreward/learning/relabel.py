@@ -90,7 +90,8 @@ def relabelling(env: Environment, env_params: PyTree) -> Relabelling:
     assert isinstance(env, WithReward)
     like = _world_step(env, env_params)
     number = len(jax.tree.leaves(like))
-    plain = like._replace(**dict.fromkeys(_STORED, ()))
+    nothing: dict[str, Any] = dict.fromkeys(_STORED, ())
+    plain = like._replace(**nothing)
 
     def paid(happened: Transition) -> Array:
         happened = jax.tree.map(lambda leaf: leaf[None], happened)
@@ -99,7 +100,7 @@ def relabelling(env: Environment, env_params: PyTree) -> Relabelling:
     read = leaves_read(paid, like)
     assert len(read) == number
     by_place = jax.tree.unflatten(jax.tree.structure(like), read)
-    kept = jax.tree.leaves(by_place._replace(**dict.fromkeys(_STORED, ())))
+    kept = jax.tree.leaves(by_place._replace(**nothing))
     return Relabelling(env, plain, tuple(kept))
 
 

@@ -183,7 +183,8 @@ class OffPolicy:
             action = self.algorithm.act(state.learner, state.hyperparams, taken, observation, noise)
             return carry, select(taken < self.config.warm_up, random, action), ()
 
-        params, record = self.params_of_env(state.hyperparams), self.relabelling and self.relabelling.record
+        params = self.params_of_env(state.hyperparams)
+        record = self.relabelling.record if self.relabelling else None
         stepped = rollout(self.env, params, act, (), state.envs, drawn, key_envs, record)
         envs, _, trajectory, metrics = stepped
         return envs, trajectory, metrics
@@ -191,7 +192,7 @@ class OffPolicy:
     def sample(self, state: State, replay: Replay, key: Key[Array, ""]) -> Batch:
         """The batches of an iteration, leaves `[U, B, ...]`: all at once, and outside of any branch."""
         shape, n = (self.config.num_updates, self.config.batch_size), self.config.n_step
-        earn = self.relabelling and self.relabelling.rewards(self.params_of_env(state.hyperparams))
+        earn = self.relabelling.rewards(self.params_of_env(state.hyperparams)) if self.relabelling else None
         return n_step(replay, starts(replay, key, shape, n), n, state.hyperparams.discount, earn)
 
     def learn(self, state: State, batches: Batch, key: Key[Array, ""]) -> tuple[PyTree, Metrics]:

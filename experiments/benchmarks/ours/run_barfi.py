@@ -14,7 +14,7 @@ from jaxreward.agents.registry import get_agent
 from jaxreward.compilation.cache import compiler_options as compiler_options
 from jaxreward.environment import with_reward
 from jaxreward.envs import registry
-from jaxreward.experiments.benchmarks.ours.run_bounds import _init
+from jaxreward.experiments.benchmarks.ours.run_bounds import init
 from jaxreward.experiments.benchmarks.ours.run_ours import batch_numbered
 from jaxreward.learning.episodes import play, start_memories
 from jaxreward.rewards.beside import auxiliary
@@ -92,7 +92,7 @@ def products(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Ca
                 weights = jax.lax.fori_loop(0, passes, lambda _, w, x=rows[size]: w - 1e-6 * (x.T @ (x @ w)), weights)
             return weights, None
 
-        return jax.lax.scan(iterate, _init(key, [width, env.num_actions])[0], None, spec.iterations)[0]
+        return jax.lax.scan(iterate, init(key, [width, env.num_actions])[0], None, spec.iterations)[0]
 
     return train, lambda _: {}
 

@@ -14,7 +14,7 @@ from jaxreward.agents.subpo.subpo import Config, Hyperparams, parts, subpo
 from jaxreward.compilation.cache import compiler_options as compiler_options
 from jaxreward.environment import earn, memories, world
 from jaxreward.envs import registry
-from jaxreward.experiments.benchmarks.ours.run_bounds import Weights, _descend, _init
+from jaxreward.experiments.benchmarks.ours.run_bounds import Weights, descend, init
 from jaxreward.experiments.benchmarks.ours.run_ours import batch_numbered
 from jaxreward.reward import Transition
 
@@ -95,10 +95,10 @@ def network(spec: SimpleNamespace, env: Any, params: Any, config: Config) -> tup
         def epoch(weights: Weights, _: None) -> tuple[Weights, Any]:
             act = lambda x, _: (x + 1e-3 * _products(weights, x)[:, :1], None)  # noqa: E731
             seen = jax.lax.scan(act, observations, None, config.num_steps)[0]
-            weights = jax.lax.scan(lambda weights, x: (_descend(weights, x), None), weights, steps)[0]
+            weights = jax.lax.scan(lambda weights, x: (descend(weights, x), None), weights, steps)[0]
             return weights, seen.sum()
 
-        return jax.lax.scan(epoch, _init(key, widths), None, spec.iterations)
+        return jax.lax.scan(epoch, init(key, widths), None, spec.iterations)
 
     return train, lambda _: {}
 
