@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreward.agent import Agent
 from jaxreward.agents.baselines.parts.on_policy import (
@@ -28,7 +28,7 @@ from jaxreward.agents.baselines.parts.on_policy import (
     on_policy,
 )
 from jaxreward.contract.sizes import size
-from jaxreward.learning.minibatch import shuffles
+from jaxreward.learning.minibatch import check_minibatches, epochs
 from jaxreward.learning.networks import unroll
 
 
@@ -100,12 +100,7 @@ def check_config(config: Config) -> None:
     """Refuses sizes that do not divide or leave nothing to normalise, before anything is compiled."""
     steps = config.num_envs * config.num_steps
     whole, name = (config.num_envs, "num_envs") if config.memory else (steps, "num_envs * num_steps")
-    if whole % config.num_minibatches:
-        divisors = [d for d in range(1, whole + 1) if whole % d == 0]
-        near = min(divisors, key=lambda d: abs(d - config.num_minibatches))
-        raise ValueError(
-            f"num_minibatches={config.num_minibatches} does not divide {name}={whole}; the nearest that does is {near}"
-        )
+    check_minibatches(config.num_minibatches, whole, name)
     if steps < 2 * config.num_minibatches:
         raise ValueError(
             f"num_envs={config.num_envs}, num_steps={config.num_steps} and num_minibatches={config.num_minibatches} "
@@ -127,17 +122,15 @@ class PPO(OnPolicy):
         batch = batch if self.config.memory else jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
         optimiser = self.optimiser(state.hyperparams, state.iteration)
 
-        def minibatch_step(carry: tuple, indices: Int[Array, " B"]) -> tuple[tuple, Metrics]:
+        def step(carry: tuple, minibatch: Batch) -> tuple[tuple, Metrics]:
             params, optimiser_state = carry
-            minibatch = jax.tree.map(lambda x: jnp.take(x, indices, axis), batch)
             grads, metrics = jax.grad(self.loss, has_aux=True)(params, minibatch, state.hyperparams)
             updates, optimiser_state = optimiser.update(grads, optimiser_state)
             return (optax.apply_updates(params, updates), optimiser_state), metrics
 
-        indices = shuffles(key, self.config.num_epochs, batch.value.shape[axis])
-        indices = indices.reshape(self.config.num_epochs * self.config.num_minibatches, -1)
-        (params, optimiser_state), metrics = jax.lax.scan(minibatch_step, (state.params, state.optimiser), indices)
-        return params, optimiser_state, jax.tree.map(jnp.mean, metrics)
+        sizes = self.config.num_epochs, self.config.num_minibatches
+        (params, optimiser_state), metrics = epochs(step, (state.params, state.optimiser), batch, key, *sizes, axis)
+        return params, optimiser_state, metrics
 
     def loss(self, params: PyTree, batch: Batch, hyperparams: Hyperparams) -> tuple[Float[Array, ""], Metrics]:
         """The clipped surrogate (section 3, eq. 7) with value loss and entropy bonus (eq. 9), and what to log of it."""

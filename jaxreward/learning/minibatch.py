@@ -57,7 +57,9 @@ def check_minibatches(num_minibatches: int, whole: int, name: str) -> None:
     if whole % num_minibatches:
         divisors = [d for d in range(1, whole + 1) if whole % d == 0]
         near = min(divisors, key=lambda d: abs(d - num_minibatches))
-        raise ValueError(f"num_minibatches={num_minibatches} does not divide {name}={whole}; the nearest is {near}")
+        raise ValueError(
+            f"num_minibatches={num_minibatches} does not divide {name}={whole}; the nearest that does is {near}"
+        )
 
 
 def epochs(

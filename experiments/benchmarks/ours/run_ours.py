@@ -15,6 +15,7 @@ from jaxreward.agent import over_devices
 from jaxreward.agents.baselines import ppo
 from jaxreward.compilation.cache import compiler_options as compiler_options
 from jaxreward.envs import registry
+from jaxreward.learning import minibatch
 
 
 def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
@@ -35,7 +36,7 @@ def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
 def _take_back(change: str) -> None:
     """Undoes one of `settings.CHANGES` in this process, to see what it bought."""
     if change == "bijective shuffle":
-        ppo.shuffles = lambda key, number, size: jax.vmap(lambda k: jax.random.permutation(k, size))(
+        minibatch.shuffles = lambda key, number, size: jax.vmap(lambda k: jax.random.permutation(k, size))(
             jax.random.split(key, number)
         )
     elif change == "one optimiser vector":

@@ -113,5 +113,5 @@ def test_a_pass_shows_each_part_of_a_batch_once():
 
 def test_parts_that_do_not_divide_are_refused():
     check_minibatches(4, 12, "num_envs")
-    with pytest.raises(ValueError, match="num_minibatches=5 does not divide num_envs=12; the nearest is 4"):
+    with pytest.raises(ValueError, match="num_minibatches=5 does not divide num_envs=12; the nearest that does is 4"):
         check_minibatches(5, 12, "num_envs")
