@@ -1,4 +1,4 @@
-"""DQN and PQN against rejax: `python -m jaxreward.experiments.benchmarks.off_policy`.
+"""DQN, PQN, SAC and TD3 against rejax: `python -m jaxreward.experiments.benchmarks.off_policy`.
 
 Both run the same algorithm with networks of the same sizes at the same hyperparameters for the same number of
 environment steps and updates, each in a process of its own that compiles once. Then all take turns, so that the
@@ -8,8 +8,10 @@ its better result is the one to beat.
 
 What stays different: rejax draws a batch without replacement, ours with it; it clips gradients element by element,
 ours by their global norm; its target network follows environment steps, ours as many updates; its networks start with
-other numbers; its time limits count as terminations. Ours records returns, rejax does not: its `final return` is an
-evaluation of the last policy, ours the mean over episodes that ended in the last tenth of training.
+other numbers; its time limits count as terminations. Its noise is in the environment's units, and as large as ours; its
+TD3 updates a policy and the targets after every other step, ours with every other update. Ours records returns, rejax
+does not: its `final return` is an evaluation of the last policy, ours the mean over episodes that ended in the last
+tenth of training.
 
 The bounds are what no implementation with XLA's own kernels can beat: the environment's steps with drawn actions, the
 matrix products of acting and of the updates, and the two one after the other.
@@ -98,12 +100,49 @@ ALGORITHMS = {
         {"updates": 16, "rows": 512, "evaluations": 0},
         (4, 64, 64, 2),
     ),
+    "sac": Algorithm(
+        "Pendulum-v1",
+        {
+            "num_envs": 8, "num_steps": 1, "num_updates": 8, "batch_size": 128, "capacity": 50_000, "warm_up": 256,
+            "layers": (64, 64), "activation": "relu",
+        },
+        {
+            "learning_rate": 3e-4, "critic_learning_rate": 3e-4, "temperature_learning_rate": 3e-4, "discount": 0.99,
+            "target_step": 0.005,
+        },
+        {
+            "num_envs": 8, "num_epochs": 8, "batch_size": 128, "buffer_size": 50_000, "fill_buffer": 256,
+            "learning_rate": 3e-4, "gamma": 0.99, "max_grad_norm": 1e9, "polyak": 0.995,
+        },
+        # Of policy and two critics; of 16 passes forwards, or as much, these are 15.
+        {"updates": 24, "rows": 128, "evaluations": 2},
+        (4, 64, 64, 1),
+    ),
+    "td3": Algorithm(
+        "Pendulum-v1",
+        {
+            "num_envs": 8, "num_steps": 1, "num_updates": 8, "batch_size": 128, "capacity": 50_000, "warm_up": 256,
+            "layers": (64, 64), "activation": "silu",
+        },
+        {
+            "learning_rate": 3e-4, "critic_learning_rate": 3e-4, "discount": 0.99, "target_step": 0.005,
+            "exploration": 0.1, "smoothing": 0.2, "smoothing_clip": 0.5,
+        },
+        {
+            "num_envs": 8, "num_epochs": 8, "batch_size": 128, "buffer_size": 50_000, "fill_buffer": 256,
+            "learning_rate": 3e-4, "gamma": 0.99, "max_grad_norm": 1e9, "polyak": 0.995, "policy_delay": 2,
+            "exploration_noise": 0.2, "target_noise": 0.4, "target_noise_clip": 1.0,
+        },
+        # Of two critics, and of the policy every other time; of 11.5 passes forwards, or as much, these are 10.
+        {"updates": 20, "rows": 128, "evaluations": 1},
+        (4, 64, 64, 1),
+    ),
 }  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Races DQN and PQN against rejax.
+    """Races agents that act by learned values against rejax.
 
     Attributes:
         agents: Which algorithms.
@@ -118,7 +157,7 @@ class Options:
 
     agents: tuple[str, ...] = tuple(ALGORITHMS)
     seeds: tuple[int, ...] = (1, 16, 64)
-    iterations: tuple[int, ...] = (2_000, 100)
+    iterations: tuple[int, ...] = (2_000, 100, 1_000, 1_000)
     vmapped: int = 10
     rounds: int = 3
     timeout: float = 900.0

@@ -1,4 +1,4 @@
-"""The benchmark of DQN and PQN: that everyone does the same work, and what is asked of whom."""
+"""The benchmark of agents that act by learned values: that everyone does the same work, and what is asked of whom."""
 
 import json
 from pathlib import Path
@@ -34,6 +34,7 @@ def test_everyone_does_the_same_work(name):
         "batch_size": "batch_size", "buffer_size": "capacity", "fill_buffer": "warm_up", "td_lambda": "trace_lambda",
         "num_minibatches": "num_minibatches", "eps_start": "epsilon_start", "eps_end": "epsilon_end",
     }  # fmt: skip
+    ours.setdefault("max_grad_norm", 1e9)  # SAC and TD3 clip nothing
     assert all(theirs[their] == ours[our] for their, our in same.items() if their in theirs)
     assert set(vars(as_told(rows["ours"]).config)) <= set(get_agent(name).config_defaults())
     assert set(vars(as_told(rows["ours"]).hyperparams)) <= set(get_agent(name).hyperparam_defaults())
@@ -47,6 +48,19 @@ def test_targets_move_as_often_and_exploration_ends_as_soon():
     assert ours["hyperparams"]["target_period"] == updates
     assert algorithm.config["num_updates"] == theirs["num_epochs"]
     assert ours["hyperparams"]["epsilon_steps"] == theirs["exploration_fraction"] * 30 * algorithm.steps
+
+
+def test_noise_is_as_large():
+    """Ours is told in units of half the range of torques, which is from -2 to 2."""
+    theirs, ours = ALGORITHMS["td3"].arguments, ALGORITHMS["td3"].hyperparams
+    for their, our in (
+        ("exploration_noise", "exploration"),
+        ("target_noise", "smoothing"),
+        ("target_noise_clip", "smoothing_clip"),
+    ):
+        assert theirs[their] == 2 * ours[our]
+    for name in ("sac", "td3"):
+        assert ALGORITHMS[name].hyperparams["target_step"] == pytest.approx(1 - ALGORITHMS[name].arguments["polyak"])
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -70,7 +84,7 @@ def test_memory_is_told_of_those_that_ran():
     [
         ({"agents": ("dqm",)}, "no agent 'dqm'; did you mean 'dqn'"),
         ({"agents": ("dqn",)}, "give one number for each of"),
-        ({"iterations": (2_000, 20)}, "--iterations of 10 times --vmapped or more"),
+        ({"iterations": (2_000, 20, 1_000, 1_000)}, "--iterations of 10 times --vmapped or more"),
         ({"rounds": 0}, "give 1 or more --rounds"),
     ],
 )
