@@ -42,7 +42,7 @@ class Hyperparams:
     temperature_learning_rate: Scalar = 3e-4
     temperature: Scalar = 1.0
     entropy_per_dimension: Scalar = -1.0
-    entropy_share: Scalar = 0.98
+    entropy_share: Scalar = 0.5
     target_step: Scalar = 0.005
     rate_step: Scalar = 0.005
     env_params: PyTree = None
