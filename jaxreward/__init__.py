@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from jaxreward.compilation.cpu_scheduler import protect
+from jaxreward.compilation.late_import import import_late
 
 if TYPE_CHECKING:
     from jaxreward.agent import Agent as Agent
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from jaxreward.reward import markov as markov
 
 protect()
+import_late("seaborn")
 
 _HOME = {
     "Agent": "agent",

@@ -301,8 +301,8 @@ def test_updates_are_as_many_as_the_paper_has():
     """Of 180 episodes in the grid world: 52 naive steps, one round of 165, and then 15 for each step in `phi`."""
     env, params = make(TASK)
     agent = barfi(env, params, Config(optimiser="adam", buffer=200))
-    run = jax.jit(lambda s: jax.lax.scan(lambda s, _: (agent.step(s)[0], None), s, length=60)[0])
-    optimisers = run(agent.init(KEY, Hyperparams())).optimisers
+    steps = lambda state: jax.lax.scan(lambda s, _: (agent.step(s)[0], None), state, length=60)[0]  # noqa: E731
+    optimisers = jax.jit(lambda: steps(agent.init(KEY, Hyperparams())).optimisers)()
     counts = [int(o[1].count) for o in optimisers]
     assert counts == [52 + 165 + 8 * 15, 8, 8]
 
@@ -360,15 +360,16 @@ def test_an_alignment_reward_may_start_as_the_naive_sum(trained, kind):
 def test_the_discounts_penalty_lowers_the_discount():
     env, params = make(TASK)
     agent = barfi(env, params, Config(warm_up=6, first_rounds=0, buffer=30, inner_steps=1))
-    run = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, length=20)[1]["outer/discount"])
-    discounts = {}
-    for penalty in (0.0, 100.0):
-        hyperparams = Hyperparams(discount_penalty=penalty, reward_learning_rate=0.0)
-        discounts[penalty] = run(agent.init(KEY, hyperparams))
-    np.testing.assert_allclose(discounts[100.0][:3], 0.99, rtol=1e-6)
-    assert (jnp.diff(discounts[100.0][3:]) < 0).all()
-    assert discounts[100.0][-1] < discounts[0.0][-1]
-    fixed = run(agent.init(KEY, Hyperparams(discount_learning_rate=0.0)))
+
+    @jax.jit
+    def run(hyperparams):
+        return jax.lax.scan(lambda s, _: agent.step(s), agent.init(KEY, hyperparams), length=20)[1]["outer/discount"]
+
+    each = (Hyperparams(discount_penalty=penalty, reward_learning_rate=0.0) for penalty in (0.0, 100.0))
+    free, penalised, fixed = (np.asarray(run(h)) for h in (*each, Hyperparams(discount_learning_rate=0.0)))
+    np.testing.assert_allclose(penalised[:3], 0.99, rtol=1e-6)
+    assert (np.diff(penalised[3:]) < 0).all()
+    assert penalised[-1] < free[-1]
     np.testing.assert_allclose(fixed, 0.99, rtol=1e-6)
 
 
@@ -390,18 +391,21 @@ def test_a_seed_alone_is_the_slice_of_many(solver):
     config = Config(solver=solver, warm_up=3, first_rounds=1, buffer=12, inner_steps=2, curvature_batch=4)
     agent = barfi(env, params, config)
 
-    def run(agent, state):
-        return jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, length=5))(state)
+    def run(agent, key, hyperparams):
+        def five(key, hyperparams):
+            state, metrics = jax.lax.scan(lambda s, _: agent.step(s), agent.init(key, hyperparams), length=5)
+            return state.params, metrics["episode/return"]
 
-    hyperparams = jax.tree.map(
-        lambda *x: jnp.stack(x), Hyperparams(damping=1.0), Hyperparams(damping=2.0, discount=0.9)
-    )
+        return jax.device_get(jax.jit(five)(key, hyperparams))
+
+    each = Hyperparams(damping=1.0), Hyperparams(damping=2.0, discount=0.9)
+    hyperparams = jax.tree.map(lambda *x: np.float32(x), *each)
     keys = jax.random.split(KEY, 2)
-    many = vmap(agent, population=True)
-    state, metrics = run(many, many.init(keys, hyperparams))
-    one, alone = run(agent, agent.init(keys[1], jax.tree.map(lambda x: x[1], hyperparams)))
-    np.testing.assert_allclose(flat(jax.tree.map(lambda x: x[1], state.params)), flat(one.params), rtol=2e-4, atol=1e-5)
-    np.testing.assert_array_equal(metrics["episode/return"][:, 1], alone["episode/return"])
+    params, returns = run(vmap(agent, population=True), keys, hyperparams)
+    one, alone = run(agent, keys[1], jax.tree.map(lambda x: x[1], hyperparams))
+    ravel = lambda tree: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])  # noqa: E731
+    np.testing.assert_allclose(ravel(jax.tree.map(lambda x: x[1], params)), ravel(one), rtol=2e-4, atol=1e-5)
+    np.testing.assert_array_equal(returns[:, 1], alone)
 
 
 @jax.jit
@@ -461,19 +465,30 @@ def test_continuous_actions_and_hidden_layers_learn_too():
         warm_up_updates=False, first_rounds=1, buffer=12, inner_steps=3, curvature_batch=4,
     )  # fmt: skip
     agent = barfi(env, env.default_params, config)
-    state = agent.init(KEY, Hyperparams(max_grad_norm=1.0))
-    after, metrics = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, length=4))(state)
-    assert jnp.isfinite(flat(after.params)).all()
-    np.testing.assert_array_equal(metrics["implicit/residual"][0], 0.0)
-    assert jnp.isfinite(metrics["implicit/residual"]).all()
-    assert metrics["implicit/residual"][-1] > 0
-    assert (flat(after.params.policy) != flat(state.params.policy)).all()
+
+    @jax.jit
+    def run():
+        state = agent.init(KEY, Hyperparams(max_grad_norm=1.0))
+        after, metrics = jax.lax.scan(lambda s, _: agent.step(s), state, length=4)
+        policies = flat(state.params.policy), flat(after.params.policy)
+        return policies, flat(after.params), metrics["implicit/residual"]
+
+    (before, after), params, residual = jax.device_get(run())
+    assert np.isfinite(params).all()
+    assert residual[0] == 0
+    assert np.isfinite(residual).all()
+    assert residual[-1] > 0
+    assert (before != after).all()
 
 
 def final_return(agent, hyperparams, seeds, iterations):
-    run = jax.jit(lambda s: jax.lax.scan(lambda s, _: agent.step(s), s, length=iterations)[1]["episode/env_return"])
-    returns = run(agent.init(jax.random.split(jax.random.key(2), seeds), hyperparams))
-    return np.asarray(returns[-iterations // 10 :].mean(0))
+
+    @jax.jit
+    def run(key):
+        state = agent.init(jax.random.split(key, seeds), hyperparams)
+        return jax.lax.scan(lambda s, _: agent.step(s), state, length=iterations)[1]["episode/env_return"]
+
+    return np.asarray(run(jax.random.key(2)))[-iterations // 10 :].mean(0)
 
 
 def test_a_misleading_hint_is_overcome_where_the_naive_sum_is_misled():
