@@ -22,6 +22,7 @@ Levels: TypeAlias = tuple[Array, ...]
 Word: TypeAlias = tuple[int, ...]
 
 
+@functools.partial(jax.jit, static_argnames=("depth", "time"))
 def signature(
     path: Float[Array, "T d"], depth: int, *, mask: Bool[Array, " T"] | None = None, time: bool = False
 ) -> Float[Array, " size"]:
@@ -42,6 +43,7 @@ def signature(
     return jnp.concatenate(_levels(path, depth, mask, time))
 
 
+@functools.partial(jax.jit, static_argnames=("depth", "time"))
 def log_signature(
     path: Float[Array, "T d"], depth: int, *, mask: Bool[Array, " T"] | None = None, time: bool = False
 ) -> Float[Array, " size"]:

@@ -33,6 +33,12 @@ from jaxreward.mdp import (
 
 STATES, ACTIONS = 4, 2
 
+# One program each, where they would be many small ones.
+gain_and_bias, unichain_gain_and_bias = jax.jit(gain_and_bias), jax.jit(unichain_gain_and_bias)
+is_communicating, stationary_occupancy, discounted_occupancy, expected_reward, limiting_matrix = map(
+    jax.jit, (is_communicating, stationary_occupancy, discounted_occupancy, expected_reward, limiting_matrix)
+)
+value_iteration = partial(jax.jit, static_argnames="max_iterations")(relative_value_iteration)
 make_garnet = partial(jax.jit, static_argnums=(1, 2, 3))(garnet)
 evaluate_all = jax.jit(jax.vmap(gain_and_bias, in_axes=(None, 0)))
 chain_of_each = jax.jit(jax.vmap(induced_chain, in_axes=(None, 0)))
@@ -52,11 +58,12 @@ def double():
 def garnets(branching, count=12, dtype=jnp.float64):
     keys = jax.random.split(jax.random.key(branching), count)
     batch = jax.vmap(lambda key: make_garnet(key, STATES, ACTIONS, branching))(keys)
-    return batch._replace(**{name: getattr(batch, name).astype(dtype) for name in ("transition", "reward", "start")})
+    numbers = {name: np.asarray(getattr(batch, name), dtype) for name in ("transition", "reward", "start")}
+    return batch._replace(**numbers)
 
 
 def member(batch, i):
-    return jax.tree.map(lambda x: x[i], batch)
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x)[i]), batch)
 
 
 def limit_by_classes(transition):
@@ -140,10 +147,10 @@ def assert_optimality_equation(mdp, gain, bias, tolerance):
 
 def test_relative_value_iteration_says_when_the_gain_depends_on_the_start():
     apart = two_state([[0.0], [0.0]], [0.0, 1.0])
-    solution = relative_value_iteration(apart, max_iterations=50)
+    solution = value_iteration(apart, max_iterations=50)
     assert solution.residual == 1
     assert solution.gain.tolist() == [0.5, 0.5]  # the middle of the interval
-    assert average_policy_iteration(apart).gain.tolist() == [0, 1]
+    assert jax.jit(average_policy_iteration)(apart).gain.tolist() == [0, 1]
 
 
 @in_both_precisions
@@ -183,8 +190,8 @@ def test_periodic_cycle(solve, dtype):
 
 def test_without_damping_a_periodic_chain_never_settles():
     moving = two_state([[1.0], [1.0]], [0.0, 1.0])
-    assert relative_value_iteration(moving, damping=0.0, max_iterations=1_000).residual == 1
-    assert relative_value_iteration(moving, damping=0.1).residual < 1e-13
+    assert value_iteration(moving, damping=0.0, max_iterations=1_000).residual == 1
+    assert value_iteration(moving, damping=0.1).residual < 1e-13
 
 
 def test_gain_and_bias_of_the_two_state_chain():
