@@ -38,6 +38,7 @@ _BUILT_IN = {
     "sac": "jaxreward.agents.baselines.sac",
     "td3": "jaxreward.agents.baselines.td3",
     "reinforce": "jaxreward.agents.baselines.reinforce",
+    "ippo": "jaxreward.agents.baselines.ippo",
     "lirpg": "jaxreward.agents.barfi.lirpg",
     "bipars": "jaxreward.agents.barfi.bipars",
     "novelty_search": "jaxreward.agents.quality_diversity.novelty_search",

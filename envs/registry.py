@@ -1,7 +1,8 @@
 """Environments by name: gymnax's as they are, `brax/NAME`, `playground/NAME`, our own and a user's.
 
 `subrl/NAME` are the tasks of submodular RL, `barfi/NAME` those of behaviour alignment, `qd/NAME` those of
-quality-diversity, `average/NAME` those that never end, `module:factory` is a user's own environment.
+quality-diversity, `average/NAME` those that never end, `games/NAME` those of several agents, `module:factory` is a
+user's own environment.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _FAMILIES = {
     "barfi": "task of behaviour alignment",
     "qd": "task of quality-diversity",
     "average": "never-ending task",
+    "games": "game",
 }
 """Modules of our own tasks by name, each with `TASKS`, and what one is called."""
 _HOW_TO_LIST = "`jaxreward list` or `list_envs()` shows all; your own environment is `module:factory`."

@@ -15,6 +15,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Key, PyTree
 
 from jaxreward.contract.environments import Moves, abstract_step, as_number, check_environment, sample_moves
+from jaxreward.contract.games import check_game, refuse_game, sample_action
 from jaxreward.contract.indices import check_indices
 from jaxreward.contract.wrappers import AutoReset, Wrapped, as_environment, carry_over, carry_within
 from jaxreward.contract.wrappers import select as select
@@ -221,14 +222,27 @@ def scalar_environment(env: Environment, params: PyTree) -> Environment:
     """The environment as an agent that maximises one number trains on it, looked at before anything compiles.
 
     Raises:
-        ValueError: If the reward is a vector, or the environment doesn't keep the contract: see `as_environment` and
-            `jaxreward.contract.environments.check_environment`.
+        ValueError: If it is a game, the reward is a vector, or the environment doesn't keep the contract: see
+            `as_environment` and `jaxreward.contract.environments.check_environment`.
     """
     env = as_environment(env)
+    refuse_game(env)
     shape = check_environment(env, params).reward.shape
     if shape:
         raise ValueError(f"this agent maximises a scalar reward, the environment's has shape {shape}; use `scalarise`")
     return env
+
+
+def game_environment(env: Environment, params: PyTree) -> tuple[Environment, int]:
+    """The game as agents that act in it together train on it, looked at before anything compiles, and how many act.
+
+    Raises:
+        ValueError: If it has one agent, or shows or pays another number of agents (see
+            `jaxreward.contract.games.check_game`), or the environment doesn't keep the contract.
+    """
+    env = as_environment(env)
+    step = check_environment(env, params)
+    return env, check_game(env, step.start[0], step.reward)
 
 
 def reward_shape(env: Environment, params: PyTree) -> tuple[int, ...]:
@@ -240,7 +254,7 @@ def _first_move(env: WithReward, params: PyTree) -> Moves:
     """The shapes of a move."""
 
     def first(key: Key[Array, ""]) -> Moves:
-        return Moves(key, env.reset_env(key, params)[1], env.action_space(params).sample(key))
+        return Moves(key, env.reset_env(key, params)[1], sample_action(env, params, key))
 
     return jax.eval_shape(first, jax.random.key(0))
 

@@ -10,6 +10,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import PyTree
 
 from jaxreward.contract.environments import check_same
+from jaxreward.contract.games import sample_action
 from jaxreward.contract.wrappers import never_ends
 
 RETURNS = ("episode/return", "episode/env_return")
@@ -69,7 +70,7 @@ def _check_policy(name: str, policy: Any, env: Environment, env_params: PyTree, 
             "jaxreward.agent.Policy of reset, act and mode"
         )
     carry, observation = policy.reset(), env.reset_env(key, env_params)[0]
-    expected = jax.eval_shape(env.action_space(env_params).sample, key)
+    expected = jax.eval_shape(lambda key: sample_action(env, env_params, key), key)
     for part in ("act", "mode"):
         result = getattr(policy, part)(carry, observation, key)
         if not (isinstance(result, tuple) and len(result) == 2):

@@ -13,6 +13,7 @@ import numpy as np
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Key, PyTree
 
+from jaxreward.contract.games import sample_action
 from jaxreward.contract.indices import check_indices
 from jaxreward.contract.wrappers import select
 from jaxreward.lookup import is_users
@@ -57,7 +58,7 @@ def abstract_step(env: Environment, params: PyTree) -> Step:
 
     def first(key: Key[Array, ""]) -> Step:
         start = env.reset_env(key, params)
-        observation, state, reward, _, info = env.step_env(key, start[1], env.action_space(params).sample(key), params)
+        observation, state, reward, _, info = env.step_env(key, start[1], sample_action(env, params, key), params)
         _check_truncated(env, state, params)
         return Step(start, (observation, state), as_number(reward, env.name), info)
 
@@ -144,7 +145,7 @@ def sample_moves(env: Environment, params: PyTree) -> Moves:
         def step(now: tuple, key: Key[Array, ""]) -> tuple[tuple, Moves]:
             state, over = now
             key_action, key_step = jax.random.split(key)
-            action = env.action_space(params).sample(key_action)
+            action = sample_action(env, params, key_action)
             _, following, _, terminated, _ = env.step_env(key_step, state, action, params)
             over_now = over | terminated | env.is_truncated(following, params)
             return (select(over_now, state, following), over_now), Moves(key_step, state, action)
@@ -165,7 +166,7 @@ def _check_steps(env: Environment, params: PyTree, step: Step) -> None:
         return env.reset_env(move.key, params), (stepped, env.is_truncated(stepped[1], params))
 
     key = jax.eval_shape(lambda: jax.random.key(0))
-    action = jax.eval_shape(env.action_space(params).sample, key)
+    action = jax.eval_shape(lambda key: sample_action(env, params, key), key)
     check_indices(both, (Moves(key, step.start[1], action),), lambda: (sample_moves(env, params),))
 
 

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
+from jaxreward.contract.games import num_agents, sample_action
 from jaxreward.contract.wrappers import as_environment, never_ends
 from jaxreward.environment import carry_over, select
 from jaxreward.reward import ENVIRONMENTS, Transition
@@ -144,17 +145,39 @@ def _step(env: Environment, record: Callable[[Transition], PyTree] | None = None
         reward_now = jnp.asarray(reward, float)
         happened = Transition(seen, action, reward_now, last, terminated, truncated, state, ended, info)
         recorded = record(happened) if record else ()
-        return now, (reward_now, terminated, truncated, last), summands(reward, info), recorded
+        return (
+            now,
+            (reward_now, terminated, truncated, last),
+            summands(reward, info, num_agents(env) is not None),
+            recorded,
+        )
 
     return step
 
 
-def summands(reward: Array, info: dict[str, Any]) -> dict[str, Float[Array, ""]]:
-    """What episode statistics sum up: the rewards, the steps, and each named part of the reward."""
+def summands(reward: Array, info: dict[str, Any], of_game: bool = False) -> dict[str, Float[Array, ""]]:
+    """What episode statistics sum up: the rewards, the steps, and each named part of the reward.
+
+    Args:
+        reward: The reward to learn from, a scalar or `[K]`.
+        info: What the environment says of the step.
+        of_game: Whether a vector is what each agent is paid: then its mean over them is told too, under its own name.
+
+    Returns:
+        Scalars by name, those of a vector as `NAME/K`.
+    """
     parts = {name.removeprefix("reward/"): info[name] for name in info if name.startswith("reward/")}
-    returns = {f"return/{k}": reward[k] for k in range(len(reward))} if jnp.ndim(reward) else {"return": reward}
-    sums = {**returns, "env_return": info.get("env_reward", reward), **parts}
-    return {name: jnp.asarray(value, float) for name, value in sums.items()} | {"length": jnp.ones(())}
+    told = {"return": reward, "env_return": info.get("env_reward", reward), **parts}
+    named = [_by_name(name, jnp.asarray(value, float), of_game) for name, value in told.items()]
+    return {name: value for each in named for name, value in each.items()} | {"length": jnp.ones(())}
+
+
+def _by_name(name: str, value: Float[Array, "..."], of_game: bool) -> dict[str, Float[Array, ""]]:
+    """A scalar by its name, or each of several by its own."""
+    if not value.ndim:
+        return {name: value}
+    each = {f"{name}/{k}": value[k] for k in range(len(value))}
+    return {name: value.mean(), **each} if of_game else each
 
 
 def episode_statistics(
@@ -213,6 +236,6 @@ def _draw_starts(env: Environment, params: PyTree, keys: Key[Array, "T N"]) -> P
 def _summed_names(env: Environment, params: PyTree) -> list[str]:
     def step_once(key: Key[Array, ""]) -> dict[str, Array]:
         start = env.reset_env(key, params)
-        return _step(env)(key, *start, env.action_space(params).sample(key), start, params)[2]
+        return _step(env)(key, *start, sample_action(env, params, key), start, params)[2]
 
     return list(jax.eval_shape(step_once, jax.random.key(0)))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from jaxreward.contract.wrappers import never_ends
 from jaxreward.results.load import load
@@ -94,11 +94,18 @@ def describe(evaluation: Evaluation) -> str:
     lines = [
         f"{count} episodes of {whose}",
         f"  return                {_estimate(episodes.returns)}",
+        *_by_agent(episodes.by_agent[:, 0]),
         f"  environment's return  {_estimate(episodes.env_returns)}",
+        *_by_agent(episodes.by_agent[:, 1]),
         f"  length                {_estimate(episodes.lengths)}",
     ]
     left = np.asarray(episodes.lengths)[~np.asarray(episodes.ended)]
     return "\n".join([*lines, *([f"  {len(left)} were cut after {left.max()} steps"] if len(left) else [])])
+
+
+def _by_agent(sums: Float[Array, "E n"]) -> list[str]:
+    """What each agent of a game got; nothing where there is but one."""
+    return [f"    of agent {agent}          {_estimate(each)}" for agent, each in enumerate(sums.T)]
 
 
 def _described_rates(episodes: Episodes, whose: str) -> list[str]:

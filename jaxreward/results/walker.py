@@ -8,10 +8,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Policy
+from jaxreward.contract.games import num_agents
 from jaxreward.contract.wrappers import as_environment
 
 LONGEST = 10_000
@@ -22,16 +24,18 @@ class Episodes(NamedTuple):
     """What `E` episodes came to, one number each.
 
     Attributes:
-        returns: Sums of the reward the agent was trained on.
-        env_returns: Sums of the environment's own reward.
+        returns: Sums of the reward the agent was trained on; in a game of several agents the mean over them.
+        env_returns: Sums of the environment's own reward, likewise.
         lengths: Steps.
         ended: Whether the episode ended, rather than being cut.
+        by_agent: Both sums of each agent of a game, `n` of them; without agents where there is but one.
     """
 
     returns: Float[Array, " E"]
     env_returns: Float[Array, " E"]
     lengths: Int[Array, " E"]
     ended: Bool[Array, " E"]
+    by_agent: Float[Array, "E 2 n"] = np.zeros((0, 2, 0))  # type: ignore[assignment]
 
 
 class _Walk(NamedTuple):
@@ -42,7 +46,7 @@ class _Walk(NamedTuple):
     state: PyTree
     key: Key[Array, ""]
     episode: Episodes
-    lost: Float[Array, "2"]
+    lost: Float[Array, "2 n+1"]
 
 
 class Walker:
@@ -88,8 +92,10 @@ class Walker:
         key, key_reset = jax.random.split(key)
         observation, state = self._env.reset_env(key_reset, self._params)
         zero = jnp.zeros((), float)
-        episode = Episodes(zero, zero, jnp.zeros((), jnp.int32), jnp.zeros((), bool))
-        walk = _Walk(self._policy.reset(), observation, state, key, episode, jnp.zeros(2))
+        agents = num_agents(self._env) or 0
+        none = jnp.zeros((2, agents))
+        episode = Episodes(zero, zero, jnp.zeros((), jnp.int32), jnp.zeros((), bool), none)
+        walk = _Walk(self._policy.reset(), observation, state, key, episode, jnp.zeros((2, agents + 1)))
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), walk)
 
     def _step(self, walk: _Walk) -> _Walk:
@@ -98,16 +104,23 @@ class Walker:
         observation, state, reward, terminated, info = self._env.step_env(key_step, walk.state, action, self._params)
         ended = terminated | self._env.is_truncated(state, self._params)
         past = walk.episode
-        rewards = jnp.stack([jnp.asarray(reward, float), jnp.asarray(info.get("env_reward", reward), float)])
-        sums, lost = _added(jnp.stack([past.returns, past.env_returns]), walk.lost, rewards)
-        episode = Episodes(sums[0], sums[1], past.lengths + 1, jnp.asarray(ended, bool))
+        rewards = jnp.stack([_told(each, self._env) for each in (reward, info.get("env_reward", reward))])
+        means = jnp.stack([past.returns, past.env_returns])[:, None]
+        sums, lost = _added(jnp.concatenate([means, past.by_agent], 1), walk.lost, rewards)
+        episode = Episodes(*sums[:, 0], past.lengths + 1, jnp.asarray(ended, bool), sums[:, 1:])
         now = _Walk(carry, observation, state, key, episode, lost)
         return jax.tree.map(_as_before, now, walk)
 
 
+def _told(reward: Array, env: Environment) -> Float[Array, " n+1"]:
+    """A step's reward as it is told: the mean over the agents of a game, then what each is paid; else itself."""
+    reward, agents = jnp.asarray(reward, float), num_agents(env)
+    return reward[None] if agents is None else jnp.append(reward.mean(), jnp.broadcast_to(reward, (agents,)))
+
+
 def _added(
-    sums: Float[Array, "2"], lost: Float[Array, "2"], more: Float[Array, "2"]
-) -> tuple[Float[Array, "2"], Float[Array, "2"]]:
+    sums: Float[Array, "2 n+1"], lost: Float[Array, "2 n+1"], more: Float[Array, "2 n+1"]
+) -> tuple[Float[Array, "2 n+1"], Float[Array, "2 n+1"]]:
     """Sums with more added, and what rounding took, to be added next: small rewards count in long sums (Kahan 1965)."""
     more = more + lost
     following = sums + more

@@ -22,6 +22,7 @@ TASKS = {
     "sarsa": "average/river_swim",
     "soft_q_learning": "average/river_swim",
     "td3": "Pendulum-v1",
+    "ippo": "games/gems",
 }
 """By family, or by name where an agent needs another one than its family."""
 SETTINGS = {"pbt/ppo": {"population": 2, "ready_iterations": 1}}

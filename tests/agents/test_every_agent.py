@@ -46,10 +46,15 @@ OF_PICTURES = {"image_size": 16, "channels": (2,), "code": 2, "epochs": 2, "imag
 LOOP = [name for name in list_agents() if "/" not in name and ".agents.loop." in get_agent(name).make.__module__]
 TABULAR = ["q_learning", "sarsa", "soft_q_learning"]
 ENVS = {name: "average/river_swim" for name in [*LOOP, *TABULAR]}
-ENVS |= {"ppo": "CartPole-v1", "subpo": "subrl/two_rooms", "global_rl": "subrl/two_rooms"}
+ENVS |= {"ppo": "CartPole-v1", "subpo": "subrl/two_rooms", "global_rl": "subrl/two_rooms", "ippo": "games/gems"}
 ENVS |= {name: "MountainCarContinuous-v0" for name in ("sac", "td3")}
 VARIANTS = [(name, {}) for name in list_agents() if name.startswith("pbt/ppo") or "/" not in name]
-VARIANTS += [("ppo", {"memory": 0}), ("subpo", {"history": "gru"}), ("subpo", {"history": "visited"})]
+VARIANTS += [
+    ("ppo", {"memory": 0}),
+    ("ippo", {"shared": True}),
+    ("subpo", {"history": "gru"}),
+    ("subpo", {"history": "visited"}),
+]
 VARIANTS += [("subpo", {"estimator": "gae"}), ("map_elites", {"controller": "mlp"})]
 VARIANTS += [("psrl", {"episodes": "tsde"}), ("loop", {"model": "likelihood"})]
 VARIANTS += [("loop", {"model": "kernel", "planner": "box", "features": "rotated"})]

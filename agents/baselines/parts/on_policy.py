@@ -166,8 +166,18 @@ class OnPolicy(ABC):
         key, key_params, key_envs = jax.random.split(key, 3)
         hyperparams = strong(hyperparams)
         envs = reset_batch(self.env, self.params_of_env(hyperparams), self.config.num_envs, key_envs)
-        features = flatten(envs.observation)
-        memory = self.network.initial_carry(self.config.num_envs)
+        return self.start(envs, flatten(envs.observation), hyperparams, key_params, key)
+
+    def start(
+        self,
+        envs: EnvBatch,
+        features: Float[Array, "N F"],
+        hyperparams: Any,
+        key_params: Key[Array, ""],
+        key: Key[Array, ""],
+    ) -> State:
+        """The state before the first iteration, where the environments show these features; draws params."""
+        memory = self.network.initial_carry(len(features))
         params = self.network.init(key_params, memory, features)
         # The first rollout shows these observations again, so they only give it a scale and do not count.
         seen = moments(features)._replace(samples=jnp.zeros(())) if self.config.normalise_observations else None
@@ -179,15 +189,20 @@ class OnPolicy(ABC):
         """One iteration: collect, estimate advantages, update."""
         key, key_noise, key_envs, key_update = jax.random.split(state.key, 4)
         envs, memory, trajectory, episodes = self.collect(state, key_noise, key_envs)
-        batch, centre = self.advantages(state, trajectory)
-        params, optimiser, losses = self.update(state, batch, key_update)
-        seen = state.seen and merge(state.seen, moments(flatten(trajectory.observation, 2)))
+        after, learned = self.learn(state, trajectory, key_update)
         steps = jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32)
-        metrics = {"env_steps": steps, **episodes, **losses, "value/explained_variance": explained_variance(batch)}
+        after = after._replace(envs=envs, memory=memory, key=key, iteration=state.iteration + 1)
+        return after, {"env_steps": steps, **episodes, **learned}
+
+    def learn(self, state: State, trajectory: Trajectory, key: Key[Array, ""]) -> tuple[State, Metrics]:
+        """What a rollout from `state` teaches: the state with what is learned of it, and what to log."""
+        batch, centre = self.advantages(state, trajectory)
+        params, optimiser, metrics = self.update(state, batch, key)
+        seen = state.seen and merge(state.seen, moments(flatten(trajectory.observation, 2)))
+        metrics = {**metrics, "value/explained_variance": explained_variance(batch)}
         if centre:
             metrics["rate"] = centre.reward.value
-        after = State(params, optimiser, envs, memory, seen, centre, state.hyperparams, key, state.iteration + 1)
-        return after, metrics
+        return state._replace(params=params, optimiser=optimiser, seen=seen, centre=centre), metrics
 
     def policy(self, state: State) -> Policy:
         """The policy learned so far, on raw observations; its mode is the most likely action."""
