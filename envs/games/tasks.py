@@ -11,8 +11,16 @@ from collections.abc import Callable
 from gymnax.environments.environment import Environment
 
 from jaxreward.envs.games.gems import CleanGems, Gems
+from jaxreward.envs.games.intersection import Intersection
+from jaxreward.envs.games.markov_game import RandomGame
+from jaxreward.envs.games.mini_gems import MiniGems
+from jaxreward.envs.games.overcooked import Overcooked
 
 TASKS: dict[str, Callable[..., Environment]] = {
     "gems": Gems,
     "gems_clean": CleanGems,
+    "mini_gems": MiniGems,
+    "overcooked": Overcooked,
+    "random_game": RandomGame,
+    "intersection": Intersection,
 }
