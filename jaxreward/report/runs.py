@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from jaxreward.report.page import code, details, drawing, facts, heading, note, table
 from jaxreward.results.charts import sensitivity
 from jaxreward.results.curves import learning_curves, to_svg
-from jaxreward.results.summary import NAMES, cells, configurations, declared_metrics, headline_metrics, show, summary
+from jaxreward.results.summary import cells, configurations, declared_metrics, headline_metrics, name_of, show, summary
 from jaxreward.run.job import NAMED
 from jaxreward.run.record import COLUMNS
 from jaxreward.run.store import RunError, RunFolder, read_json
@@ -134,7 +134,7 @@ def comparison(every: Sequence[Runs]) -> str:
     return "\n".join(
         [
             heading("Comparison"),
-            heading(f"{_capitalised(NAMES.get(metric, metric))} of each run's best configuration", level=3),
+            heading(f"{_capitalised(name_of(metric))} of each run's best configuration", level=3),
             drawing(to_svg(learning_curves(pd.concat(frames, ignore_index=True), metric, ["run"]))),
             table(columns, rows, {"run", "best configuration"}),
         ]
@@ -285,7 +285,7 @@ def _result(runs: Runs, metric: str) -> str:
     more = f"; the {LARGEST_TABLE} best of {len(ranked)} configurations" if len(ranked) > LARGEST_TABLE else ""
     return "\n".join(
         [
-            heading(_capitalised(NAMES.get(metric, metric)), level=3),
+            heading(_capitalised(name_of(metric)), level=3),
             drawing(to_svg(curves_of(runs, metric))),
             note(f"Mean over the last tenth of training, with 95% intervals over seeds; {order}{more}."),
             table(columns, rows, {n for n in runs.by if not pd.api.types.is_numeric_dtype(ranked[n])}),

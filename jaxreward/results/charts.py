@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from jaxreward.results.curves import STYLE, Curve, of_seeds, span_of
 from jaxreward.results.curves import label as named
 from jaxreward.results.statistics import Estimate, Profile
-from jaxreward.results.summary import NAMES, show
+from jaxreward.results.summary import name_of, show
 from jaxreward.results.tables import summarise
 
 WIDTH, HEIGHT = 3.4, 2.6
@@ -104,7 +104,7 @@ def sensitivity(frame: pd.DataFrame, name: str, metric: str = "episode/return", 
         axis.minorticks_off()
         axis.set_xticks(list(places.values()), labels, rotation=45 * (len(places) > 6))
         axis.set_xlabel(name)
-        axis.set_ylabel(f"{NAMES.get(metric, metric)}\ninterquartile mean, 95% interval, {of_seeds(table['seeds'])}")
+        axis.set_ylabel(f"{name_of(metric)}\ninterquartile mean, 95% interval, {of_seeds(table['seeds'])}")
         _legend(figure, axis, by)
     return figure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -31,13 +32,27 @@ def headline_metrics(frame: pd.DataFrame, declared: Sequence[str] = ()) -> list[
         declared: What is named before the runs' returns, see `declared_metrics`.
 
     Returns:
-        What is declared; the environment's own return, and the return of the given reward if it differs. Where
-        something is declared, returns are left out that there is none of.
+        What is declared; the environment's own return, and the return of the given reward if it differs; behind each,
+        what it is for each agent of a game or each objective. Where something is declared, returns are left out that
+        there is none of.
     """
     results = _without_twin(frame, [name for name in declared if name in frame], RATE, ENV_RATE)
     returns = [name for name in (ENV_RETURN, RETURN) if name in frame and name not in results]
     there = [name for name in returns if not results or frame[name].notna().any()]
-    return [*results, *_without_twin(frame, there, RETURN, ENV_RETURN)]
+    whole = [*results, *_without_twin(frame, there, RETURN, ENV_RETURN)]
+    return [name for metric in whole for name in (metric, *_each(frame, metric))]
+
+
+def _each(frame: pd.DataFrame, metric: str) -> list[str]:
+    """The metrics of each agent or objective that one is the mean of."""
+    numbers = itertools.takewhile(lambda k: f"{metric}/{k}" in frame, itertools.count())
+    return [f"{metric}/{k}" for k in numbers]
+
+
+def name_of(metric: str) -> str:
+    """What a metric is called to people."""
+    whole, _, part = metric.rpartition("/")
+    return f"{NAMES[whole]}/{part}" if whole in NAMES else NAMES.get(metric, metric)
 
 
 def declared_metrics(described: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -87,7 +102,7 @@ def rich_table(frame: pd.DataFrame, by: list[str], largest: int = 40, declared: 
     metrics = headline_metrics(frame, declared)
     tables = [summary(frame, by, metric).set_index("member") for metric in metrics]
     table = Table()
-    for name in [*by, *(NAMES.get(metric, metric) for metric in metrics), "seeds"]:
+    for name in [*by, *map(name_of, metrics), "seeds"]:
         table.add_column(name, justify="right")
     for member in tables[0].index[:largest]:
         row = tables[0].loc[member]

@@ -18,7 +18,15 @@ from jaxreward.reproduce.claims import Claim, above, check, exact, within
 from jaxreward.reproduce.figure import Reproduced, save
 from jaxreward.results.curves import LARGEST_PANELS, curve, learning_curves
 from jaxreward.results.statistics import estimate
-from jaxreward.results.summary import configurations, declared_metrics, headline_metrics, rich_table, show, summary
+from jaxreward.results.summary import (
+    configurations,
+    declared_metrics,
+    headline_metrics,
+    name_of,
+    rich_table,
+    show,
+    summary,
+)
 from jaxreward.run.store import RunError, RunFolder
 from jaxreward.search.folder import StudyFolder
 from jaxreward.sweep import sweep_of
@@ -189,6 +197,12 @@ def test_summary_is_of_the_last_tenth_and_best_first():
 def test_headline_metrics_and_configurations():
     assert headline_metrics(frame()) == ["episode/env_return", "episode/return"]
     assert headline_metrics(frame().assign(**{"episode/return": frame()["episode/env_return"]})) == ["episode/return"]
+    of_agents = frame().assign(**{f"episode/env_return/{k}": 1.0 for k in (0, 1, 3)})
+    expected = ["episode/env_return", "episode/env_return/0", "episode/env_return/1", "episode/return"]
+    assert headline_metrics(of_agents) == expected
+    assert [*map(name_of, expected[:2]), name_of("loss/value")] == [
+        "environment's return", "environment's return/0", "loss/value"
+    ]  # fmt: skip
     assert configurations({"population": [{}]}) == []
     assert configurations({"population": [{"a": 1, "b": 2}, {"a": 2, "b": 2}]}) == ["a", "b"]
     assert [show(x) for x in (0.000123456, 1, "x", 1e6)] == ["0.0001235", "1", "x", "1e+06"]

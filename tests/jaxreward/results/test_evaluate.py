@@ -137,3 +137,17 @@ def test_what_never_ends_is_walked_for_so_many_steps():
     assert "2 walks of 20,000 steps of member 0, seed 1" in text
     assert "  reward a step                0.1  [0.1, 0.1]" in text
     assert "  environment's reward a step  0.4  [0.4, 0.4]" in text
+
+
+def test_a_game_is_told_as_the_mean_over_agents_and_agent_by_agent():
+    env, params = make("games/mini_gems", max_steps_in_episode=5)
+    doubled = with_reward(env, markov(lambda t: 2 * t.reward))
+    still = Policy(lambda: (), *[lambda carry, seen, key: (carry, jnp.full(2, 4))] * 2)
+    found = Walker(doubled, doubled.default_params.replace(env=params), still).run(jax.random.split(KEYS[0], 400))
+    assert found.by_agent.shape == (400, 2, 2)
+    np.testing.assert_allclose(found.by_agent[:, 1], found.by_agent[:, 0] / 2)
+    np.testing.assert_allclose(found.by_agent.mean(-1), np.stack([found.returns, found.env_returns], -1))
+    assert not np.array_equal(found.by_agent[:, 0, 0], found.by_agent[:, 0, 1])
+    text = describe(Evaluation(found, 0, 0, {}, None))
+    assert [line.split()[:3] for line in text.splitlines()[2:4]] == [["of", "agent", "0"], ["of", "agent", "1"]]
+    assert len(text.splitlines()) == 8
