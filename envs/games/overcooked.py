@@ -7,7 +7,7 @@ be put on counters. So there are 221,184 states, and what each cook is paid is l
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,23 @@ import numpy as np
 from flax import struct
 from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
-from jaxreward.envs.games.kitchen import FACED, ONIONS, PLATES, POT, SERVING, STARTS, WALKED, picture, seen, seen_space
+from jaxreward.envs.games.kitchen import (
+    FACED,
+    ONIONS,
+    PLAN,
+    PLATES,
+    POT,
+    SERVING,
+    STARTS,
+    WALKED,
+    picture,
+    seen,
+    seen_space,
+)
+from jaxreward.envs.games.kitchen_planes import PLANES, planes
+from jaxreward.names import check_name
 
 AGENTS = 2
 NOTHING, ONION, PLATE, SOUP = range(4)
@@ -26,9 +40,12 @@ STAY, INTERACT = 4, 5
 """The actions beside going up, down, right and left, which turn that way too."""
 FULL = 3
 """How many onions make a soup."""
+SOON = 40
+"""How many steps before the time limit planes show that it is near."""
 
 Scalar = Float[Array, ""] | float
 Weights = tuple[Scalar, Scalar]
+View = Literal["vector", "planes"]
 
 
 @struct.dataclass
@@ -80,11 +97,21 @@ class Overcooked(Environment):
     the two do not change places; otherwise both stay. The pot starts to cook with the third onion, and that step is the
     first of `cook_time`. It starts with cooks in the upper corners, who look anywhere.
 
-    A cook sees `kitchen.seen`, `[27]`, itself first. `info` has who in this step did `put`, `plate`, `soup` and
-    `deliver`, `[2]` each.
+    A cook sees `kitchen.seen`, `[27]`, itself first, or with `observation="planes"` what JaxMARL's sees, `[4, 5, 26]`,
+    see `kitchen_planes.planes`. `info` has who in this step did `put`, `plate`, `soup` and `deliver`, `[2]` each.
     """
 
     num_agents = AGENTS
+
+    def __init__(self, *, observation: View = "vector") -> None:
+        """The room, and how it is seen.
+
+        Raises:
+            ValueError: There is no such observation.
+        """
+        super().__init__()
+        check_name("observation", observation, get_args(View))
+        self.view = observation
 
     @property
     def name(self) -> str:
@@ -98,7 +125,7 @@ class Overcooked(Environment):
     def default_params(self) -> OvercookedParams:
         return OvercookedParams()
 
-    def reset_env(self, key: Key[Array, ""], params: OvercookedParams) -> tuple[Float[Array, "2 27"], OvercookedState]:
+    def reset_env(self, key: Key[Array, ""], params: OvercookedParams) -> tuple[Shaped[Array, "2 *F"], OvercookedState]:
         facing = (jax.random.bits(key, (AGENTS,)) % 4).astype(jnp.int32)
         zero = jnp.zeros((), jnp.int32)
         state = OvercookedState(jnp.asarray(STARTS), facing, jnp.zeros_like(facing), zero, zero, zero)
@@ -106,7 +133,7 @@ class Overcooked(Environment):
 
     def step_env(
         self, key: Key[Array, ""], state: OvercookedState, action: Int[Array, "2"], params: OvercookedParams
-    ) -> tuple[Float[Array, "2 27"], OvercookedState, Float[Array, "2"], Bool[Array, ""], dict[str, Array]]:
+    ) -> tuple[Shaped[Array, "2 *F"], OvercookedState, Float[Array, "2"], Bool[Array, ""], dict[str, Array]]:
         before, state = state, moved(state, action)
         acts = jnp.where(action == INTERACT, jnp.asarray(FACED)[before.cells, before.facing], 0)
         happened = []
@@ -124,8 +151,11 @@ class Overcooked(Environment):
     def is_terminated(self, state: OvercookedState, params: OvercookedParams) -> Bool[Array, ""]:
         return jnp.zeros((), bool)
 
-    def observe(self, state: OvercookedState, params: OvercookedParams) -> Float[Array, "2 27"]:
+    def observe(self, state: OvercookedState, params: OvercookedParams) -> Shaped[Array, "2 *F"]:
         """What each cook sees."""
+        if self.view == "planes":
+            is_late = params.max_steps_in_episode - state.time < SOON
+            return planes(state.cells, state.facing, state.held, state.onions, state.left, is_late)
         full = state.onions == FULL
         pot = jnp.stack([state.onions, jnp.where(full, params.cook_time - state.left, 0), full & (state.left > 0)])
         return seen(state.cells, state.facing, state.held, pot)
@@ -140,6 +170,8 @@ class Overcooked(Environment):
 
     def observation_space(self, params: OvercookedParams | None = None) -> Any:
         """Of one cook."""
+        if self.view == "planes":
+            return spaces.Box(0, 255, (len(PLAN), len(PLAN[0]), PLANES), jnp.uint8)
         return seen_space((self.default_params if params is None else params).cook_time)
 
 

@@ -166,6 +166,36 @@ def test_a_start_and_the_scripted_pair():
     np.testing.assert_array_equal(found.by_agent[:, 0, 0], found.returns)
 
 
+def test_planes_are_those_of_jaxmarl():
+    """By its docstring; `experiments/benchmarks/games.py` compares them with JaxMARL's own, number by number."""
+    env, draw, many = Overcooked(observation="planes"), np.random.default_rng(2), 32
+    cells = np.array([draw.permutation(6)[:2] for _ in range(many)])
+    facing, held, onions = (draw.integers(0, 4, shape) for shape in ((many, 2), (many, 2), many))
+    left, time = np.where(onions == 3, draw.integers(0, 3, many), 0), np.where(np.arange(many) % 2, 361, 360)
+    given = states(cells, facing, held, onions, left).replace(time=jnp.asarray(time))
+    shown = np.asarray(jax.jit(jax.vmap(lambda state: env.observe(state, OvercookedParams())))(given))
+    assert shown.shape == (many, 2, *env.observation_space().shape)
+    things = {10: "P", 11: "#", 12: "O", 14: "D", 15: "S"}
+    for t in range(many):
+        for cook in range(2):
+            expected = np.zeros((4, 5, 26))
+            for plane, thing in things.items():
+                expected[..., plane] = [[cell == thing for cell in row] for row in ROOM]
+            full = onions[t] == 3
+            expected[0, 2, [16, 18, 20, 21]] = [0 if full else onions[t], 3 * full, left[t], full and left[t] == 0]
+            for k, who in enumerate([cook, 1 - cook]):
+                x, y = CELLS[cells[t, who]]
+                expected[y, x, [k, 2 + 4 * k + facing[t, who]]] = 1
+                for plane, amount in {ONION: {23: 1}, PLATE: {22: 1}, SOUP: {18: 3, 21: 1}}.get(
+                    held[t, who], {}
+                ).items():
+                    expected[y, x, plane] = amount
+            expected[..., 25] = time[t] > 360
+            np.testing.assert_array_equal(shown[t, cook], expected)
+    with pytest.raises(ValueError, match="did you mean 'planes'"):
+        Overcooked(observation="plane")
+
+
 def test_the_limits_of_what_is_seen_follow_the_cooking_time():
     assert ENV.observation_space(PARAMS).high[21] == 5
     assert ENV.observation_space().high[21] == 20
