@@ -8,6 +8,7 @@ many columns of steps as there are environments times agents that it learns for.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +24,9 @@ from jaxreward.environment import game_environment
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, flatten, head_for
 from jaxreward.learning.rollout import EnvBatch, Trajectory, reset_batch, rollout
 
-_BY_LEARNER = State(
-    params=0, optimiser=0, envs=None, memory=0, seen=0, centre=0, hyperparams=None, key=None, iteration=None
-)  # type: ignore[arg-type]
-"""What of a state has a leading axis of learners."""
+_SHARED: dict[str, Any] = dict.fromkeys(("envs", "hyperparams", "key", "iteration"))
+_BY_LEARNER = State(**{name: 0 for name in State._fields} | _SHARED)
+"""What of a state has a leading axis of learners, 0, or is the same for all, None."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxreward.agent import Policy
 from jaxreward.envs.games.crossing import ACCESS, LENGTHS, along_of, length_of, pose
-from jaxreward.envs.games.intersection import SPEEDS, IntersectionParams
+from jaxreward.envs.games.intersection import SPEEDS, TURNS
 from jaxreward.envs.games.kitchen import DIRECTIONS, FACED, FLOOR, ONIONS, PLATES, POT, SERVING, WALKED
 from jaxreward.envs.games.overcooked import FULL, INTERACT, NOTHING, ONION
 
@@ -105,7 +105,7 @@ def _ways_to(thing: int) -> Int[np.ndarray, "6 4"]:
 _WAYS = np.stack([_ways_to(thing) if thing else np.zeros((6, 4), np.int32) for thing in range(SERVING + 1)])
 
 
-def intersection_expert(gap: Scalar = 1.5, turns: tuple[int, ...] = IntersectionParams().turns) -> Policy:
+def intersection_expert(gap: Scalar = 1.5, turns: tuple[int, ...] = TURNS) -> Policy:
     """Four cars of `games/intersection` that go by who comes first.
 
     A car slows down while one whose way comes too near to its own is ahead of it, in metres to the box, by less than

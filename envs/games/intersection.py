@@ -23,6 +23,8 @@ SPEEDS = (0.0, 4.5, 9.0)
 """What a car may be told to drive, in m/s."""
 SUBSTEPS, SECONDS, RESPONSE = 15, 1 / 15, 0.6
 """Parts of a step of a second, how long each is, and the time in which a car comes to its speed."""
+TURNS = (LEFT, RIGHT, RIGHT, STRAIGHT)
+"""Where each car goes, unless something else is said."""
 FASTEST = 20.0
 """By what speeds are divided in observations."""
 
@@ -56,7 +58,7 @@ class IntersectionParams:
         max_steps_in_episode: The time limit, which truncates.
     """
 
-    turns: tuple[Turn, Turn, Turn, Turn] = (LEFT, RIGHT, RIGHT, STRAIGHT)
+    turns: tuple[Turn, Turn, Turn, Turn] = TURNS
     w_arrive: Weights = (2.0, 2.0, 2.0, 2.0)
     w_crash: Weights = (4.0, 4.0, 4.0, 4.0)
     w_speed: Weights = (0.0, 0.0, 0.0, 0.0)

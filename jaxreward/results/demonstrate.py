@@ -84,7 +84,7 @@ def demonstrate(
     np.savez_compressed(content, **one_after_the_other(shown)._asdict())
     write_atomically(path, content.getvalue())
     ended, mean = int(metrics["episode/count"]), float(metrics.get("episode/return", np.nan))
-    return Recording(path, shown.reward.size, ended, mean, found.member, found.seed)
+    return Recording(path, shown.terminated.size, ended, mean, found.member, found.seed)
 
 
 def recorded(

@@ -107,7 +107,7 @@ class Walker:
         rewards = jnp.stack([_told(each, self._env) for each in (reward, info.get("env_reward", reward))])
         means = jnp.stack([past.returns, past.env_returns])[:, None]
         sums, lost = _added(jnp.concatenate([means, past.by_agent], 1), walk.lost, rewards)
-        episode = Episodes(*sums[:, 0], past.lengths + 1, jnp.asarray(ended, bool), sums[:, 1:])
+        episode = Episodes(sums[0, 0], sums[1, 0], past.lengths + 1, jnp.asarray(ended, bool), sums[:, 1:])
         now = _Walk(carry, observation, state, key, episode, lost)
         return jax.tree.map(_as_before, now, walk)
 

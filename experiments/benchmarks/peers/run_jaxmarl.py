@@ -77,4 +77,5 @@ def replay(env: Any, facing: jax.Array, actions: jax.Array) -> dict[str, jax.Arr
 
 if __name__ == "__main__":
     given = np.load(sys.argv[1])
-    np.savez(sys.argv[2], **replay(make(), *(jnp.asarray(given[name]) for name in ("facing", "actions"))))
+    told: dict[str, Any] = replay(make(), *(jnp.asarray(given[name]) for name in ("facing", "actions")))
+    np.savez(sys.argv[2], **told)
