@@ -289,11 +289,16 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """How two configurations differ, a line `key: old -> new` for each entry."""
+    """How two configurations differ, a line `key: old -> new` for each entry.
+
+    A size that an agent did not have yet is none where nobody asked for it: its default is what went on before.
+    """
     before, after = ({k: v for key in IDENTITY for k, v in flatten(c.get(key), key).items()} for c in (old, new))
     for entries in (before, after):
         entries.pop("config.headline", None)  # what is drawn first
-    keys = [*before, *(key for key in after if key not in before)]
+    asked = {f"config.agent_config.{name}" for name in (new.get("config") or {}).get("settings", {})}
+    later = lambda key: key.startswith("config.agent_config.") and key not in asked  # noqa: E731
+    keys = [*before, *(key for key in after if key not in before and not later(key))]
     show = lambda side, key: _shortened(side[key]) if key in side else "absent"  # noqa: E731
     return [
         f"{key}: {show(before, key)} -> {show(after, key)}"

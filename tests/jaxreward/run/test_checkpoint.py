@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pytest
 
 from jaxreward.run.checkpoint import Checkpoints, restore, saved_iterations
-from jaxreward.run.store import RunError, RunFolder
+from jaxreward.run.store import RunError, RunFolder, differences
 from jaxreward.run.train import load_state, train
 from tests.noisy_quadratic import Hyperparams, agent
 
@@ -349,6 +349,14 @@ class TestAnotherConfiguration:
             'config.env: absent -> "other"',
             "iterations: 4 -> 3 (may only grow)",
         ]
+
+    def test_a_size_that_came_later_is_none_unless_it_is_asked_for(self):
+        before = {"config": {"settings": {}, "agent_config": {"num_envs": 4}}}
+        after = {"config": {"settings": {}, "agent_config": {"num_envs": 4, "double": True}}}
+        assert differences(before, after) == []
+        assert differences(after, before) == ["config.agent_config.double: true -> absent"]
+        after["config"]["settings"] = {"double": True}
+        assert "config.agent_config.double: absent -> true" in differences(before, after)
 
     def test_log_every_is_the_first_runs(self, copy):
         assert list(run(copy, 5, log_every=None, resume=True).metrics["iteration"].unique()) == [2, 4, 5]
