@@ -58,19 +58,24 @@ class Config(Sized):
 class State(NamedTuple):
     """Everything a run is made of."""
 
-    learner: PyTree
+    learner: Any
     replay: Replay
     envs: EnvBatch
     hyperparams: Any
     key: Key[Array, ""]
     iteration: Int[Array, ""]
 
+    @property
+    def params(self) -> PyTree:
+        """What the learner has learned, by which a run is known to be broken, and which is exported."""
+        return self.learner.params
+
 
 class Algorithm(Protocol):
     """What algorithms differ in. Hyperparams have `discount` and `env_params`; all else is the algorithm's own."""
 
     def start(self, key: Key[Array, ""], observation: PyTree, hyperparams: Any) -> PyTree:
-        """The learner at first: parameters, targets, optimisers, counters. Observations have leaves `[N, ...]`."""
+        """The learner at first: `params`, targets, optimisers, counters. Observations have leaves `[N, ...]`."""
 
     def noise(self, key: Key[Array, ""], shape: tuple[int, int]) -> PyTree:
         """What `act` needs of randomness in `T` steps of `N` environments, leaves `[T, N, ...]`."""

@@ -214,6 +214,11 @@ def test_with_centring_and_no_discount_the_rate_is_the_gain():
     np.testing.assert_array_equal(values.argmax(1), exact.policy.argmax(1))
 
 
+def test_numbers_that_are_not_finite_are_looked_for_in_what_is_learned():
+    state = jax.eval_shape(lambda: dqn(Probe(), ProbeParams(), LEARNER).init(jax.random.key(0), HYPERPARAMS))
+    assert state.params is state.learner.params
+
+
 # pictures
 
 
