@@ -14,6 +14,7 @@ from jaxreward.agents.baselines.parts.off_policy import Config, off_policy
 from jaxreward.environment import with_reward
 from jaxreward.reward import markov
 from jaxreward.rewards.transforms import normalise
+from jaxreward.run.train import train
 from tests.probes import Counter, CounterParams
 
 CONFIG = Config(num_envs=2, num_steps=2, num_updates=3, batch_size=4, capacity=16, warm_up=10, n_step=2, relabel=True)
@@ -186,6 +187,18 @@ def test_a_member_of_a_batch_is_a_run_of_its_own(run):
 
 def _raw(leaf):
     return jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+
+
+def test_a_resumed_run_has_the_same_bits(tmp_path):
+    """The ring, where it is written and all else are kept; it is full once, and half full where the run is stopped."""
+    agent, hyperparams = make(), Hyperparams()
+    told = {"seeds": 2, "log_every": 2, "progress": False}
+    whole = train(agent, hyperparams, iterations=6, folder=tmp_path / "whole", **told)
+    train(agent, hyperparams, iterations=2, folder=tmp_path / "part", **told)
+    resumed = train(agent, hyperparams, iterations=6, folder=tmp_path / "part", resume=True, **told)
+    same = jax.tree.map(lambda x, y: np.array_equal(_raw(x), _raw(y)), whole.state, resumed.state)
+    assert all(jax.tree.leaves(same))
+    assert resumed.state.replay.position.ravel().tolist() == [4, 4]
 
 
 @pytest.mark.parametrize(
