@@ -95,24 +95,24 @@ def test_conjugate_gradients_stop_where_a_maximum_has_no_curvature():
 def test_conjugate_gradients_keep_the_steps_before_the_curvature_they_stop_at():
     """Of two directions the second has none: one step of steepest ascent, `v^T v / -v^T H v`, is left."""
     v = jnp.array([1.0, 0.5])
-    u, metrics = cg(20)(lambda x: jnp.array([-3.0, 1.0]) * x, v)
+    u, metrics = jax.jit(lambda v: cg(20)(lambda x: jnp.array([-3.0, 1.0]) * x, v))(v)
     assert metrics["implicit/curved"] == 1
     np.testing.assert_allclose(u, -1.25 / (3 - 0.25) * v, rtol=1e-6)
 
 
 def test_no_gradient_has_no_solution_to_look_for():
     for solver in (*EXACT.values(), dense(clip=0.1)):
-        u, _ = solver(lambda u: NEGATIVE @ u, jnp.zeros(N))
-        np.testing.assert_array_equal(u, jnp.zeros(N))
+        u, _ = jax.jit(lambda v, solver=solver: solver(lambda u: NEGATIVE @ u, v))(np.zeros(N, np.float32))
+        np.testing.assert_array_equal(u, np.zeros(N))
 
 
 def test_solvers_vmap():
-    matrices = jnp.stack([NEGATIVE, 2 * NEGATIVE, INDEFINITE])
+    matrices = np.stack([NEGATIVE, 2 * np.asarray(NEGATIVE), INDEFINITE])
     for solver in (dense(), cg(N + 3), gmres(N), neumann(10, 0.1)):
-        together, _ = jax.vmap(lambda m, solver=solver: solver(lambda u: m @ u, V))(matrices)
+        of = lambda m, solver=solver: solver(lambda u: m @ u, V)[0]  # noqa: E731
+        together, alone = np.asarray(jax.jit(jax.vmap(of))(matrices)), jax.jit(of)
         for index, matrix in enumerate(matrices):
-            alone, _ = solver(lambda u, m=matrix: m @ u, V)
-            np.testing.assert_allclose(together[index], alone, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(together[index], alone(matrix), rtol=1e-4, atol=1e-5)
 
 
 # A bandit with entropy: the policy that maximises sum_a pi(a) r(a) + c H(pi) is softmax(r / c).
@@ -168,26 +168,29 @@ def test_the_gradient_is_that_of_the_closed_form(solver):
 
 
 def test_the_gradient_is_that_of_finite_differences():
-    found = implicit_gradient(UPDATE, THETA, PHI, jax.grad(outer)(THETA), dense(1e-4)).phi
+    found = jax.jit(lambda: implicit_gradient(UPDATE, THETA, PHI, jax.grad(outer)(THETA), dense(1e-4)).phi)()
     flat, unravel = jax.flatten_util.ravel_pytree(PHI)
+    flat = np.asarray(flat)
 
+    @jax.jit
     def learned(flat):
         """By 2,000 steps of the learner itself."""
         phi = unravel(flat)
         climb = lambda _, theta: jax.tree.map(lambda x, g: x + 2 * g, theta, UPDATE(theta, phi))  # noqa: E731
         return outer(jax.lax.fori_loop(0, 2000, climb, {"logits": jnp.zeros(3)}))
 
-    numeric = [(learned(flat.at[i].add(0.01)) - learned(flat.at[i].add(-0.01))) / 0.02 for i in range(flat.size)]
+    steps = 0.01 * np.eye(flat.size, dtype=np.float32)
+    numeric = [(float(learned(flat + step)) - float(learned(flat - step))) / 0.02 for step in steps]
     np.testing.assert_allclose(jax.flatten_util.ravel_pytree(found)[0], numeric, rtol=2e-2, atol=1e-3)
 
 
 def test_unrolled_far_enough_is_implicit():
     step = lambda theta, phi, _: jax.tree.map(lambda x, g: x + 2 * g, theta, UPDATE(theta, phi))  # noqa: E731
-    exact = implicit_gradient(UPDATE, THETA, PHI, jax.grad(outer)(THETA), dense(1e-4)).phi
+    exact = jax.jit(lambda: implicit_gradient(UPDATE, THETA, PHI, jax.grad(outer)(THETA), dense(1e-4)).phi)()
     start = {"logits": jnp.zeros(3)}
-    errors = []
+    errors, unrolled = [], jax.jit(lambda rest: unrolled_gradient(step, outer, start, PHI, rest))
     for steps in (1, 10, 100):
-        found, last = unrolled_gradient(step, outer, start, PHI, jnp.zeros(steps))
+        found, last = unrolled(np.zeros(steps, np.float32))
         both = zip(jax.tree.leaves(found), jax.tree.leaves(exact), strict=True)
         errors.append(max(float(jnp.abs(x - y).max()) for x, y in both))
     assert errors[0] > errors[1] > 10 * errors[2]
