@@ -116,7 +116,8 @@ def _numbers(params: PyTree) -> tuple | None:
         for leaf in leaves
     ):
         return None
-    return form, [(np.shape(leaf), str(jnp.result_type(leaf)), np.asarray(leaf).tobytes()) for leaf in leaves]
+    arrays = [np.asarray(leaf, jnp.result_type(leaf)) for leaf in leaves]
+    return form, [(array.shape, str(array.dtype), array.tobytes()) for array in arrays]
 
 
 def as_number(value: Any, name: str = "the reward") -> Float[Array, "..."]:

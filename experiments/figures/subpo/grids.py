@@ -91,7 +91,7 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "smoke": Size(10, 3, 2, 1, ("subrl/gorilla",), ("SubPO-M", "SubPO-NM, visited", "ModPO")),
+    "smoke": Size(10, 3, 2, 1, ("subrl/gorilla",), ("SubPO-M", "ModPO")),  # `subpo_rooms` trains SubPO-NM
     "small": Size(200, 150, 5, 5),
     "paper": Size(500, 150, 20, 10),
 }

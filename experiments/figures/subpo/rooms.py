@@ -31,6 +31,7 @@ from typing import NamedTuple
 
 import jax
 import pandas as pd
+from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
 from jaxreward.agents.subpo.parts.planners import beam_search, greedy, replay
@@ -125,8 +126,13 @@ def references() -> dict[str, float]:
     """What those cover who do not learn, where moves are deterministic: a random policy, and planners."""
     env, params = make(TASK)
     key_random, key_myopic, key_beam = jax.random.split(jax.random.key(0), 3)
-    actions = jax.random.randint(key_random, (RANDOM_EPISODES, STEPS), 0, env.num_actions)
-    random = jax.vmap(lambda each: replay(env, params, key_random, each)[0].value)(actions)
+
+    @jax.jit
+    def of_chance(key: Key[Array, ""]) -> Float[Array, " N"]:
+        actions = jax.random.randint(key, (RANDOM_EPISODES, STEPS), 0, env.num_actions)
+        return jax.vmap(lambda each: replay(env, params, key, each)[0].value)(actions)
+
+    random = of_chance(key_random)
     myopic = jax.vmap(lambda key: greedy(env, params, key, STEPS).value)(jax.random.split(key_myopic, MYOPIC_PLANS))
     beam = beam_search(env, params, key_beam, STEPS, BEAM).value
     covered = {"random": random.mean(), "one-step planner": myopic.mean(), "beam search": beam}

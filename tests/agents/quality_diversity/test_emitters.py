@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,22 +31,28 @@ MEMBERS, GENES = 6, 3
 CONFIG = EvaluationConfig(genome_low=-1.0, genome_high=1.0)
 
 
+advance, finds, note_novelty, recruit = (
+    jax.jit(advance, static_argnums=0),
+    jax.jit(finds),
+    jax.jit(note_novelty),
+    jax.jit(recruit),
+)
+append = jax.jit(append)
+
+
 def genotypes(rewards: np.ndarray, genomes: np.ndarray | None = None, behaviour: np.ndarray | None = None):
     """Some that earned so much."""
     number = len(rewards)
     genomes = np.zeros((number, GENES)) if genomes is None else genomes
     behaviour = np.zeros((number, 2)) if behaviour is None else behaviour
-    outcome = Outcome(
-        jnp.asarray(rewards, jnp.float32),
-        jnp.zeros(number, jnp.int32),
-        jnp.zeros((number, 2)),
-        jnp.ones(number, jnp.int32),
-        (),
-    )
+    zeros = np.zeros(number, np.float32), np.zeros(number, np.int32), np.zeros((number, 2), np.float32)
+    nothing, area, where = map(jnp.asarray, zeros)
+    outcome = Outcome(jnp.asarray(rewards, jnp.float32), area, where, jnp.asarray(np.ones(number, np.int32)), ())
     of = jnp.asarray(genomes, jnp.float32), outcome, jnp.asarray(behaviour, jnp.float32)
-    return Genotypes(*of, jnp.zeros(number), jnp.zeros(number, bool))
+    return Genotypes(*of, nothing, jnp.asarray(np.zeros(number, bool)))
 
 
+@partial(jax.jit, static_argnums=(1, 2))
 def emitter(rewards: np.ndarray, window: int = 40, kept: int = 5):
     return new_emitter(genotypes(rewards), (), jnp.asarray(0), jnp.asarray(0.1), window, kept)
 
@@ -52,6 +60,7 @@ def emitter(rewards: np.ndarray, window: int = 40, kept: int = 5):
 STRATEGY = strategy_of("fitness", MEMBERS, 2, GENES, CONFIG)
 
 
+@jax.jit
 def climbed(one, rewards: np.ndarray):
     """A step in which children earned so much."""
     brood = genotypes(rewards)
@@ -169,8 +178,10 @@ def archive_of(behaviour: np.ndarray, capacity: int, stored: int):
     """An archive of what earned, of which the first so many are stored."""
     number = len(behaviour)
     many = genotypes(np.ones(number), behaviour=behaviour)
-    items = Rewarded(many, jnp.ones(number), jnp.ones(number, bool), jnp.full(number, jnp.inf))
-    return append(empty_archive(take(items, 0), capacity), items, jnp.arange(number) < stored)
+    known = np.ones(number, np.float32), np.ones(number, bool), np.full(number, np.inf, np.float32)
+    items = Rewarded(many, *map(jnp.asarray, known))
+    empty = jax.jit(lambda items: empty_archive(take(items, 0), capacity))(items)
+    return append(empty, items, np.arange(number) < stored)
 
 
 def novelties(behaviour: np.ndarray, k: int) -> np.ndarray:
@@ -239,11 +250,11 @@ def test_the_pool_takes_as_many_as_there_is_room_for() -> None:
     from jaxreward.agents.quality_diversity.parts.emitter_set import Emitters
 
     one = emitter(np.arange(6.0))
-    slots = jax.tree.map(lambda leaf: jnp.zeros((4, *leaf.shape), leaf.dtype), one)
+    slots = jax.tree.map(lambda leaf: np.zeros((4, *leaf.shape), leaf.dtype), one)
     active = jnp.array([True, False, False, True])
     emitters = Emitters((), slots, active, jnp.asarray(0), jnp.zeros(2, jnp.int32))  # type: ignore[arg-type]
-    evaluated = jax.vmap(lambda n: one._replace(spread=n))(jnp.arange(1.0, 6.0))
-    after = admitted(emitters, evaluated, jnp.array([False, True, False, True, True]))
+    evaluated = jax.jit(jax.vmap(lambda n: one._replace(spread=n)))(np.arange(1.0, 6.0, dtype=np.float32))
+    after = jax.jit(admitted)(emitters, evaluated, np.array([False, True, False, True, True]))
     np.testing.assert_array_equal(after.active, [True] * 4)
     np.testing.assert_array_equal(after.slots.spread, [0.0, 2.0, 4.0, 0.0])
     assert int(after.refused) == 1

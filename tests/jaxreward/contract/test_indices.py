@@ -113,6 +113,23 @@ def test_an_environment_of_the_users_is_looked_at_by_its_constants_and_its_first
         scalar_environment(Walk(start=8), ())
 
 
+def test_an_environment_is_looked_at_once_with_the_same_params(monkeypatch):
+    seen, one, other = [], Walk(), Walk()
+    look = lambda env, params, _: seen.append((env, params))  # noqa: E731
+    monkeypatch.setattr("jaxreward.contract.environments._check_steps", look)
+    for env, params in [(one, 1.0), (one, 1.0), (one, 2.0), (other, 1.0), (one, jnp.asarray(1.0)), (one, 2.0)]:
+        check_environment(env, params)
+    assert seen == [(one, 1.0), (one, 2.0), (other, 1.0)]
+
+
+def test_where_params_are_traced_or_wrong_an_environment_is_looked_at_again():
+    wrong = Walk(3)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="index 3 is out of bounds"):
+            check_environment(wrong, ())
+    jax.eval_shape(lambda params: check_environment(Walk(), params).reward, 1.0)
+
+
 def test_a_reward_is_looked_at_over_the_steps_of_episodes():
     env, _ = make("CartPole-v1")
     for fn, index in [(lambda t: t.next_observation[17], 17), (lambda t: t.observation[t.state.time + 2], 4)]:

@@ -118,8 +118,8 @@ def same(a, b):
 
 def best_value(state):
     """Q of the policy a population shows."""
-    theta = jax.vmap(lambda s: pbt(TOY, UNIT, TWO).policy(s).act((), None, None)[1])(state)
-    return jax.vmap(value)(theta)
+    shown = lambda s: value(pbt(TOY, UNIT, TWO).policy(s).act((), None, None)[1])  # noqa: E731
+    return np.asarray(jax.jit(jax.vmap(shown))(state))
 
 
 def test_without_exploitation_each_worker_stays_blind():
@@ -140,7 +140,7 @@ def test_a_population_sees_everything(score, maximise):
 
 def test_a_population_that_copies_the_worse_does_not():
     state, _ = trained(pbt(TOY, UNIT, replace(TWO, maximise=False)), 64, 400, opposite)
-    assert float(jnp.median(best_value(state))) < 0.8
+    assert np.median(best_value(state)) < 0.8
 
 
 # What it is without exploitation, and under vmap.
@@ -431,20 +431,20 @@ def test_bad_numbers_are_refused():
 
 
 def test_names_that_are_not_there_are_refused():
-    key = jax.random.key(0)
+    begin = lambda agent, weights=Weights(): jax.eval_shape(agent.init, jax.random.key(0), weights)  # noqa: E731
     with pytest.raises(ValueError, match=r"no hyperparameter to search 'rates'; did you mean 'rate'"):
-        pbt(TOY, {"rates": Range(0.0, 1.0)}).init(key, Weights())
+        begin(pbt(TOY, {"rates": Range(0.0, 1.0)}))
     with pytest.raises(ValueError, match="h0 is an integer, so its range must be of integers"):
-        pbt(TOY, UNIT).init(key, Weights(h0=1))
+        begin(pbt(TOY, UNIT), Weights(h0=1))
     with pytest.raises(ValueError, match="h1 is an array of shape"):
-        pbt(TOY, UNIT).init(key, Weights(h1=jnp.ones(2)))
+        begin(pbt(TOY, UNIT), Weights(h1=np.ones(2)))
     agent = pbt(TOY, UNIT, Config(score="scores"))
     with pytest.raises(ValueError, match="no metric to score members by 'scores'; did you mean 'score'"):
-        agent.step(agent.init(key, Weights()))
+        jax.eval_shape(agent.step, begin(agent))
     forgetful = TOY._replace(init=lambda key, h: _init(key, ()))
     agent = pbt(forgetful, UNIT, Config(score="q"))
     with pytest.raises(ValueError, match=r"state must carry its hyperparams; it has no hyperparams\.h0"):
-        agent.init(key, Weights())
+        begin(agent)
 
 
 def test_the_library_shows_the_function():
