@@ -9,6 +9,9 @@ import pytest
 
 from jaxreward.quality_diversity.novelty import DIRECT, nearest, novelty
 
+# One program for a call, where each would be some fifty small ones.
+nearest = jax.jit(nearest, static_argnames=("k", "block_size"))
+novelty = jax.jit(novelty, static_argnames=("k", "block_size", "drop_nearest"))
 ROUNDING = 2.0**-24
 BLOCKS = dict(block_size=16)
 
