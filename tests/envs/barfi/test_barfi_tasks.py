@@ -1,5 +1,7 @@
 """BARFI's tasks against their formulas in plain Python."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,9 +24,8 @@ def rescaled(params, scale):
     return params.replace(reward={**params.reward, "auxiliary": {**params.reward["auxiliary"], "scale": scale}})
 
 
-def walk(env, params, actions, key=KEY):
-    """Observations (the first one included), rewards, auxiliary rewards and ends of a walk without resets."""
-
+@partial(jax.jit, static_argnums=0)
+def walked(env, params, actions, key):
     def step(state, x):
         action, key = x
         observation, state, reward, terminated, info = env.step_env(key, state, action, params)
@@ -32,9 +33,13 @@ def walk(env, params, actions, key=KEY):
         return state, (observation, reward, info["reward/auxiliary"], ends, info)
 
     first, start = env.reset_env(key, params)
-    xs = jnp.asarray(actions), jax.random.split(key, len(actions))
-    observations, *rest = jax.jit(lambda xs: jax.lax.scan(step, start, xs)[1])(xs)
+    observations, *rest = jax.lax.scan(step, start, (actions, jax.random.split(key, len(actions))))[1]
     return jnp.concatenate([first[None], observations]), *rest
+
+
+def walk(env, params, actions):
+    """Observations (the first one included), rewards, auxiliary rewards and ends of a walk without resets."""
+    return jax.device_get(walked(env, params, np.asarray(actions), KEY))
 
 
 # --- by name ---
@@ -63,11 +68,10 @@ def test_wrong_names_are_refused(name, message):
 def test_every_auxiliary_reward_is_in_proportion_to_its_scale(task):
     for name in AUXILIARIES[task]:
         env, params = make(f"barfi/{task}?auxiliary={name}&scale=2")
-
-        at_2, at_1, at_0 = jax.vmap(lambda scale: walk(env, rescaled(params, scale), [0, 1, 1])[2])(
-            jnp.array([2.0, 1, 0])
-        )
-        np.testing.assert_array_equal(at_2, walk(env, params, [0, 1, 1])[2])
+        actions = np.array([0, 1, 1])
+        scaled = jax.vmap(lambda scale: walked(env, rescaled(params, scale), actions, KEY)[2])
+        at_2, at_1, at_0 = np.asarray(jax.jit(scaled)(np.float32([2, 1, 0])))
+        np.testing.assert_allclose(at_2, walk(env, params, actions)[2], rtol=1e-6)  # two programs round as they like
         np.testing.assert_allclose(at_2 / 2, at_1, rtol=1e-6)
         assert not at_0.any()
         assert at_1.any() == ((task, name) != ("gridworld", "bad") and name != "none")
@@ -139,7 +143,7 @@ def test_the_bad_reward_is_paid_for_loitering_as_long_as_one_likes():
 
 def test_the_bad_reward_is_up_to_200_a_step_and_nothing_at_the_goal():
     env, params = make("barfi/gridworld?auxiliary=bad&slip=0")
-    at = lambda *position: params.replace(env=params.env.replace(start=jnp.array(position)))  # noqa: E731
+    at = lambda *position: params.replace(env=params.env.replace(start=jnp.asarray(position)))  # noqa: E731
     assert walk(env, at(0.395, 0.5), [RIGHT])[2].tolist() == [200]  # 0.44, 0.485, 0.53, 0.575
     small = at(0.5, 0.5)
     small = small.replace(env=small.env.replace(goal=jnp.array([[0.6, 0.4], [0.7, 0.6]])))
@@ -257,10 +261,10 @@ def test_agreement_with_the_controller_is_paid(name, agreeing, differing):
 def test_noise_is_uniform_and_drawn_for_each_step_and_environment(name, sign):
     env, params = make(f"barfi/cartpole?auxiliary={name}")
     actions = ACTIONS[:10]
-    keys = jax.random.split(KEY, 500)
-    observations, _, shown, ends, _ = jax.vmap(lambda key: walk(env, params, actions, key))(keys)
+    each = lambda key: jax.vmap(lambda key: walked(env, params, np.array(actions), key))(jax.random.split(key, 500))  # noqa: E731
+    observations, _, shown, ends, _ = jax.device_get(jax.jit(each)(KEY))
     assert not ends[0].any()
-    agrees = np.stack([controlled(o, actions) for o in np.asarray(observations)])
+    agrees = np.stack([controlled(o, actions) for o in observations])
     noise = np.where(agrees, (sign * shown + 5) / 5, sign * shown - 1)
     assert noise.min() >= -1e-6
     assert noise.max() < 1 + 1e-6
@@ -320,14 +324,14 @@ def test_the_cheetah_is_paid_for_its_velocity_and_beside_it_for_little_control()
 )
 def test_features_are_of_the_observations_of_their_task(name, task, size):
     env, params = make(f"barfi/{task}")
-    observation, _ = env.reset_env(KEY, params)
-    assert FEATURES[name](observation).shape == (size,)
+    assert jax.eval_shape(lambda: FEATURES[name](env.reset_env(KEY, params)[0])).shape == (size,)
 
 
 def test_the_car_as_shipped_hardly_sees_its_speed():
     speeds = np.linspace(-0.0699, 0.0699, 201)
+    states = np.float32([[-0.5, speed] for speed in speeds])
     seen = {
-        name: {tuple(np.flatnonzero(FEATURES[name](jnp.array([-0.5, v], float)))) for v in speeds}
+        name: {tuple(np.flatnonzero(row)) for row in np.asarray(jax.jit(jax.vmap(FEATURES[name]))(states))}
         for name in ("mountain_car", "mountain_car_as_shipped")
     }
     assert len(seen["mountain_car"]) == 20  # 4 tiles in fifths
