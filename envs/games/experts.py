@@ -130,8 +130,9 @@ def intersection_expert(gap: Scalar = 1.5, turns: tuple[int, ...] = TURNS) -> Po
 
 def conflicting(turns: tuple[int, ...], nearer: float = 3.0) -> Bool[np.ndarray, "n n"]:
     """Which cars' ways come nearer to each other than so many metres on the box, or end in the same lane."""
-    along = ACCESS + jnp.linspace(0.0, max(LENGTHS), 64)
-    on_box = jax.vmap(jax.vmap(pose, (0, None, None)), (None, 0, 0))
-    points = np.asarray(jax.jit(on_box)(along, jnp.asarray(turns), jnp.arange(len(turns)))[0])
+    on_box = jax.jit(jax.vmap(jax.vmap(pose, (0, None, None)), (None, 0, 0)))
+    along = ACCESS + np.linspace(0.0, max(LENGTHS), 64, dtype=np.float32)
+    with jax.ensure_compile_time_eval():  # a program may be traced around a player
+        points = np.asarray(on_box(along, jnp.asarray(turns), jnp.arange(len(turns)))[0])
     distance = np.linalg.norm(points[:, None, :, None] - points[None, :, None], axis=-1)
     return (distance.min((2, 3)) < nearer) & ~np.eye(len(turns), dtype=bool)
