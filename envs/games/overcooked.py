@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
 from jaxreward.envs.games.kitchen import (
     FACED,
+    FLOOR,
     ONIONS,
     PLAN,
     PLATES,
@@ -42,6 +43,11 @@ FULL = 3
 """How many onions make a soup."""
 SOON = 40
 """How many steps before the time limit planes show that it is near."""
+
+LONGEST = 20
+"""The longest cooking time that states are numbered for."""
+SHAPE = (len(FLOOR), len(FLOOR), 4, 4, 4, 4, FULL + LONGEST + 1)
+"""How many values each part of a state has: cells, ways cooks look, what they hold, and the pot."""
 
 Scalar = Float[Array, ""] | float
 Weights = tuple[Scalar, Scalar]
@@ -99,6 +105,7 @@ class Overcooked(Environment):
 
     A cook sees `kitchen.seen`, `[27]`, itself first, or with `observation="planes"` what JaxMARL's sees, `[4, 5, 26]`,
     see `kitchen_planes.planes`. `info` has who in this step did `put`, `plate`, `soup` and `deliver`, `[2]` each.
+    A step is deterministic; `number` and `states` are the states by number, for exact solutions.
     """
 
     num_agents = AGENTS
@@ -160,6 +167,26 @@ class Overcooked(Environment):
         pot = jnp.stack([state.onions, jnp.where(full, params.cook_time - state.left, 0), full & (state.left > 0)])
         return seen(state.cells, state.facing, state.held, pot)
 
+    @property
+    def num_states(self) -> int:
+        """But for the time, with pots that cook for `LONGEST` steps at most; some of them can't be come to."""
+        return int(np.prod(SHAPE))
+
+    def number(self, state: OvercookedState) -> Int[Array, ""]:
+        """Of a state, but for its time."""
+        pot = jnp.where(state.onions == FULL, LONGEST + FULL - state.left, state.onions)
+        parts = jnp.concatenate([state.cells, state.facing, state.held, pot[None]])
+        return (parts * jnp.asarray(_STRIDES)).sum()
+
+    @property
+    def states(self) -> OvercookedState:
+        """All states at the start of an episode, leaves `[221184, ...]`, by number."""
+        numbers = jnp.arange(self.num_states, dtype=jnp.int32)
+        parts = (numbers[:, None] // jnp.asarray(_STRIDES)[None]) % jnp.asarray(SHAPE, jnp.int32)[None]
+        pot = parts[:, -1]
+        onions, left = jnp.minimum(pot, FULL), jnp.where(pot >= FULL, LONGEST + FULL - pot, 0)
+        return OvercookedState(parts[:, :2], parts[:, 2:4], parts[:, 4:6], onions, left, jnp.zeros_like(pot))
+
     def image(self, state: OvercookedState, params: OvercookedParams, size: int = 256) -> Float[Array, "size size 3"]:
         """The room from above: a pot in grey that fills with onions, cooks with what they hold before them."""
         cooking = (state.onions == FULL) & (state.left > 0)
@@ -208,3 +235,7 @@ def earned(events: dict[str, Bool[Array, "2"]], params: OvercookedParams) -> dic
     """What each event of a step pays each cook."""
     counts = {**events, "deliver": jnp.broadcast_to(events["deliver"].sum(), (AGENTS,))}
     return {name: jnp.asarray(getattr(params, f"w_{name}"), float) * count for name, count in counts.items()}
+
+
+_STRIDES = np.array([int(np.prod(SHAPE[part + 1 :])) for part in range(len(SHAPE))], np.int32)
+"""What one more of each part of a state adds to its number."""

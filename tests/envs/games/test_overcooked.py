@@ -196,6 +196,27 @@ def test_planes_are_those_of_jaxmarl():
         Overcooked(observation="plane")
 
 
+def test_states_have_numbers_and_lead_to_each_other():
+    """All of them, there and back; and from some the step by the rules, as every step is."""
+    assert ENV.num_states == 221_184 == 36 * 4**4 * 24
+    everything = jax.jit(lambda: (ENV.states, jax.vmap(ENV.number)(ENV.states)))
+    listed, numbers = jax.device_get(everything())
+    np.testing.assert_array_equal(numbers, np.arange(ENV.num_states))
+    assert (listed.onions <= 3).all()
+    assert ((listed.left > 0) <= (listed.onions == 3)).all()
+    draw = np.random.default_rng(3)
+    some, actions = draw.integers(0, ENV.num_states, MANY), draw.integers(0, 6, (MANY, 2))
+    before = jax.tree.map(lambda leaf: jnp.asarray(leaf[some]), listed)
+    after = step(before, jnp.asarray(actions, jnp.int32))[1]
+    following = np.asarray(jax.jit(jax.vmap(ENV.number))(after))
+    for t in range(0, MANY, 16):
+        parts = [np.asarray(leaf)[t] for leaf in (before.cells, before.facing, before.held, before.onions, before.left)]
+        cells, facing, held, onions, left, _ = by_the_rules(*parts, actions[t])
+        pot = 23 - left if onions == 3 else onions
+        places = (*cells, *facing, *held, pot)
+        assert following[t] == np.ravel_multi_index(places, (6, 6, 4, 4, 4, 4, 24))
+
+
 def test_the_limits_of_what_is_seen_follow_the_cooking_time():
     assert ENV.observation_space(PARAMS).high[21] == 5
     assert ENV.observation_space().high[21] == 20
