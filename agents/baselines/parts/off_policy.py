@@ -80,7 +80,9 @@ class Algorithm(Protocol):
     def noise(self, key: Key[Array, ""], shape: tuple[int, int]) -> PyTree:
         """What `act` needs of randomness in `T` steps of `N` environments, leaves `[T, N, ...]`."""
 
-    def act(self, learner: PyTree, hyperparams: Any, taken: Scalar, observation: PyTree, noise: PyTree) -> Array:
+    def act(
+        self, learner: PyTree, hyperparams: Any, taken: Float[Array, ""], observation: PyTree, noise: PyTree
+    ) -> Array:
         """The behaviour policy's actions `[N, ...]`, as the environment takes them, after some steps in all."""
 
     def update(self, learner: PyTree, hyperparams: Any, batch: Batch, key: Key[Array, ""]) -> tuple[PyTree, Metrics]:
