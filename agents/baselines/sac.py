@@ -142,7 +142,7 @@ class SAC:
         return self.actions.noise(key, shape)
 
     def act(
-        self, learner: Learner, hyperparams: Hyperparams, taken: Float[Array, ""], observation: PyTree, noise: Array
+        self, learner: Learner, hyperparams: Hyperparams, taken: Scalar, observation: PyTree, noise: Array
     ) -> Array:
         """Actions of the policy, for `[N]` environments."""
         return self.actions.sample(self.outputs(learner, flatten(observation)), noise)
@@ -159,9 +159,7 @@ class SAC:
 
         return Policy(lambda: (), act, mode)
 
-    def update(
-        self, learner: Learner, hyperparams: Hyperparams, batch: Batch, key: Key[Array, ""]
-    ) -> tuple[Learner, Metrics]:
+    def update(self, learner: Learner, hyperparams: Any, batch: Batch, key: Key[Array, ""]) -> tuple[Learner, Metrics]:
         """One gradient step of everything, then the target critics follow."""
         noise, next_noise = self.actions.noise(key, (2, *batch.reward.shape))
         next_value = self.soft_value(learner, flatten(batch.next_observation), next_noise)
@@ -175,7 +173,7 @@ class SAC:
         """What the critics are moved towards (eq. 5)."""
         return batch.reward + batch.discount * next_value
 
-    def rate(self, learner: Learner, hyperparams: Hyperparams, next_value: Float[Array, " B"]) -> Float[Array, ""]:
+    def rate(self, learner: Learner, hyperparams: Any, next_value: Float[Array, " B"]) -> Float[Array, ""]:
         """The reward rate after an update; where rewards are discounted there is none."""
         return learner.rate
 
@@ -224,7 +222,7 @@ def adam() -> optax.GradientTransformation:
 def stepped(learner: Learner, gradient: Params, hyperparams: Hyperparams) -> tuple[Params, PyTree]:
     """The params after a step, of a size of its own for each part, and the optimiser's state."""
     direction, optimiser = adam().update(gradient, learner.optimiser)
-    rates = Params(hyperparams.learning_rate, hyperparams.critic_learning_rate, hyperparams.temperature_learning_rate)
+    rates = (hyperparams.learning_rate, hyperparams.critic_learning_rate, hyperparams.temperature_learning_rate)
     downhill = Params(
         *(jax.tree.map(partial(jnp.multiply, -rate), way) for way, rate in zip(direction, rates, strict=True))
     )

@@ -134,7 +134,7 @@ class TD3:
         return jax.random.normal(key, (*shape, self.box.size))
 
     def act(
-        self, learner: Learner, hyperparams: Hyperparams, taken: Float[Array, ""], observation: PyTree, noise: Array
+        self, learner: Learner, hyperparams: Hyperparams, taken: Scalar, observation: PyTree, noise: Array
     ) -> Array:
         """The policy's actions with noise, for `[N]` environments."""
         action = self.action(learner.params.policy, flatten(observation)) + hyperparams.exploration * noise

@@ -9,7 +9,7 @@ until falls are as rare as is asked for.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from flax import struct
 from gymnax.environments.environment import Environment
@@ -71,9 +71,7 @@ def rvi_sac(env: Environment, env_params: PyTree, config: Config = Config()) -> 
 class RVISAC(sac.SAC):
     """`SAC` with another target, and the rate that it has in it."""
 
-    def update(
-        self, learner: Learner, hyperparams: sac.Hyperparams, batch: Batch, key: Key[Array, ""]
-    ) -> tuple[Learner, Metrics]:
+    def update(self, learner: Learner, hyperparams: Any, batch: Batch, key: Key[Array, ""]) -> tuple[Learner, Metrics]:
         """As `SAC` does, and tells the rate, in which the entropy counts as it does in values."""
         learner, metrics = super().update(learner, hyperparams, batch, key)
         return learner, {**metrics, "rate": learner.rate}
@@ -82,6 +80,6 @@ class RVISAC(sac.SAC):
         """What follows, less the rate for each of its steps."""
         return batch.reward - learner.rate * batch.weight + next_value
 
-    def rate(self, learner: Learner, hyperparams: Hyperparams, next_value: Float[Array, " B"]) -> Float[Array, ""]:
+    def rate(self, learner: Learner, hyperparams: Any, next_value: Float[Array, " B"]) -> Float[Array, ""]:
         """Moved towards the mean of the values that were bootstrapped from."""
         return learner.rate + hyperparams.rate_step * (next_value.mean() - learner.rate)
