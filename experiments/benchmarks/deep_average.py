@@ -194,8 +194,9 @@ def rates(rows: list[Measured]) -> str:
     told = []
     for row in rows:
         each = np.ravel([run["found"]["reward_rate"] for run in row.runs])
-        if each.size > 1:
-            told.append(f"{row.name} {each.mean():.2f} ± {each.std(ddof=1) / np.sqrt(each.size):.2f} ({each.size})")
+        if each.size:
+            error = f" ± {each.std(ddof=1) / np.sqrt(each.size):.2f}" if each.size > 1 else ""
+            told.append(f"{row.name} {each.mean():.2f}{error} ({each.size})")
     return "reward a step: " + ", ".join(told)
 
 

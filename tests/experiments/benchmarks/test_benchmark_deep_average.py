@@ -77,7 +77,8 @@ def test_both_pendulums_are_one_and_late_rewards_are_kept():
 def test_rates_are_over_seeds_and_rounds():
     rows = entries("apo", 2, 5_120)
     rows[0].runs = [{"found": {"reward_rate": [-1.0, -3.0]}}, {"found": {"reward_rate": [-1.0, -3.0]}}]
-    assert rates(rows) == "reward a step: ours -2.00 ± 0.58 (4)"
+    rows[1].runs = [{"found": {"reward_rate": [-4.0]}}]
+    assert rates(rows) == "reward a step: ours -2.00 ± 0.58 (4), ajax-rl -4.00 (1)"
 
 
 @pytest.mark.parametrize(
