@@ -34,6 +34,11 @@ def dense(features: int, scale: float) -> nn.Dense:
     return nn.Dense(features, kernel_init=nn.initializers.orthogonal(scale), param_dtype=jnp.result_type(float))
 
 
+def lecun(features: int) -> nn.Dense:
+    """A linear layer with weights of variance `1 / inputs` (LeCun et al. 1998, "Efficient backprop") and zero bias."""
+    return nn.Dense(features, param_dtype=jnp.result_type(float))
+
+
 class Torso(nn.Module):
     """Hidden layers, `[..., F] -> [..., layers[-1]]`.
 
@@ -41,16 +46,18 @@ class Torso(nn.Module):
         layers: Their widths.
         activation: Behind each.
         layer_norm: Whether each is normalised before that (Ba et al. 2016, arXiv:1607.06450).
+        orthogonal: Whether weights start orthogonal, as `dense` has them, or as `lecun` has them.
     """
 
     layers: Sequence[int]
     activation: Callable[[Array], Array]
     layer_norm: bool = False
+    orthogonal: bool = True
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch F"]) -> Float[Array, "*batch H"]:
         for features in self.layers:
-            x = dense(features, math.sqrt(2))(x)
+            x = (dense(features, math.sqrt(2)) if self.orthogonal else lecun(features))(x)
             x = nn.LayerNorm(param_dtype=jnp.result_type(float))(x) if self.layer_norm else x
             x = self.activation(x)
         return x
