@@ -97,6 +97,7 @@ def panels(titles: Mapping[str, str], frame: pd.DataFrame) -> Figure:
             found = frame[(frame["env"] == env) & (frame["agent"] == agent)]
             if len(found):
                 line(axis, curve(found, RETURN), agent.upper(), colour)
+        axis.set_xscale("log")  # some need a thirtieth of the others' steps
         axis.set_title(title, fontsize=9)
         axis.legend(frameon=False, fontsize=7)
     figure.supxlabel("environment steps", fontsize=9)

@@ -24,7 +24,7 @@ TITLES = {"CartPole-v1": "CartPole", "Acrobot-v1": "Acrobot", "Pendulum-v1": "Pe
 PRESETS = tuple(name for name in list_presets() if name.startswith("classic/"))
 SIZES = {
     "smoke": Size(("classic/cartpole-ppo",), 2, 0.002, {"num_envs": 2, "num_steps": 16, "layers": (4,)}),
-    "small": Size(PRESETS, 8),
+    "small": Size(PRESETS, 16),
     "paper": Size(PRESETS, 32),
 }
 
