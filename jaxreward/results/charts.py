@@ -11,7 +11,7 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator, NullFormatter
 
 from jaxreward.results.curves import STYLE, Curve, of_seeds, span_of
 from jaxreward.results.curves import label as named
@@ -160,3 +160,13 @@ def _legend(figure: Figure, axis: Axes, title: str | None = None) -> None:
     handles, labels = axis.get_legend_handles_labels()
     if len(handles) > 1:
         figure.legend(handles, labels, title=title, loc="outside right upper", frameon=False)
+
+
+def logarithmic(axes: Axes, *, both: bool = False) -> None:
+    """Makes the axis of steps logarithmic, or both, with ticks as plain numbers."""
+    axes.set_xscale("log")
+    if both:
+        axes.set_yscale("log")
+    for axis in (axes.xaxis, axes.yaxis) if both else (axes.xaxis,):
+        axis.set_major_formatter(EngFormatter(sep=""))
+        axis.set_minor_formatter(NullFormatter())

@@ -11,7 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from optuna.trial import FrozenTrial, TrialState
 
 from jaxreward.search.study import Session
@@ -68,6 +68,8 @@ def _slice(axis: Axes, trials: Sequence[FrozenTrial], session: Session, name: st
     _scatter(axis, having, [str(value) for value in chosen] if isinstance(prior, Choice) else chosen)
     if not isinstance(prior, Choice) and prior.log:
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
     if isinstance(prior, Uniform):
         axis.set_xlim(prior.low, prior.high)
     axis.set_xlabel(name)

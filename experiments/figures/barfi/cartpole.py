@@ -44,7 +44,7 @@ from jaxreward.experiments.figures.barfi._common import (
 from jaxreward.experiments.figures.subpo._common import Choice
 from jaxreward.reproduce.claims import Claim, Scale, above, below
 from jaxreward.reproduce.figure import PaperFigure, Stages
-from jaxreward.results.charts import HEIGHT, WIDTH, line
+from jaxreward.results.charts import HEIGHT, WIDTH, line, logarithmic
 from jaxreward.results.curves import Curve
 from jaxreward.results.statistics import aggregate_mean, estimate
 from jaxreward.results.tables import final_values
@@ -118,7 +118,7 @@ def plot(frame: pd.DataFrame) -> Figure:
 
 def draw_sensitivity(axis: Axes, frame: pd.DataFrame, task: str) -> None:
     """The mean final return of the main methods against the size of the auxiliary reward."""
-    axis.set_xscale("log")
+    logarithmic(axis)
     for name in MAIN:
         found = frame[(frame["run"] == run_name(task, name)) & ~keeps_discount(frame)]
         number = found["member"].nunique()

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from jaxreward.experiments.figures.loop._common import NOTHING
-from jaxreward.results.charts import HEIGHT, WIDTH, line
+from jaxreward.results.charts import HEIGHT, WIDTH, line, logarithmic
 from jaxreward.results.curves import curve
 from jaxreward.results.statistics import Estimate, aggregate_mean, estimate
 from jaxreward.run.job import Job, Setup
@@ -97,7 +97,7 @@ def panels(titles: Mapping[str, str], frame: pd.DataFrame) -> Figure:
             found = frame[(frame["env"] == env) & (frame["agent"] == agent)]
             if len(found):
                 line(axis, curve(found, RETURN), agent.upper(), colour)
-        axis.set_xscale("log")  # some need a thirtieth of the others' steps
+        logarithmic(axis)  # some need a thirtieth of the others' steps
         axis.set_title(title, fontsize=9)
         axis.legend(frameon=False, fontsize=7)
     figure.supxlabel("environment steps", fontsize=9)

@@ -28,7 +28,6 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, NullFormatter
 
 from jaxreward.agents.loop.parts.world import finite_world
 from jaxreward.envs import make
@@ -191,13 +190,3 @@ def draw(axis: Axes, frame: pd.DataFrame, name: str, metric: str = LOST) -> None
     drawn = curve(frame, metric)
     axis.plot(drawn.steps, drawn.mean, method.style, color=method.color, linewidth=1.4, label=name)
     axis.fill_between(drawn.steps, drawn.low, drawn.high, color=method.color, alpha=0.15, linewidth=0)
-
-
-def logarithmic(axes: Axes, *, both: bool = False) -> None:
-    """Makes the axis of steps logarithmic, or both, with ticks as plain numbers."""
-    axes.set_xscale("log")
-    if both:
-        axes.set_yscale("log")
-    for axis in (axes.xaxis, axes.yaxis) if both else (axes.xaxis,):
-        axis.set_major_formatter(EngFormatter(sep=""))
-        axis.set_minor_formatter(NullFormatter())

@@ -30,13 +30,12 @@ from jaxreward.experiments.figures.loop._common import (
     SKY,
     SWIM,
     Choice,
-    logarithmic,
     mean,
     trained,
 )
 from jaxreward.reproduce.claims import Claim, Scale, above, below, within
 from jaxreward.reproduce.figure import PaperFigure
-from jaxreward.results.charts import HEIGHT, WIDTH, line
+from jaxreward.results.charts import HEIGHT, WIDTH, line, logarithmic
 from jaxreward.results.curves import curve
 from jaxreward.results.statistics import Estimate
 from jaxreward.run.job import Job

@@ -43,7 +43,6 @@ from jaxreward.experiments.figures.loop._common import (
     Choice,
     draw,
     lead,
-    logarithmic,
     mean,
     most_lost,
     shares,
@@ -51,7 +50,7 @@ from jaxreward.experiments.figures.loop._common import (
 )
 from jaxreward.reproduce.claims import Claim, Scale, above, below
 from jaxreward.reproduce.figure import PaperFigure, Stages
-from jaxreward.results.charts import HEIGHT, WIDTH
+from jaxreward.results.charts import HEIGHT, WIDTH, logarithmic
 from jaxreward.results.statistics import Estimate
 from jaxreward.run.job import Job
 
