@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -19,8 +21,8 @@ def regret(mdp: TabularMDP, other: Reward, discount: Discount) -> Float[Array, "
     are worth the same. Of several that are optimal for the other reward, it is the one that policy iteration finds.
     """
     followed = policy_iteration(mdp._replace(reward=other), discount).policy
-    best, worst = return_range(mdp, discount)
-    return share_of_range(best - expected_return(mdp, followed, discount), best, worst)
+    returns = return_range(mdp, discount)
+    return share_of_range(returns.best - mdp.start @ policy_value(mdp, followed, discount), returns)
 
 
 def regret_bound(
@@ -35,23 +37,28 @@ def regret_bound(
     """
     size = norm_of("l2", standardise(mdp, discount, kind=kind, norm=None, policy=policy), mdp.transition)
     distance = starc_distance(mdp, other, discount, kind=kind, policy=policy)
-    return share_of_range(2 * size * distance / (1 - discount), *return_range(mdp, discount))
+    return share_of_range(2 * size * distance / (1 - discount), return_range(mdp, discount))
 
 
-def return_range(mdp: TabularMDP, discount: Discount) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """The largest and the least expected return there is."""
+class Returns(NamedTuple):
+    """The largest and the least expected return there is, and by how much rounding may have changed them."""
+
+    best: Float[Array, ""]
+    worst: Float[Array, ""]
+    rounding: Float[Array, ""]
+
+
+def return_range(mdp: TabularMDP, discount: Discount) -> Returns:
+    """What the best and the worst policy are worth from the start."""
     best = policy_iteration(mdp, discount).value
     worst = -policy_iteration(mdp._replace(reward=-mdp.reward), discount).value
-    return mdp.start @ best, mdp.start @ worst
+    largest = jnp.maximum(jnp.max(jnp.abs(best)), jnp.max(jnp.abs(worst)))
+    rounding = 64 * jnp.finfo(largest.dtype).eps * largest / (1 - discount)  # of the linear systems they solve
+    return Returns(mdp.start @ best, mdp.start @ worst, rounding)
 
 
-def share_of_range(lost: Float[Array, ""], best: Float[Array, ""], worst: Float[Array, ""]) -> Float[Array, ""]:
+def share_of_range(lost: Float[Array, ""], returns: Returns) -> Float[Array, ""]:
     """A loss as a share of all that can be lost; 0 where that is no more than rounding."""
-    width, rounding = best - worst, 64 * jnp.finfo(best.dtype).eps
-    matters = width > rounding * jnp.maximum(jnp.abs(best), jnp.abs(worst))
+    width = returns.best - returns.worst
+    matters = width > returns.rounding
     return jnp.where(matters, lost / jnp.where(matters, width, 1.0), 0.0)
-
-
-def expected_return(mdp: TabularMDP, policy: Policy, discount: Discount) -> Float[Array, ""]:
-    """What a policy is worth from the start."""
-    return mdp.start @ policy_value(mdp, policy, discount)

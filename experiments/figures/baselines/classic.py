@@ -51,7 +51,7 @@ def claims() -> tuple[Claim, ...]:
 
 figure = PaperFigure(
     title="Presets of classic control",
-    source="the thresholds are those of gymnasium's registry; the experiment is ours",
+    source="the thresholds are those of gymnasium (Towers et al. 2024, arXiv:2407.17032); the experiment is ours",
     data=data,
     plot=plot,
     claims=claims(),

@@ -56,14 +56,14 @@ class Size(NamedTuple):
     """How much is computed.
 
     Attributes:
-        environments: How many.
+        runs: Environments.
         pairs: Of rewards in each.
         steps: Between the two rewards of a pair.
         states: Of an environment.
         norms: Which ones are tried.
     """
 
-    environments: int
+    runs: int
     pairs: int
     steps: int
     states: int = 32
@@ -82,7 +82,7 @@ def data(scale: Scale) -> pd.DataFrame:
     size = SIZES[scale]
     with jax.enable_x64(True):
         one = jax.jit(partial(sums, size))
-        found = [jax.tree.map(np.asarray, one(key)) for key in jax.random.split(jax.random.key(42), size.environments)]
+        found = [jax.tree.map(np.asarray, one(key)) for key in jax.random.split(jax.random.key(42), size.runs)]
     rows = [
         {"seed": number, "kind": kind, "norm": norm, "metric": metric, **dict(zip(FEATURES, values, strict=True))}
         for number, environment in enumerate(found)

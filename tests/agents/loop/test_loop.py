@@ -157,7 +157,7 @@ def test_theory_says_what_it_cannot_be_given():
     env, params = river()
     with pytest.raises(ValueError, match="horizon=12 is over before each of the 12 pairs"):
         theory(env, params, 12)
-    with pytest.raises(ValueError, match=r"span=6 is below that of the optimal bias, 6\.3103"):
+    with pytest.raises(ValueError, match=r"span=6 is below the span of the optimal bias, 6\.3103"):
         theory(env, params, 1_000, span=6.0)
     with pytest.raises(ValueError, match="between 0 and 1"):
         theory(env, params, 1_000, delta=1.0)
