@@ -15,7 +15,7 @@ TINY = Size(runs=1, pairs=1, steps=2, states=4, norms=("l2", "weighted_linf"))
 def test_all_variants_at_once_are_those_of_the_library():
     with jax.enable_x64(True):
         mdp = random_mdps.random_world(jax.random.key(0), TINY.states, 2)
-        key = jax.random.key(3)  # of which no reward is the same for all policies
+        key = jax.random.key(7)  # of which neither reward is nothing but shaping
         first, second = (random_mdps.random_reward(mdp, each) for each in jax.random.split(key))
         here = mdp._replace(reward=first)
 
@@ -29,10 +29,11 @@ def test_all_variants_at_once_are_those_of_the_library():
             lost = regret(here, other, DISCOUNT), regret(mdp._replace(reward=other), first, DISCOUNT)
             return random_mdps.distances_and_regrets(TINY, mdp, key), (alone, lost)
 
-        (distance, lost), (alone, each) = both(key, first + (second - first))  # rounded alike: ties stay ties
+        found = both(key, first + (second - first))  # rounded alike: ties stay ties
+        (distance, lost), (alone, each) = jax.tree.map(np.asarray, found)
     np.testing.assert_allclose(distance[-1], alone, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(lost[-1], np.mean(each), rtol=1e-9)
-    assert lost[-1] > lost[0] >= 0
+    assert lost[-1] > 0.01
 
 
 def made(noise, environments=12):
