@@ -10,8 +10,8 @@ What stays different: rejax draws a batch without replacement, ours with it; it 
 ours by their global norm; its target network follows environment steps, ours as many updates; its networks start with
 other numbers; its time limits count as terminations. Its noise is in the environment's units, and as large as ours; its
 TD3 updates a policy and the targets after every other step, ours with every other update. Ours records returns, rejax
-does not: its `final return` is an evaluation of the last policy, ours the mean over episodes that ended in the last
-tenth of training.
+does not. `final return` is that of 16 fresh episodes of the last policy, after the clock has stopped: by the best
+action, but for rejax's of DQN and PQN, of which one in 200 is random, and for SAC, whose actions are sampled.
 
 The bounds are what no implementation with XLA's own kernels can beat: the environment's steps with drawn actions, the
 matrix products of acting and of the updates, and the two one after the other.
@@ -242,6 +242,7 @@ def spec(name: str, iterations: int, seeds: int) -> dict[str, Any]:
         "products": algorithm.products,
         "widths": algorithm.widths,
         "curves": False,
+        "sampled": name == "sac",
         "seeds": seeds,
         "iterations": iterations,
         "env_steps": iterations * algorithm.steps * seeds,
