@@ -45,7 +45,9 @@ def unit_box(space: Any, who: str) -> UnitBox:
         ValueError: If a side has no bound, or no length; says which.
     """
     if not isinstance(space, spaces.Box):
-        raise TypeError(f"{who} needs continuous actions; expected a Box, got {type(space).__name__}")
+        raise TypeError(
+            f"{who} needs continuous actions; expected a Box, got {type(space).__name__}. For discrete ones see dqn or sac"
+        )
     low, high = (np.broadcast_to(np.asarray(bound, np.float32), space.shape) for bound in (space.low, space.high))
     _check_bounds(low, high, who)
     middle, radius = low / 2 + high / 2, high / 2 - low / 2

@@ -40,10 +40,10 @@ def export(
 ) -> Path:
     """Writes what was trained in a folder in forms that other programs read.
 
-    `params.safetensors` has the learned numbers by their path; `policy.jax` a program
-    `(observations [B, ...], memory, seed) -> (actions [B, ...], memory)` of the most likely actions,
+    `params.safetensors` has the learned numbers by their path, where an agent calls them `params`; `policy.jax` a
+    program `(observations [B, ...], memory, seed) -> (actions [B, ...], memory)` of the most likely actions,
     `sampled_policy.jax` of sampled ones, for any `B`, on CPUs, NVIDIA GPUs and TPUs; `policy.json` says what they are
-    of and which memory an episode starts with.
+    of and which memory an episode starts with. What is there under these names is replaced.
 
     Args:
         folder: The run folder, or that of a sweep.
@@ -62,7 +62,9 @@ def export(
     place = Path(out) if out is not None else Path(folder) / "exported"
     place.mkdir(parents=True, exist_ok=True)
     numbers = named_arrays(getattr(trained.state, "params", ()))
-    save_file(numbers, place / PARAMS)
+    (place / PARAMS).unlink(missing_ok=True)
+    if numbers:
+        save_file(numbers, place / PARAMS)
     for name, act in ((POLICY, trained.policy.mode), (SAMPLED, trained.policy.act)):
         (place / name).write_bytes(_program(act, trained))
     (place / DESCRIPTION).write_text(json.dumps(_description(trained, numbers), indent=2) + "\n")

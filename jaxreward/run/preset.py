@@ -7,13 +7,17 @@ what it gave (`measured`: the machine, and the environment steps per second of a
 from __future__ import annotations
 
 import difflib
+import math
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxreward.names import check_name
 from jaxreward.settings.values import read_toml
 
 SUFFIX = ".toml"
+MEASURED = ("machine", "steps_per_second", "result")
+"""What may be told of what a preset gave."""
 
 
 class Preset(NamedTuple):
@@ -44,7 +48,7 @@ def read_preset(name: str) -> Preset:
     """The preset called `name`, such as `classic/cartpole-ppo`, or that of a user's TOML file.
 
     Raises:
-        ValueError: There is neither; says which is nearest.
+        ValueError: There is neither; says which is nearest. Or what it says of itself is of another form.
     """
     own = Path(name)
     if own.suffix == SUFFIX or own.exists():
@@ -57,17 +61,26 @@ def read_preset(name: str) -> Preset:
         raise ValueError(
             f"there is no file and no preset {name!r}{hint} `jaxreward list presets` shows all; your own is FILE.toml"
         )
-    return Preset(
-        {entry: value for entry, value in table.items() if entry not in ("about", "measured")},
-        str(table.get("about", "")),
-        dict(table.get("measured", {})),
-    )
+    about, measured = table.pop("about", ""), table.pop("measured", {})
+    _check_told(name, about, measured)
+    return Preset(table, about, measured)
 
 
 def list_presets() -> list[str]:
     """The names of the presets that come with the package."""
     folder = _folder()
     return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob(f"*/*{SUFFIX}"))
+
+
+def _check_told(name: str, about: Any, measured: Any) -> None:
+    """Refuses what a file says of itself if it can't be told."""
+    if not isinstance(about, str) or not isinstance(measured, dict):
+        raise ValueError(f'{name}: expected about = "TEXT" and a table [measured], not {about!r} and {measured!r}')
+    for entry in measured:
+        check_name(f"entry of [measured] in {name} called", entry, MEASURED)
+    rate = measured.get("steps_per_second", 1)
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < math.inf:
+        raise ValueError(f"{name}: steps_per_second = {rate!r}; expected a positive number")
 
 
 def _folder() -> Path:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -126,3 +127,12 @@ def test_exported_numbers_and_their_description(folder, tmp_path):
     assert said["observation"] == ["float32[4]"]
     assert said["memory_at_start"] == [[0.0, 0.0, 0.0]]
     assert (said["agent"], said["env"], said["seed"]) == ("ppo", "CartPole-v1", 3)
+
+
+def test_an_agent_without_params_leaves_none(trained, tmp_path, monkeypatch):
+    (tmp_path / "params.safetensors").write_bytes(b"of an earlier run")
+    told = {name: getattr(trained, name) for name in ("policy", "observation", "config", "member", "overrides", "seed")}
+    monkeypatch.setattr("jaxreward.results.export.load", lambda *_, **__: SimpleNamespace(state=(), **told))
+    monkeypatch.setattr("jaxreward.results.export._program", lambda *_: b"")
+    export("run", tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"policy.jax", "sampled_policy.jax", "policy.json"}

@@ -22,7 +22,6 @@ def test_what_is_shipped_names_what_exists(name):
     assert preset.about
     assert {n for n in setup.settings if not n.startswith(("env.", "reward."))} <= known
     assert make(setup.env)
-    assert set(preset.measured) <= {"machine", "steps_per_second", "result"}
 
 
 def test_a_preset_is_a_run_and_options_replace_what_it_says(tmp_path):
@@ -61,6 +60,22 @@ def test_one_that_varies_something_is_a_sweep(tmp_path):
 def test_a_name_that_is_none(name, message):
     with pytest.raises(ValueError, match=message):
         read_preset(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("measured = 3", r"expected about = \"TEXT\" and a table \[measured\], not '' and 3"),
+        ("about = 3", "expected about"),
+        ('[measured]\nsteps_per_second = "fast"', "steps_per_second = 'fast'; expected a positive number"),
+        ("[measured]\nsteps_per_second = 0", "expected a positive number"),
+        ("[measured]\nsteps_per_secund = 1", "did you mean 'steps_per_second'"),
+    ],
+)
+def test_what_it_says_of_itself_has_a_form(text, message, tmp_path):
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        read_preset(str(tmp_path / "mine.toml"))
 
 
 def test_a_resumed_run_reads_no_file():
