@@ -46,7 +46,7 @@ def unit_box(space: Any, who: str) -> UnitBox:
     """
     if not isinstance(space, spaces.Box):
         raise TypeError(
-            f"{who} needs continuous actions; expected a Box, got {type(space).__name__}. For discrete ones see dqn or sac"
+            f"{who} needs continuous actions; expected a Box, got {type(space).__name__}; see dqn for discrete ones"
         )
     low, high = (np.broadcast_to(np.asarray(bound, np.float32), space.shape) for bound in (space.low, space.high))
     _check_bounds(low, high, who)
