@@ -28,6 +28,7 @@ for name in ("policy", "sampled_policy"):
     memory = np.zeros((len(places), 3), np.float32)
     out[name], memory = program.call(places, memory, np.int32(1))
     out[f"{name}_again"], _ = program.call(places, memory, np.int32(1))
+    out[f"{name}_alike"], _ = program.call(np.tile(places[:1], (len(places), 1)), 0 * memory, np.int32(1))
 np.savez(sys.argv[3], **out)
 """
 
@@ -115,7 +116,8 @@ def test_an_exported_policy_runs_where_there_is_no_jaxreward(folder, trained, tm
     mean = 1 - found["sampled_policy"].mean()
     likely = np.mean([trained.predict(PLACES, seed=seed)[0] == 0 for seed in range(20)])
     assert abs(mean - likely) < 5 * np.sqrt(0.25 / len(PLACES))  # five standard errors, at most
-    assert 0 < found["sampled_policy"].mean() < 1
+    assert 0 < found["sampled_policy_alike"].mean() < 1  # each of a batch is drawn by itself
+    assert len(set(found["policy_alike"])) == 1
 
 
 def test_exported_numbers_and_their_description(folder, tmp_path):
