@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import dataclasses
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -33,7 +32,7 @@ from jaxreward.envs.games.experts import overcooked_expert
 from jaxreward.envs.games.kitchen import DIRECTIONS, FLOOR, PLAN
 from jaxreward.envs.games.overcooked import INTERACT, NOTHING, STAY, Overcooked, OvercookedState
 from jaxreward.experiments.benchmarks.parts.authors import cold, command, faster, rate
-from jaxreward.experiments.benchmarks.parts.race import Contender, Race
+from jaxreward.experiments.benchmarks.parts.race import take_turns
 from jaxreward.experiments.benchmarks.parts.settings import program_of
 from jaxreward.experiments.benchmarks.parts.tables import Measured
 from jaxreward.experiments.benchmarks.peers import environments as peers
@@ -79,14 +78,7 @@ def run(options: Options, console: Console) -> list[Measured]:
         raise ValueError("--envs, --steps and --rounds are 1 or more")
     python = peers.build([*PACKAGES, *peers.shared()], options.cache)
     console.print(compared(python, options.timeout))
-    rows = entries(options)
-    with Race() as field:
-        for row in rows:
-            field.enter(Contender(python if row.is_peer else sys.executable, row.spec, row.flags, options.timeout))
-        for seed in range(options.rounds):
-            field.round(seed)
-    for row, contender in zip(rows, field.contenders, strict=True):
-        row.ready, row.runs, row.failure = contender.ready, contender.runs, contender.failure
+    rows = take_turns(entries(options), python, options.rounds, options.timeout)
     console.print(table(rows))
     return rows
 

@@ -20,7 +20,6 @@ nothing of the algorithms.
 from __future__ import annotations
 
 import dataclasses
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from rich.table import Table
 
 from jaxreward.experiments.benchmarks.parts.authors import cold, command, named
 from jaxreward.experiments.benchmarks.parts.comparison import ratio
-from jaxreward.experiments.benchmarks.parts.race import Contender, Race
+from jaxreward.experiments.benchmarks.parts.race import take_turns
 from jaxreward.experiments.benchmarks.parts.settings import SEQUENTIAL, program_of
 from jaxreward.experiments.benchmarks.parts.tables import Measured, better_peer
 from jaxreward.experiments.benchmarks.peers import environments as peers
@@ -148,16 +147,7 @@ def check(options: Options) -> None:
 
 def task_race(name: str, options: Options, python: Path) -> list[Measured]:
     """Everybody's runs of one task."""
-    rows = entries(name, options)
-    with Race() as field:
-        for row in rows:
-            program = python if row.is_peer else sys.executable
-            field.enter(Contender(program, row.spec, row.flags, options.timeout))
-        for seed in range(options.rounds):
-            field.round(seed)
-    for row, contender in zip(rows, field.contenders, strict=True):
-        row.ready, row.runs, row.failure = contender.ready, contender.runs, contender.failure
-    return rows
+    return take_turns(entries(name, options), python, options.rounds, options.timeout)
 
 
 def entries(name: str, options: Options) -> list[Measured]:

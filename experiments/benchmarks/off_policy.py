@@ -21,14 +21,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from jaxreward.experiments.benchmarks.parts.authors import command
-from jaxreward.experiments.benchmarks.parts.race import Contender, Race
+from jaxreward.experiments.benchmarks.parts.race import take_turns
 from jaxreward.experiments.benchmarks.parts.settings import DEVICES, SEQUENTIAL, program_of
 from jaxreward.experiments.benchmarks.parts.tables import Measured, speed_table
 from jaxreward.experiments.benchmarks.peers import environments as peers
@@ -197,15 +196,7 @@ def check(options: Options) -> None:
 
 def one_race(name: str, iterations: int, seeds: int, options: Options, python: Path) -> list[Measured]:
     """Everybody's runs of one algorithm."""
-    rows = entries(name, iterations, seeds)
-    with Race() as race:
-        for row in rows:
-            race.enter(Contender(python if row.is_peer else sys.executable, row.spec, row.flags, options.timeout))
-        for seed in range(options.rounds):
-            race.round(seed)
-    for row, contender in zip(rows, race.contenders, strict=True):
-        row.ready, row.runs, row.failure = contender.ready, contender.runs, contender.failure
-    return rows
+    return take_turns(entries(name, iterations, seeds), python, options.rounds, options.timeout)
 
 
 def entries(name: str, iterations: int, seeds: int) -> list[Measured]:

@@ -7,6 +7,7 @@ import json
 import os
 import queue
 import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from jaxreward.experiments.benchmarks.parts.settings import DEVICES
+from jaxreward.experiments.benchmarks.parts.tables import Measured
 
 CONTENDER = Path(__file__).parents[1] / "peers" / "contender.py"
 
@@ -128,3 +130,22 @@ class Race:
         """Has everyone run once, one after the other, so that the machine's other load falls on all of them alike."""
         for contender in self.contenders:
             contender.run(seed)
+
+
+def take_turns(rows: list[Measured], python: Path, rounds: int, timeout: float) -> list[Measured]:
+    """Runs everybody, round by round, and puts what they said into the rows.
+
+    Args:
+        rows: Who runs, with nothing measured yet.
+        python: What peers run on.
+        rounds: How often.
+        timeout: Seconds within which a contender has to compile, and to finish each run.
+    """
+    with Race() as race:
+        for row in rows:
+            race.enter(Contender(python if row.is_peer else sys.executable, row.spec, row.flags, timeout))
+        for seed in range(rounds):
+            race.round(seed)
+    for row, contender in zip(rows, race.contenders, strict=True):
+        row.ready, row.runs, row.failure = contender.ready, contender.runs, contender.failure
+    return rows

@@ -21,7 +21,7 @@ from jaxreward.agents.registry import get_agent
 from jaxreward.envs import registry
 from jaxreward.experiments.benchmarks import map_elites, stax
 from jaxreward.experiments.benchmarks.ours import run_map_elites, run_stax
-from jaxreward.experiments.benchmarks.parts import authors
+from jaxreward.experiments.benchmarks.parts import authors, race
 from jaxreward.experiments.benchmarks.parts.authors import BATCHED
 from jaxreward.experiments.benchmarks.parts.tables import Measured
 from jaxreward.experiments.benchmarks.peers import contender
@@ -332,7 +332,7 @@ def test_qdax_gets_our_versions():
 
 
 def test_a_race_of_map_elites_from_options_to_tables(monkeypatch):
-    monkeypatch.setattr(map_elites, "Contender", FakeContender)
+    monkeypatch.setattr(race, "Contender", FakeContender)
     monkeypatch.setattr(map_elites.peers, "build", lambda *_: "python")
     console = Console(width=200, file=io.StringIO())
     rows = map_elites.run(map_elites.Options(tasks=("arm",), generations=10, rounds=3), console)
