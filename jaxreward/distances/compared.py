@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, PyTree
 
@@ -35,6 +37,9 @@ class Row(NamedTuple):
 def compared(mdp: TabularMDP, other: Float[Array, "S A S"], discount: float) -> list[Row]:
     """The reward of an MDP beside another one, exactly.
 
+    In double precision: near a discount of 1, values are so much larger than their differences that single precision
+    takes those for rounding.
+
     Args:
         mdp: The MDP with the one reward.
         other: The other one.
@@ -56,10 +61,18 @@ def compared(mdp: TabularMDP, other: Float[Array, "S A S"], discount: float) -> 
         correlations = pearson_distance(*plain), spearman_distance(*plain)
         return [*starc, epic_distance(mdp, other, discount), *npec, *correlations, *lost]
 
-    return [
-        Row(name, float(value), most, about)
-        for (name, most, about), value in zip(_TOLD, every(mdp, other), strict=True)
-    ]
+    with jax.enable_x64(True):
+        values = every(*jax.tree.map(jnp.asarray, _double(mdp, other)))
+        return [Row(name, float(value), most, about) for (name, most, about), value in zip(_TOLD, values, strict=True)]
+
+
+def _double(mdp: TabularMDP, other: Float[Array, "S A S"]) -> tuple[TabularMDP, np.ndarray]:
+    """An MDP and a reward in double precision, what follows a step and the start summing to 1 again."""
+    transition, reward, start, other = (
+        np.asarray(numbers, np.float64) for numbers in (mdp.transition, mdp.reward, mdp.start, other)
+    )
+    transition, start = transition / transition.sum(-1, keepdims=True), start / start.sum()
+    return mdp._replace(transition=transition, reward=reward, start=start), other
 
 
 def tables(

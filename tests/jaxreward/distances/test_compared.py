@@ -39,6 +39,15 @@ def test_they_are_those_of_each_function():
         compared(mdp, reward, 1.0)
 
 
+def test_near_a_discount_of_1_differences_are_not_rounded_away():
+    env, params = make(SWIM)
+    mdp, _ = tables(env, params, env, params)
+    found = {row.name: row.value for row in compared(mdp, -mdp.reward, 0.9999)}
+    assert found["regret"] == pytest.approx(1, abs=1e-9)
+    assert found["STARC (VAL)"] == pytest.approx(2, abs=1e-9)
+    assert compared(mdp, 2 * mdp.reward, 0.9999)[0].value == pytest.approx(0, abs=1e-9)
+
+
 def test_the_command(tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.py").write_text(FILE)
     monkeypatch.chdir(tmp_path)
