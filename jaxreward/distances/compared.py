@@ -62,17 +62,16 @@ def compared(mdp: TabularMDP, other: Float[Array, "S A S"], discount: float) -> 
         return [*starc, epic_distance(mdp, other, discount), *npec, *correlations, *lost]
 
     with jax.enable_x64(True):
-        values = every(*jax.tree.map(jnp.asarray, _double(mdp, other)))
+        values = every(*_double(mdp, other))
         return [Row(name, float(value), most, about) for (name, most, about), value in zip(_TOLD, values, strict=True)]
 
 
-def _double(mdp: TabularMDP, other: Float[Array, "S A S"]) -> tuple[TabularMDP, np.ndarray]:
+def _double(mdp: TabularMDP, other: Float[Array, "S A S"]) -> tuple[TabularMDP, Float[Array, "S A S"]]:
     """An MDP and a reward in double precision, what follows a step and the start summing to 1 again."""
-    transition, reward, start, other = (
-        np.asarray(numbers, np.float64) for numbers in (mdp.transition, mdp.reward, mdp.start, other)
-    )
+    tables = mdp.transition, mdp.reward, mdp.start, other
+    transition, reward, start, wide = (jnp.asarray(np.asarray(table), jnp.float64) for table in tables)
     transition, start = transition / transition.sum(-1, keepdims=True), start / start.sum()
-    return mdp._replace(transition=transition, reward=reward, start=start), other
+    return mdp._replace(transition=transition, reward=reward, start=start), wide
 
 
 def tables(
