@@ -87,17 +87,30 @@ def shard(agent: Agent, mesh: Mesh, *, population: bool = False) -> Agent:
     Raises:
         ValueError: When a batch axis is not divided by the number of devices it is spread over.
     """
+    init, step = (spread(fn, mesh, population=population) for fn in (agent.init, agent.step))
+    return Agent(init, step, agent.policy)
+
+
+def spread(fn: Callable, mesh: Mesh, *, population: bool = False) -> Callable:
+    """A batched function, spread over the devices of a mesh as `shard` spreads an agent.
+
+    Args:
+        fn: Its first argument and its result have the batch axes; a second one is of hyperparams, with the leading axis
+            of a population alone.
+        mesh: As in `shard`.
+        population: As in `shard`.
+
+    Raises:
+        ValueError: See `shard`.
+    """
     mesh, axes = with_auto_axes(mesh), _axes(mesh, population)
     runs, members = PartitionSpec(*axes), PartitionSpec(*axes[:1] if population else ())
 
-    def spread(fn: Callable, *specs: PartitionSpec) -> Callable:
-        def call(*args: PyTree) -> PyTree:
-            _check_divides(args[0], mesh, axes)
-            return over_devices(fn, mesh, specs, runs)(*args)
+    def call(*args: PyTree) -> PyTree:
+        _check_divides(args[0], mesh, axes)
+        return over_devices(fn, mesh, (runs, members)[: len(args)], runs)(*args)
 
-        return call
-
-    return Agent(spread(agent.init, runs, members), spread(agent.step, runs), agent.policy)
+    return call
 
 
 def over_devices(fn: Callable, mesh: Mesh, in_specs: tuple[PartitionSpec, ...], out_specs: PartitionSpec) -> Callable:

@@ -12,7 +12,7 @@ from jaxreward.cli.shell import Number
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Run episodes with the newest checkpoint of a run, and draw one of them if asked.
+    """Run episodes with the newest checkpoint of a run, or the best, and draw one of them if asked.
 
     Where the environment never ends, an episode is so many steps, and what is told is the reward a step.
 
@@ -20,6 +20,7 @@ class Evaluate:
         folder: The run folder.
         member: Which configuration, by its number; the best one by default.
         seed: Which seed; the first by default.
+        best: Take the checkpoint of the best evaluation, of a run with --evaluate-every, and not the newest.
         episodes: How many episodes.
         steps: After how many steps an episode is cut that has not ended.
         stochastic: Sample actions as in training, instead of taking the most likely ones.
@@ -32,6 +33,7 @@ class Evaluate:
     folder: tyro.conf.Positional[Path]
     member: Number = None
     seed: Number = None
+    best: bool = False
     episodes: int = 100
     steps: int = 10_000
     stochastic: bool = False
@@ -47,6 +49,7 @@ class Evaluate:
             self.folder,
             member=self.member,
             seed=self.seed,
+            best=self.best,
             episodes=self.episodes,
             steps=self.steps,
             stochastic=self.stochastic,

@@ -21,6 +21,7 @@ class Export:
         out: Where to; `exported` in the folder by default.
         member: Which configuration, by its number; the best one by default.
         seed: Which seed; the first by default.
+        best: Take the checkpoint of the best evaluation, of a run with --evaluate-every, and not the newest.
         trust: Run the code in a run folder that was not begun here by you.
         traceback: Show where an error came from.
     """
@@ -29,12 +30,13 @@ class Export:
     out: OptionalPath = None
     member: Number = None
     seed: Number = None
+    best: bool = False
     trust: bool = False
     traceback: bool = False
 
     def run(self) -> int:
         from jaxreward.results.export import export
 
-        place = export(self.folder, self.out, member=self.member, seed=self.seed)
+        place = export(self.folder, self.out, member=self.member, seed=self.seed, best=self.best)
         print("\n".join(str(path) for path in sorted(place.iterdir())))
         return 0

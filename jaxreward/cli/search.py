@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from jaxreward.cli.shell import RUN_FAILED, Number, OptionalPath, Repeated, Text, console, note, say
+from jaxreward.cli.train import with_evaluation
 
 if TYPE_CHECKING:
     from jaxreward.run.launcher import Launcher
@@ -52,6 +53,9 @@ class Search:
         batch: Trials in a generation, which train together; hyperband has numbers of its own.
         seed: Of the choices.
         log_every: Iterations from one row of the metrics to the next; a hundredth of all by default.
+        evaluate_every: Iterations from one evaluation to the next, see `jaxreward train`; what they come to can be the
+            objective, as evaluation/env_return.
+        evaluate_episodes: Episodes of each; 16 by default.
         skip_defaults: Do not try the settings without a search first.
         confirm: Fresh seeds on which the best configuration and the defaults are trained again at the end; 0 for none.
         storage: An Optuna URL that several machines share; study.db in the folder by default.
@@ -84,6 +88,8 @@ class Search:
     batch: Number = None
     seed: Number = None
     log_every: Number = None
+    evaluate_every: Number = None
+    evaluate_episodes: Number = None
     skip_defaults: bool = False
     confirm: int = 10
     storage: Text = None
@@ -131,7 +137,7 @@ class Search:
         table = read_toml(self.file) if self.file else there
         given = {name: getattr(self, name) for name in TABLE_ENTRIES}
         table |= {name: value for name, value in given.items() if value is not None}
-        settings = parse_settings(itertools.chain(*self.set))
+        settings = with_evaluation(parse_settings(itertools.chain(*self.set)), self)
         table["settings"] = {**flatten(table.get("settings", {})), **settings}
         space = parse_space(itertools.chain(*self.space))
         table["space"] = {**table.get("space", {}), **{name: str(prior) for name, prior in space.items()}}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from jaxreward.cli.shell import RUN_FAILED, Number, OptionalPath, Preset, Repeated, Text, note, say
-from jaxreward.cli.train import counted_seeds, finish, required_env
+from jaxreward.cli.train import counted_seeds, finish, required_env, with_evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +44,9 @@ class Sweep:
             env and reward.
         zip: What to vary together, written like --grid; all values of one --zip change at once.
         log_every: Iterations from one row of the metrics to the next; a hundredth of all by default.
+        evaluate_every: Iterations from one evaluation to the next, see `jaxreward train`.
+        evaluate_episodes: Episodes of each; 16 by default.
+        stop_when: When a run may rest, see `jaxreward train`.
         folder: The sweep's folder, new or empty or that of a sweep to be grown; runs/ENVIRONMENT-AGENT-TIME by default.
         resume: Go on with the sweep in --folder. Nothing else need be given, but seeds, values and steps may be added.
         plan: Only say which programs there would be, and what they need.
@@ -67,6 +70,9 @@ class Sweep:
     grid: Annotated[Repeated, tyro.conf.arg(metavar="NAME=A,B,... ...")] = ()
     zip: Annotated[Repeated, tyro.conf.arg(metavar="NAME=A,B,... ...")] = ()
     log_every: Number = None
+    evaluate_every: Number = None
+    evaluate_episodes: Number = None
+    stop_when: Text = None
     folder: OptionalPath = None
     resume: bool = False
     plan: bool = False
@@ -121,7 +127,8 @@ class Sweep:
         given = {n: v for n in ("agent", "env", "reward", "steps", "log_every") if (v := getattr(self, n)) is not None}
         if self.seeds is not None:
             given["seeds"] = list(counted_seeds(self.seeds))
-        settings, grid = parse_settings(itertools.chain(*self.set)), parse_grid(itertools.chain(*self.grid))
+        settings = with_evaluation(parse_settings(itertools.chain(*self.set)), self)
+        grid = parse_grid(itertools.chain(*self.grid))
         axes = [{name: values} for name, values in grid.items()] + [parse_grid(texts) for texts in self.zip]
         varied = [name for axis in axes for name in axis]
         _refuse_both({**settings, **given}, varied)

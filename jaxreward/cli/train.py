@@ -43,6 +43,12 @@ class Train:
         back_to: With --resume, the iteration to go back to: goes on from the last checkpoint at or before it and drops
             what came after; 0 begins the run again.
         log_every: Iterations from one row of the metrics to the next; a hundredth of all by default.
+        evaluate_every: Iterations from one evaluation to the next: whole fresh episodes of the policy as it is, of its
+            most likely actions, logged as evaluation/env_return and so on; the best checkpoint is kept. Nothing that
+            is learned depends on it. --set evaluation.sampled=true samples actions, evaluation.steps=N cuts episodes.
+        evaluate_episodes: Episodes of each; 16 by default.
+        stop_when: A condition such as "evaluation/env_return>=475" or "episode/return>=475": a run rests when a row
+            meets it, and training ends when all do.
         wandb: Also log to this Weights & Biases project.
         quiet: Show no progress and no table.
         trust: Run the code in a run folder that was not begun here by you.
@@ -64,6 +70,9 @@ class Train:
     resume: bool = False
     back_to: Annotated[Number, tyro.conf.arg(name="from", metavar="ITERATION")] = None
     log_every: Number = None
+    evaluate_every: Number = None
+    evaluate_episodes: Number = None
+    stop_when: Text = None
     wandb: Text = None
     quiet: bool = False
     trust: bool = False
@@ -102,7 +111,7 @@ def _job(command: Train) -> Job:
         raise ValueError(f"--resume goes on with what is in --folder and reads no file; leave out {command.file}")
     _check_folder(command)
     named = {name: value for name in ("agent", "env", "reward") if (value := getattr(command, name)) is not None}
-    settings = parse_settings(itertools.chain(*command.set))
+    settings = with_evaluation(parse_settings(itertools.chain(*command.set)), command)
     seeds = None if command.seeds is None else counted_seeds(command.seeds)
     if command.resume:
         asked = {"named": named, "settings": settings, "seeds": seeds, "log_every": command.log_every}
@@ -161,6 +170,18 @@ def counted_seeds(seeds: int) -> tuple[int, ...]:
     if not 1 <= seeds <= MOST_SEEDS:
         raise ValueError(f"--seeds must be positive and at most {MOST_SEEDS:,}, not {seeds:,}")
     return tuple(range(seeds))
+
+
+def with_evaluation(settings: dict[str, Any], command: Any) -> dict[str, Any]:
+    """Settings with those that the options of evaluation stand for."""
+    options = {"every": "evaluate_every", "episodes": "evaluate_episodes", "stop_when": "stop_when"}
+    given = {f"evaluation.{name}": getattr(command, option, None) for name, option in options.items()}
+    given = {name: value for name, value in given.items() if value is not None}
+    twice = sorted(set(given) & set(settings))
+    if twice:
+        option = options[twice[0].removeprefix("evaluation.")].replace("_", "-")
+        raise ValueError(f"{twice[0]} was given twice: by --set and by --{option}")
+    return settings | given
 
 
 def required_env(env: str | None) -> str:

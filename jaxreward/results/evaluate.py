@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from jaxreward.contract.wrappers import never_ends
+from jaxreward.learning.walker import LONGEST, Episodes, Walker
 from jaxreward.results.load import load
 from jaxreward.results.statistics import aggregate_mean, estimate
-from jaxreward.results.walker import LONGEST, Episodes, Walker
 
 DRAWN = 200
 """Steps that are drawn of a walk without an end."""
@@ -44,18 +44,20 @@ def evaluate(
     *,
     member: int | None = None,
     seed: int | None = None,
+    best: bool = False,
     episodes: int = 100,
     steps: int = LONGEST,
     stochastic: bool = False,
     render: str | os.PathLike[str] | bool = False,
     key: int = 0,
 ) -> Evaluation:
-    """Runs episodes with the newest checkpoint of a run.
+    """Runs episodes with the newest checkpoint of a run, or the best.
 
     Args:
         folder: The run folder, or that of a sweep.
         member: Which of its configurations; if not given, the best in the environment's own return, or reward a step.
         seed: Which of its seeds; the first if not given.
+        best: Whether to take the checkpoint of the best evaluation, see `jaxreward.results.load.load`.
         episodes: How many.
         steps: After how many steps an episode is cut that has not ended; where none ends, each has this many.
         stochastic: Whether actions are sampled as in training; the most likely ones otherwise.
@@ -71,15 +73,22 @@ def evaluate(
     for name, number in {"episodes": episodes, "steps": steps}.items():
         if number < 1:
             raise ValueError(f"{name} must be positive, not {number}")
-    found = load(folder, member=member, seed=seed)
+    found = load(folder, member=member, seed=seed, best=best)
     walker = Walker(found.env, found.env_params, found.policy, stochastic, steps)
     keys = jax.random.split(jax.random.key(key), episodes)
     done = walker.run(keys)
     stem = Path(folder) / "episode" if render is True else Path(render) if render else None
     endless = never_ends(found.env)
     shown = min(int(done.lengths[0]), DRAWN) if endless else int(done.lengths[0])
-    picture = walker.draw(keys[0], shown, stem) if stem else None
+    picture = draw(walker, keys[0], shown, stem) if stem else None
     return Evaluation(done, found.member, found.seed, found.overrides, picture, endless)
+
+
+def draw(walker: Walker, key: Key[Array, ""], length: int, stem: Path) -> Path:
+    """Draws the episode that a walker walks with a key, its first `length` steps; returns the file's path."""
+    from jaxreward.envs.render import render  # imports every simulator that can be drawn
+
+    return render(walker.env, *walker.seen(key, length), stem, walker.params)
 
 
 def describe(evaluation: Evaluation) -> str:

@@ -37,6 +37,7 @@ def export(
     *,
     member: int | None = None,
     seed: int | None = None,
+    best: bool = False,
 ) -> Path:
     """Writes what was trained in a folder in forms that other programs read.
 
@@ -50,6 +51,7 @@ def export(
         out: Where to; `exported` in the folder by default.
         member: See `jaxreward.load`.
         seed: See `jaxreward.load`.
+        best: See `jaxreward.load`.
 
     Returns:
         The folder with the files.
@@ -58,7 +60,7 @@ def export(
         RunError: See `jaxreward.load`.
         ValueError: See `jaxreward.load`.
     """
-    trained = load(folder, member=member, seed=seed)
+    trained = load(folder, member=member, seed=seed, best=best)
     place = Path(out) if out is not None else Path(folder) / "exported"
     place.mkdir(parents=True, exist_ok=True)
     numbers = named_arrays(getattr(trained.state, "params", ()))

@@ -17,6 +17,7 @@ from jaxtyping import PyTree
 
 from jaxreward.agent import Agent, Policy
 from jaxreward.contract.agents import RATES
+from jaxreward.learning.evaluation import PREFIX
 from jaxreward.results.summary import configurations, declared_metrics, headline_metrics, summary
 from jaxreward.results.tables import find_runs
 from jaxreward.reward import Reward
@@ -32,7 +33,7 @@ class Trained:
 
     Attributes:
         agent: The agent.
-        state: Its state, as the newest checkpoint has it.
+        state: Its state, as the checkpoint has it.
         env: The environment, with the reward that it was trained for.
         env_params: Its params, the reward's among them, as this configuration has them.
         config: What `config.json` says was asked for: names, settings and sizes.
@@ -109,13 +110,17 @@ class Trained:
         return jax.jit(self.policy.act)
 
 
-def load(folder: str | os.PathLike[str], *, member: int | None = None, seed: int | None = None) -> Trained:
-    """What was trained in a folder, as of its newest checkpoint.
+def load(
+    folder: str | os.PathLike[str], *, member: int | None = None, seed: int | None = None, best: bool = False
+) -> Trained:
+    """What was trained in a folder, as of its newest checkpoint or its best evaluation.
 
     Args:
         folder: The run folder, or that of a sweep.
         member: Which of its configurations; if not given, the best in the environment's own return, or reward a step.
         seed: Which of its seeds; the first if not given.
+        best: Whether to take the checkpoint of the run's best evaluation: where a member's mean over its seeds was the
+            highest in the environment's own return, or reward a step.
 
     Raises:
         RunError: There is no run, no checkpoint, or no such member or seed, or the run's code is not trusted, see
@@ -125,7 +130,7 @@ def load(folder: str | os.PathLike[str], *, member: int | None = None, seed: int
     found = _find(Path(folder), member, seed)
     described = found.run.read_config()
     experiment = job_of(found.run.path, steps=0).experiment()
-    state = load_state(found.run.path, experiment.agent, experiment.member(0))
+    state = load_state(found.run.path, experiment.agent, experiment.member(0), best=best)
     state = jax.tree.map(lambda leaf: leaf[found.row, described["seeds"].index(found.seed)], state)
     return Trained(
         agent=experiment.agent,
@@ -211,8 +216,8 @@ def _chosen(
     if len(choices) == 1 or frame.empty:
         return 0
     # What an agent calls its results may be of all it has found; one policy is judged by what it earns.
-    rates = [name for name in declared_metrics(described) if name in RATES]
-    return int(summary(frame, by, headline_metrics(frame, rates)[0])["member"].iloc[0])
+    earned = [name for name in declared_metrics(described) if name in RATES or name.startswith(PREFIX)]
+    return int(summary(frame, by, headline_metrics(frame, earned)[0])["member"].iloc[0])
 
 
 def _check(given: int, there: Any, kind: str = "member") -> int:

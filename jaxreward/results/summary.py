@@ -11,6 +11,7 @@ import pandas as pd
 from rich.table import Table
 
 from jaxreward.contract.agents import RATES, RETURNS
+from jaxreward.learning.evaluation import EVALUATED_RATES, EVALUATED_RETURNS
 from jaxreward.results.tables import summarise
 
 RETURN, ENV_RETURN = RETURNS
@@ -20,8 +21,13 @@ NAMES = {
     ENV_RETURN: "environment's return",
     RATE: "reward a step",
     ENV_RATE: "environment's reward a step",
+    EVALUATED_RETURNS[0]: "return, evaluated",
+    EVALUATED_RETURNS[1]: "environment's return, evaluated",
+    EVALUATED_RATES[0]: "reward a step, evaluated",
+    EVALUATED_RATES[1]: "environment's reward a step, evaluated",
 }
 """What the headline metrics are called to people."""
+_PAIRS = (RETURNS, RATES, EVALUATED_RETURNS, EVALUATED_RATES)
 
 
 def headline_metrics(frame: pd.DataFrame, declared: Sequence[str] = ()) -> list[str]:
@@ -36,10 +42,10 @@ def headline_metrics(frame: pd.DataFrame, declared: Sequence[str] = ()) -> list[
         what it is for each agent of a game or each objective. Where something is declared, returns are left out that
         there is none of.
     """
-    results = _without_twin(frame, [name for name in declared if name in frame], RATE, ENV_RATE)
+    results = _without_twins(frame, [name for name in declared if name in frame])
     returns = [name for name in (ENV_RETURN, RETURN) if name in frame and name not in results]
     there = [name for name in returns if not results or frame[name].notna().any()]
-    whole = [*results, *_without_twin(frame, there, RETURN, ENV_RETURN)]
+    whole = [*results, *_without_twins(frame, there)]
     return [name for metric in whole for name in (metric, *_each(frame, metric))]
 
 
@@ -113,10 +119,11 @@ def rich_table(frame: pd.DataFrame, by: list[str], largest: int = 40, declared: 
     return table
 
 
-def _without_twin(frame: pd.DataFrame, names: list[str], given: str, own: str) -> list[str]:
-    """Names without that of the environment's own metric where the given reward's is the same."""
-    same = given in names and own in names and frame[given].equals(frame[own])
-    return [name for name in names if not (same and name == own)]
+def _without_twins(frame: pd.DataFrame, names: list[str]) -> list[str]:
+    """Names without those of the environment's own metrics where the given reward's are the same."""
+    pairs = [pair for pair in _PAIRS if set(pair) <= set(names)]
+    twins = [own for given, own in pairs if frame[given].equals(frame[own])]
+    return [name for name in names if name not in twins]
 
 
 def _with_interval(value: float, low: float, high: float) -> str:

@@ -16,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 import pandas as pd
 
+from jaxreward.learning.evaluation import PREFIX
 from jaxreward.results.query import FINAL_FRACTION, ask, connect
 from jaxreward.results.statistics import NOTHING, aggregate_iqm, aggregate_mean, estimate
 from jaxreward.run.store import RunError, RunFolder
@@ -72,8 +73,9 @@ def query(sql: str, places: Places = "runs") -> pd.DataFrame:
 def final_values(frame: pd.DataFrame, metric: str = "episode/return") -> pd.DataFrame:
     """Each run's final value: its mean over the last tenth of its iterations.
 
-    A metric `episode/*` is weighted by the episodes it was measured on, any other by nothing. The value is NaN where no
-    episode ended in that time, or the run diverged.
+    A metric `episode/*` is weighted by the episodes it was measured on, any other by nothing; of `evaluation/*` it is
+    the mean over the evaluations of that time. The value is NaN where there was no episode or evaluation, or the run
+    diverged.
 
     Args:
         frame: From `load` or `jaxreward.run.train.train`.
@@ -90,7 +92,8 @@ def final_values(frame: pd.DataFrame, metric: str = "episode/return") -> pd.Data
     last = frame.groupby(runs)["iteration"].transform("max")
     late = frame[frame["iteration"] > (1 - FINAL_FRACTION) * last]
     counted = metric.startswith("episode/") and metric != "episode/count"
-    weight = late["episode/count"].astype(float) if counted else pd.Series(1.0, late.index)
+    made = late[metric].notna() if metric.startswith(PREFIX) else pd.Series(True, late.index)
+    weight = late["episode/count"].astype(float) if counted else made.astype(float)
     # A chunk without episodes says nothing; one with episodes and without a number makes the value NaN.
     weighted = (late[metric].astype(float) * weight).mask(weight == 0, 0.0)
     sums = late[runs].assign(weighted=weighted, weight=weight, failed=late["failed"]).groupby(runs)

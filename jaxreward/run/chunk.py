@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +14,14 @@ from jaxtyping import Array, Bool, Float, Key, PyTree, Shaped
 
 from jaxreward.agent import SUMMED, Agent, strong
 from jaxreward.compilation.cache import compiler_options
-from jaxreward.run.distributed import for_every_host
+from jaxreward.contract.wrappers import select
+from jaxreward.run.distributed import for_every_host, put
 from jaxreward.run.store import RunError
+
+Resting: TypeAlias = Bool[np.ndarray, "population seed"]
+"""Which runs a chunk leaves as they are."""
+RunChunk: TypeAlias = "Callable[..., tuple[PyTree, Chunk]]"
+"""`(state, iterations, resting) -> (state, chunk)`; the last where runs may rest."""
 
 
 class Chunk(NamedTuple):
@@ -43,6 +49,7 @@ class Program:
         hyperparams: With a leading axis `[population]`.
         length: The most iterations in a chunk.
         sharding: How the leading axes of the state lie on the devices; one device if not given.
+        rests: Whether runs may rest, whose states a chunk leaves as they are; it keeps all states twice for that.
 
     Attributes:
         state: The structure of the state.
@@ -59,8 +66,10 @@ class Program:
         hyperparams: PyTree,
         length: int,
         sharding: NamedSharding | None = None,
+        rests: bool = False,
     ) -> None:
         self._arguments = (keys, strong(hyperparams))
+        self._rests = rests
         self._init = jax.jit(lambda k, h: strong(agent.init(k, h)), out_shardings=sharding).trace(*self._arguments)
         self.state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), self._init.out_info)
         self._step = jax.jit(agent.step)  # traced here, and not again inside the chunk
@@ -68,18 +77,23 @@ class Program:
         _check_metrics(self._metrics, keys.shape)
         self._length, self._sharding, self.bytes = length, sharding, 0
 
-    def compile(self) -> tuple[Callable[[PyTree, int], tuple[PyTree, Chunk]], float]:
-        """The compiled `(state, iterations) -> (state, chunk)`, which consumes its state, and the seconds it took."""
+    def compile(self) -> tuple[RunChunk, float]:
+        """The compiled `(state, iterations, resting) -> (state, chunk)`, which consumes its state; and the seconds."""
         began = time.perf_counter()
         compiled = self.lower().compile(compiler_options())
         self.bytes = _bytes(compiled)
-        return lambda state, iterations: compiled(state, np.int32(iterations)), time.perf_counter() - began
+        rests = (lambda resting: (put(resting, self._sharding),)) if self._rests else lambda resting: ()
+        chunk = lambda state, iterations, resting=None: compiled(state, np.int32(iterations), *rests(resting))  # noqa: E731
+        return chunk, time.perf_counter() - began
 
     def lower(self) -> jax.stages.Lowered:
         """The program before it is compiled, to be looked at."""
         out = (self._sharding, for_every_host(self._sharding))
-        jitted = jax.jit(self._chunk, donate_argnums=0, in_shardings=(self._sharding, None), out_shardings=out)
-        return jitted.lower(self.state, jax.ShapeDtypeStruct((), jnp.int32))
+        runs = self._metrics["env_steps"].shape
+        resting = (jax.ShapeDtypeStruct(runs, jnp.bool_),) if self._rests else ()
+        given = (self._sharding, None, *(self._sharding for _ in resting))
+        jitted = jax.jit(self._chunk, donate_argnums=0, in_shardings=given, out_shardings=out)
+        return jitted.lower(self.state, jax.ShapeDtypeStruct((), jnp.int32), *resting)
 
     def init(self) -> tuple[PyTree, float]:
         """The first state and the seconds its compilation took."""
@@ -88,7 +102,12 @@ class Program:
         seconds = time.perf_counter() - began
         return compiled(*self._arguments), seconds
 
-    def _chunk(self, state: PyTree, iterations: Array) -> tuple[PyTree, Chunk]:
+    @property
+    def metrics(self) -> list[str]:
+        """The names of what a chunk tells of each run."""
+        return [name for name in self._metrics if name != "env_steps"]
+
+    def _chunk(self, state: PyTree, iterations: Array, *resting: Array) -> tuple[PyTree, Chunk]:
         # The number of iterations is an argument: a last, shorter chunk is the same program with the same rounding.
         rows = {name: jnp.zeros((self._length, *m.shape), m.dtype) for name, m in self._metrics.items()}
 
@@ -96,7 +115,10 @@ class Program:
             state, metrics = self._step(carry[0])
             return strong(state), {name: row.at[index].set(metrics[name]) for name, row in carry[1].items()}
 
+        before = state
         state, rows = jax.lax.fori_loop(0, iterations, body, (state, rows))
+        for each in resting:
+            state = select(each, before, state)
         summed = {name: rows[name] for name in SUMMED if name in rows}
         return state, Chunk(
             _means(rows, iterations), summed, _learned_is_finite(state, self._metrics["env_steps"].shape)

@@ -114,7 +114,7 @@ class Job:
         if not run.finished():
             return False
         described = run.read_config()
-        check_metrics(run, described, described["finished"])
+        check_metrics(run, described, described.get("rested", described["finished"]))
         return described["iterations"] >= self.experiment().iterations(self.steps)
 
     def train(
@@ -162,6 +162,7 @@ class Job:
                 progress=progress,
                 mesh=mesh,
                 start=self.start,
+                evaluation=experiment.evaluation,
             )
 
 
@@ -267,7 +268,8 @@ def _effective(job: Job, settings: Iterable[str]) -> dict[str, Any]:
         of_factory = [name for name in static_names(setup.agent, setup.env, settings) if name.startswith("env.")]
     options = {name: setup.settings.get(name) for name in of_factory}
     numbers = {**named_values(experiment.env_params), **named_values(experiment.hyperparams)}
-    return {"config": to_json({**experiment.config["agent_config"], **options}), "hyperparams": numbers}
+    sizes = {**experiment.config["agent_config"], **options, "evaluation": experiment.config.get("evaluation")}
+    return {"config": to_json(sizes), "hyperparams": numbers}
 
 
 def default_folder(setup: Setup) -> Path:

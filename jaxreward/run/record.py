@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow as pa
 from jaxtyping import Bool, Int, Shaped
 
 from jaxreward.contract.agents import RATES, RETURNS
+from jaxreward.learning.evaluation import EVALUATED_RATES, EVALUATED_RETURNS, PREFIX
 from jaxreward.run.chunk import Chunk
 from jaxreward.run.loggers import member_label
 from jaxreward.run.store import to_json
@@ -31,17 +33,24 @@ class Counters:
         wall_seconds: Time spent on them, over all resumes, without compilation.
         env_steps: Environment steps, `[population, seed]`.
         failed: Which runs have had numbers that aren't finite, `[population, seed]`.
+        resting: Which runs are as good as was asked for and are left as they are, `[population, seed]`.
+        rows: The metrics of the last row, where a run rests.
+        best: The highest evaluation so far: of the members' means over their seeds.
     """
 
     iteration: int
     wall_seconds: float
     env_steps: Int[np.ndarray, "population seed"]
     failed: Bool[np.ndarray, "population seed"]
+    resting: Bool[np.ndarray, "population seed"]
+    rows: Metrics
+    best: float = -math.inf
 
     @staticmethod
     def zero(members: int, seeds: int) -> Counters:
         """Nothing done yet."""
-        return Counters(0, 0.0, np.zeros((members, seeds), np.int64), np.zeros((members, seeds), bool))
+        none = np.zeros((members, seeds), bool)
+        return Counters(0, 0.0, np.zeros((members, seeds), np.int64), none, none.copy(), {})
 
     def to_json(self) -> dict[str, Any]:
         """As a checkpoint keeps them."""
@@ -51,7 +60,35 @@ class Counters:
     def from_json(stored: dict[str, Any]) -> Counters:
         """The inverse of `to_json`."""
         env_steps, failed = np.array(stored["env_steps"], np.int64), np.array(stored["failed"], bool)
-        return Counters(stored["iteration"], stored["wall_seconds"], env_steps, failed)
+        resting = np.array(stored.get("resting", np.zeros_like(failed)), bool)
+        rows = {name: np.array(row, float) for name, row in stored.get("rows", {}).items()}
+        best = float(stored.get("best", -math.inf))
+        return Counters(stored["iteration"], stored["wall_seconds"], env_steps, failed, resting, rows, best)
+
+    def better(self, evaluated: Metrics) -> bool:
+        """Whether an evaluation is the best so far; it is the best from now on."""
+        found = [evaluated[name] for name in (EVALUATED_RETURNS[1], EVALUATED_RATES[1]) if name in evaluated]
+        means = [values.mean(1) for values in found]
+        best = max((float(mean.max()) for mean in means if np.isfinite(mean).all()), default=-math.inf)
+        self.best, before = max(self.best, best), self.best
+        return best > before
+
+    def of(self, runs: Any) -> Counters:
+        """Those of some runs, chosen by a numpy index, which begin to count time and rest no longer."""
+        env_steps, failed = self.env_steps[runs], self.failed[runs]
+        return Counters(self.iteration, 0.0, env_steps, failed, np.zeros_like(failed), {})
+
+    def rest(self, where: Bool[np.ndarray, "population seed"], metrics: Metrics) -> None:
+        """Lets more runs rest; their rows go on as their last ones are."""
+        self.resting |= where
+        self.rows = metrics if self.resting.any() else {}
+
+    def as_before(self, metrics: Metrics) -> Metrics:
+        """A row in which the runs that rest have what they had."""
+        if not self.rows:
+            return metrics
+        kept = {name: self.rows[name].astype(values.dtype) for name, values in metrics.items()}
+        return {name: np.where(self.resting, kept[name], values) for name, values in metrics.items()}
 
 
 def host_metrics(chunk: Chunk) -> Metrics:
@@ -101,7 +138,7 @@ def table(counters: Counters, metrics: Metrics, population: Sequence[dict[str, A
     """One row for each member and seed: `COLUMNS`, the members' overrides, the metrics.
 
     A metric named like an override (an annealed learning rate beside the searched one) becomes `metric/<name>`.
-    `episode/*` is null where no episode ended.
+    `episode/*` is null where no episode ended, and `evaluation/*` where none was made.
     """
     member, seed = np.divmod(np.arange(counters.env_steps.size), len(seeds))
     searched = dict.fromkeys(key for overrides in population for key in overrides)
@@ -117,6 +154,7 @@ def table(counters: Counters, metrics: Metrics, population: Sequence[dict[str, A
     no_episodes = metrics.get("episode/count", np.ones(member.size)).ravel() == 0
     for name, values in metrics.items():
         null = no_episodes if name.startswith("episode/") and name != "episode/count" else None
+        null = np.isnan(values.ravel()) if name.startswith(PREFIX) else null
         columns[f"metric/{name}" if name in columns else name] = pa.array(values.ravel(), mask=null)
     return pa.table(columns)
 

@@ -71,7 +71,12 @@ def restore_run(
         RunError: The checkpoints are damaged, or the other run does not have what is to be gone on with.
     """
     own = restore(run.checkpoints, program.state, sharding, at_most=back_to)
-    return own if own or plan.start is None else _inherited(plan, plan.start, program, sharding)
+    if own is None:
+        return None if plan.start is None else _inherited(plan, plan.start, program, sharding)
+    # A best state from after that goes; what was the best before is no longer there then, so the next one is.
+    if from_leader(lambda: any(at > own.iteration for at in saved_iterations(run.best))):
+        own.counters.pop("best", None)
+    return own
 
 
 def begin(
@@ -91,6 +96,7 @@ def begin(
     """
     saved = iteration in saved_iterations(run.checkpoints)
     remove_after(run.checkpoints, iteration)
+    remove_after(run.best, iteration)
     run.drop_parts_after(iteration) if saved else run.drop_all_parts()
     now = {**provenance(), "runs_per_device": list(block)}
     if previous is None:
@@ -99,7 +105,8 @@ def begin(
         _warn_of_changes(previous, now, unfinished=iteration < described["iterations"])
         resumed = [*previous["resumed"], {"iteration": iteration, **now}]
         described = {**previous, "iterations": described["iterations"], "resumed": resumed}
-        described.pop("finished", None)
+        for of_the_end in ("finished", "rested"):
+            described.pop(of_the_end, None)
     run.write_config({**described, "saved": saved})
     return {**described, "saved": saved}
 
@@ -117,7 +124,7 @@ def _inherited(plan: Plan, start: Start, program: Program, sharding: NamedShardi
         at = "no checkpoint" if restored is None else f"a checkpoint of iteration {restored.iteration} alone"
         raise RunError(f"can't go on from {start.folder} to iteration {plan.iterations}: it has {at}")
     counters = Counters.from_json(restored.counters)
-    counters = Counters(counters.iteration, 0.0, counters.env_steps[rows], counters.failed[rows])
+    counters = counters.of(rows)
     return restored._replace(counters=counters.to_json())
 
 

@@ -1,8 +1,8 @@
 """From names to something that trains: agent, environment and reward by name, and settings or grids of them by name.
 
 A setting's name is that of a hyperparameter (`learning_rate`), of a number within the reward (`reward.goal`) or the
-environment's params (`env.gravity`), or of a field of the agent's `Config` (`num_envs`). All but the last are traced
-numbers, so a grid over them is one compiled program.
+environment's params (`env.gravity`), of a field of the agent's `Config` (`num_envs`), or of how it is evaluated while
+it trains (`evaluation.every`). All but the last two are traced numbers, so a grid over them is one compiled program.
 """
 
 from __future__ import annotations
@@ -26,10 +26,20 @@ from jaxreward.contract.environments import check_environment
 from jaxreward.contract.wrappers import never_ends
 from jaxreward.environment import WithRewardParams, with_reward
 from jaxreward.envs.registry import make
+from jaxreward.learning.evaluation import (
+    EVALUATED_RATES,
+    EVALUATED_RETURNS,
+    EvaluationConfig,
+    env_params_of,
+    evaluation_names,
+    evaluation_settings,
+)
 from jaxreward.lookup import describe_failure, in_users_code, is_reference, reference_text, users_code
 from jaxreward.names import path_name
-from jaxreward.reward import AgentDiscount, bind_discount
+from jaxreward.reward import AgentDiscount
 from jaxreward.rewards.registry import ENVIRONMENT, get_reward
+from jaxreward.run.evaluator import Evaluation, evaluation_of
+from jaxreward.run.stopping import parse_condition
 from jaxreward.settings.values import Settings, Value, convert, product
 
 Choices = list[dict[str, Value]]
@@ -48,6 +58,7 @@ class Experiment(NamedTuple):
         steps_note: Why it may be other steps, where it may.
         least_steps: How many a run must have, and why, where fewer are of no use.
         config: What was asked for, to be kept with the run; `resolve` makes the same of it and the population again.
+        evaluation: How its runs are evaluated while they train, if they are.
     """
 
     agent: Agent
@@ -59,6 +70,7 @@ class Experiment(NamedTuple):
     config: dict[str, Any]
     steps_note: str = ""
     least_steps: tuple[int, str] = (1, "")
+    evaluation: Evaluation | None = None
 
     def iterations(self, steps: int) -> int:
         """The iterations that take at least `steps` environment steps.
@@ -85,11 +97,7 @@ class Experiment(NamedTuple):
 
     def member_env_params(self, index: int) -> PyTree:
         """The environment's params as one member has them, its discount bound where its reward follows it."""
-        hyperparams = self.member(index)
-        params = getattr(hyperparams, "env_params", None)
-        params = self.env_params if params is None else params
-        discount = getattr(hyperparams, "discount", None)
-        return params if discount is None else bind_discount(params, discount)
+        return env_params_of(self.member(index), self.env_params)
 
 
 def resolve(
@@ -118,6 +126,7 @@ def resolve(
     single, choices = _choices(dict(settings or {}), members)
     varied = list(dict.fromkeys(name for choice in choices for name in choice))
     config, traced = _split_config(spec, single)
+    evaluation, traced = _split_evaluation(traced)
     _refuse_shapes(spec, choices)
     environment, env_params = _environment(env, reward, traced, varied)
     if spec.needs_episodes and never_ends(environment):
@@ -143,27 +152,30 @@ def resolve(
         hyperparams=batched,
         population=population,
         steps_per_iteration=spec.steps_per_iteration(config),
-        config=_description(spec, [agent, env, reward], single, config, headline(spec, environment)),
+        config=_description([agent, env, reward], single, config, evaluation, headline(spec, environment, evaluation)),
+        evaluation=evaluation_of(agent_made, environment, env_params, evaluation) if _is_on(evaluation) else None,
         steps_note=getattr(config, "steps_note", ""),
         least_steps=config.least_steps(environment, env_params) if hasattr(config, "least_steps") else (1, ""),
     )
 
 
 def static_names(agent: str, env: str, names: Iterable[str]) -> set[str]:
-    """Those of the names that shape a program: fields of the agent's config, and options of the environment's factory.
+    """Those of the names that shape a program: of the agent's config, the evaluation, and the environment's factory.
 
     Raises:
         ValueError: The agent or the environment does not exist.
     """
     names = set(names)
-    shaping = names & set(get_agent(agent).config_defaults())
+    shaping = names & {*get_agent(agent).config_defaults(), *evaluation_names()}
     of_env = {name for name in names if name.startswith("env.")}
     return shaping | (of_env - _env_numbers(make(env)[1]) if of_env else set())
 
 
-def headline(spec: AgentSpec, env: Environment) -> tuple[str, ...]:
-    """The metrics that runs are judged by before returns: the agent's results, and rates where nothing ends."""
-    return tuple(dict.fromkeys([*spec.headline, *(RATES[::-1] if never_ends(env) else ())]))
+def headline(spec: AgentSpec, env: Environment, evaluation: EvaluationConfig) -> tuple[str, ...]:
+    """The metrics that runs are judged by before returns: the agent's, evaluations, and rates where nothing ends."""
+    endless = never_ends(env)
+    evaluated = (EVALUATED_RATES if endless else EVALUATED_RETURNS)[::-1] if evaluation.every else ()
+    return tuple(dict.fromkeys([*spec.headline, *evaluated, *(RATES[::-1] if endless else ())]))
 
 
 def setting_names(hyperparams: PyTree) -> dict[str, Any]:
@@ -193,9 +205,38 @@ def _split_config(spec: AgentSpec, settings: dict[str, Any]) -> tuple[Any, dict[
     return spec.Config(**values), {name: value for name, value in settings.items() if name not in values}
 
 
+def _split_evaluation(settings: dict[str, Any]) -> tuple[EvaluationConfig, dict[str, Any]]:
+    """How a run is evaluated, and the settings that are not of that.
+
+    Raises:
+        ValueError: A setting is not there or can't be that, or is of evaluations that are never made.
+    """
+    defaults, given = vars(EvaluationConfig()), evaluation_settings(settings)
+    unknown = [name for name in given if name not in defaults]
+    if unknown:
+        raise ValueError(_unknown(EvaluationConfig.namespace + unknown[0], evaluation_names()))
+    try:
+        config = EvaluationConfig(**{name: convert(name, value, defaults[name]) for name, value in given.items()})
+    except ValueError as error:
+        raise ValueError(f"{EvaluationConfig.namespace}{error}") from error
+    if config.stop_when:
+        parse_condition(config.stop_when)
+    if set(given) - {"stop_when"} and not config.every:
+        raise ValueError(
+            f"{EvaluationConfig.namespace}{next(iter(given))} is said of evaluations that are never made: "
+            f"set {EvaluationConfig.namespace}every too, the iterations from one to the next"
+        )
+    return config, {name: value for name, value in settings.items() if not name.startswith(EvaluationConfig.namespace)}
+
+
+def _is_on(evaluation: EvaluationConfig) -> bool:
+    return bool(evaluation.every or evaluation.stop_when)
+
+
 def _refuse_shapes(spec: AgentSpec, choices: Choices) -> None:
     """One program has one shape; `jaxreward.run.job.split` makes several."""
-    shaping = sorted({name for choice in choices for name in choice} & set(spec.config_defaults()))
+    static = {*spec.config_defaults(), *evaluation_names()}
+    shaping = sorted({name for choice in choices for name in choice} & static)
     if shaping:
         raise ValueError(
             f"{shaping[0]} shapes the program, so each of its values is a program of its own: `jaxreward sweep` makes "
@@ -253,7 +294,7 @@ def _hyperparams(spec: AgentSpec, env: Environment, env_params: PyTree, settings
     names = setting_names(hyperparams)
     for name in settings:
         if name not in names:
-            raise ValueError(_unknown(name, [*names, *spec.config_defaults()]))
+            raise ValueError(_unknown(name, [*names, *spec.config_defaults(), *evaluation_names()]))
         if jnp.ndim(names[name]):
             raise ValueError(f"{name} is an array of shape {jnp.shape(names[name])}; only single numbers can be set")
     return hyperparams
@@ -326,7 +367,7 @@ def _unknown(name: str, choices: list[str]) -> str:
 
 
 def _description(
-    spec: AgentSpec, names: Sequence[str], settings: Settings, config: Any, judged: Sequence[str]
+    names: Sequence[str], settings: Settings, config: Any, evaluation: EvaluationConfig, judged: Sequence[str]
 ) -> dict[str, Any]:
     """What `config.json` keeps of an experiment, beside its population."""
     named = {**dict(zip(("agent", "env", "reward"), names, strict=True)), "settings": settings}
@@ -334,7 +375,8 @@ def _description(
         named["headline"] = list(judged)
     source = reward_source(names[-1])
     digest = {} if source is None else {"reward_digest": hashlib.sha256(source.encode()).hexdigest()[:12]}
-    return {**named, **digest, "agent_config": vars(config)}
+    evaluated = {"evaluation": vars(evaluation)} if _is_on(evaluation) else {}
+    return {**named, **digest, **evaluated, "agent_config": vars(config)}
 
 
 def reward_source(name: str) -> str | None:

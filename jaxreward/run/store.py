@@ -69,6 +69,7 @@ class RunFolder:
         self.config_file = self.path / "config.json"
         self.metrics_folder = self.path / "metrics.parquet"
         self.checkpoints = self.path / "checkpoints"
+        self.best = self.path / "best"
         self.tensorboard = self.path / "tensorboard"
 
     def exists(self) -> bool:

@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,14 +20,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jaxtyping import PyTree
 
 from jaxreward.agent import Agent, shard, strong, vmap
 from jaxreward.compilation.cache import enable_compilation_cache
 from jaxreward.run.checkpoint import Checkpoints, Restored, restore, saved_iterations, state_bytes
-from jaxreward.run.chunk import Chunk, Program
+from jaxreward.run.chunk import Chunk, Program, RunChunk
 from jaxreward.run.distributed import from_leader, is_leader, largest, several
+from jaxreward.run.evaluator import Evaluation, Evaluator
 from jaxreward.run.folder import hold_together
 from jaxreward.run.interrupt import Interrupt, end
 from jaxreward.run.loggers import Curves, TensorBoard, WeightsAndBiases, import_wandb
@@ -44,6 +45,7 @@ from jaxreward.run.record import (
     total,
 )
 from jaxreward.run.resume import begin, previous_config, restore_run
+from jaxreward.run.stopping import Condition, parse_condition
 from jaxreward.run.store import RunError, RunFolder, differences
 
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
@@ -100,6 +102,7 @@ def train(
     progress: bool = True,
     mesh: Mesh | Literal["widest"] | None = None,
     start: Start | None = None,
+    evaluation: Evaluation | None = None,
 ) -> Result:
     """Trains an agent over seeds and hyperparameters in one compiled program and keeps everything in a run folder.
 
@@ -140,6 +143,9 @@ def train(
             Seeds and members never wait for each other, so all cores are kept busy.
         start: Another run's members to go on from, instead of nothing: `iterations` counts theirs, and the metrics here
             begin after them.
+        evaluation: Whole fresh episodes from time to time, see `jaxreward.run.evaluator.evaluation_of`: metrics
+            `evaluation/*`, null in rows where none was made. No bit of training depends on it, and its time is not in
+            `wall_seconds`.
 
     Returns:
         The final state (of several processes, each holds its part), the metrics of the whole run and where they are.
@@ -165,30 +171,34 @@ def train(
     mesh = widest_mesh(plan) if mesh == "widest" or (mesh is None and several()) else mesh
     sharding = batch_sharding(mesh, plan)
     block = plan.keys.shape if sharding is None else sharding.shard_shape(plan.keys.shape)
-    program = Program(_batched(agent, mesh), plan.keys, plan.hyperparams, plan.log_every, sharding)
+    rests = evaluation is not None and bool(evaluation.config.stop_when)
+    program = Program(_batched(agent, mesh), plan.keys, plan.hyperparams, plan.log_every, sharding, rests)
+    evaluator = _evaluator(evaluation, program, plan, mesh, sharding)
+    condition = _condition(evaluation, program, evaluator)
     with _disk_errors(run), _lost_processes(run), hold_together(run.path):
         from_leader(lambda: _check_untouched(run, previous))
-        from_leader(lambda: _make_room(run, program, keep))
+        from_leader(lambda: _make_room(run, program, keep + (evaluator is not None)))
         restored = restore_run(run, plan, program, sharding, back_to)
         iteration = restored.iteration if restored else 0
         described = from_leader(lambda: begin(run, described, previous, iteration, block))
-        with _Training(run, plan, options, described, restored) as training:
+        with _Training(run, plan, options, described, restored, evaluator, condition) as training:
             state = training.go(program, restored)
         training.end_if_interrupted()
-        metrics = from_leader(lambda: _finish(run, described, plan, training.compile_seconds))
+        metrics = from_leader(lambda: _finish(run, described, plan, training))
         return Result(state, metrics, run.path, training.compile_seconds)
 
 
-def load_state(folder: str | os.PathLike[str], agent: Agent, hyperparams: PyTree) -> PyTree:
-    """The newest state in a run folder, to evaluate, axes `[population, seed, ...]`.
+def load_state(folder: str | os.PathLike[str], agent: Agent, hyperparams: PyTree, *, best: bool = False) -> PyTree:
+    """The newest state in a run folder, or the best, axes `[population, seed, ...]`.
 
     Args:
         folder: The run folder.
         agent: The single agent that was trained.
         hyperparams: One configuration; only its structure and shapes matter.
+        best: Whether to take the state of the best evaluation.
 
     Raises:
-        RunError: There is no run or no checkpoint, or it is of another agent.
+        RunError: There is no run or no checkpoint, or it is of another agent; or it was never evaluated.
     """
     run = RunFolder(folder)
     described = run.read_config()
@@ -196,9 +206,10 @@ def load_state(folder: str | os.PathLike[str], agent: Agent, hyperparams: PyTree
     batch = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (members, *jnp.shape(leaf))), hyperparams)
     keys = jax.random.split(jax.random.key(0), (members, seeds))
     abstract = jax.eval_shape(_batched(agent).init, keys, strong(batch))
-    restored = restore(run.checkpoints, abstract)
+    restored = restore(run.best if best else run.checkpoints, abstract)
     if restored is None:
-        raise RunError(f"{run.path} holds no checkpoint yet")
+        never = "of a best evaluation: train with --evaluate-every" if best else "yet"
+        raise RunError(f"{run.path} holds no checkpoint {never}")
     return restored.state
 
 
@@ -206,9 +217,17 @@ class _Training:
     """A run under way: its counters, and where what it does is written."""
 
     def __init__(
-        self, run: RunFolder, plan: Plan, options: _Options, described: dict[str, Any], restored: Restored | None
+        self,
+        run: RunFolder,
+        plan: Plan,
+        options: _Options,
+        described: dict[str, Any],
+        restored: Restored | None,
+        evaluator: Evaluator | None,
+        condition: Condition | None,
     ) -> None:
         self._run, self._plan, self._options, self._described = run, plan, options, described
+        self._evaluator, self._condition = evaluator, condition
         shape = len(plan.population), len(plan.seeds)
         self._counters = Counters.from_json(restored.counters) if restored else Counters.zero(*shape)
         self._saved, self._chunks_since, self._saved_at = self._counters.iteration, 0, time.monotonic()
@@ -219,6 +238,10 @@ class _Training:
         with contextlib.ExitStack() as stack:
             self._checkpoints = Checkpoints(self._run.checkpoints, self._options.keep)
             stack.callback(self._checkpoints.close)
+            if self._evaluator:
+                self._run.best.mkdir(exist_ok=True)
+                self._best = Checkpoints(self._run.best, keep=1)
+                stack.callback(self._best.close)
             self._loggers = self._open_loggers() if is_leader() else []
             for logger in self._loggers:
                 stack.callback(logger.close)
@@ -233,17 +256,20 @@ class _Training:
 
     def go(self, program: Program, restored: Restored | None) -> PyTree:
         """Trains to the end, or to the signal that interrupts it, and saves."""
-        if restored and self._saved == self._plan.iterations:
+        if restored and (self._saved == self._plan.iterations or self._all_rest()):
             return restored.state
         self._progress.compiling()
         with self._interrupt.at_once():
             chunk, seconds = program.compile()
             state, init_seconds = (restored.state, 0.0) if restored else program.init()
+            seconds += self._evaluator.compile() if self._evaluator else 0.0
         self.compile_seconds = seconds + init_seconds
         self._progress.compiled(self.compile_seconds)
         state = self._loop(chunk, state)
         self._save(state)
         self._checkpoints.wait()
+        if self._evaluator:
+            self._best.wait()
         return state
 
     def end_if_interrupted(self) -> None:
@@ -261,25 +287,46 @@ class _Training:
             return [board]
         return [board, WeightsAndBiases(self._options.wandb, self._run.path, curves, self._described)]
 
-    def _loop(self, chunk: Callable[[PyTree, int], tuple[PyTree, Chunk]], state: PyTree) -> PyTree:
+    def rested(self) -> int | None:
+        """The iteration after which nothing was left to train, where that was before the end."""
+        early = self._all_rest() and self._counters.iteration < self._plan.iterations
+        return self._counters.iteration if early else None
+
+    def _all_rest(self) -> bool:
+        return self._condition is not None and bool((self._counters.resting | self._counters.failed).all())
+
+    def _loop(self, chunk: RunChunk, state: PyTree) -> PyTree:
         counters, plan = self._counters, self._plan
         mark = time.perf_counter()
-        while counters.iteration < plan.iterations and not self._signal:
+        while counters.iteration < plan.iterations and not self._signal and not self._all_rest():
             # Chunks end at multiples of their length: a run that was extended logs where a longer one would have.
             left = plan.log_every - counters.iteration % plan.log_every
             iterations = min(left, plan.iterations - counters.iteration)
-            state, done = chunk(state, iterations)
+            state, done = chunk(state, iterations, counters.resting)
             done = jax.device_get(done)
-            mark, seconds = time.perf_counter(), time.perf_counter() - mark
-            problem = self._record(done, iterations, seconds)
+            seconds = time.perf_counter() - mark
+            evaluated = self._evaluated(state, iterations)
+            mark = time.perf_counter()
+            problem = self._record(done, evaluated, iterations, seconds)
+            if evaluated and counters.better(evaluated):
+                self._best.save(counters.iteration, state, counters.to_json())
             self._after(state, problem)
         return state
 
-    def _record(self, chunk: Chunk, iterations: int, seconds: float) -> str | None:
+    def _evaluated(self, state: PyTree, iterations: int) -> Metrics:
+        """What whole episodes came to after a chunk, if it is time for them."""
+        before = self._counters.iteration
+        after, evaluator = before + iterations, self._evaluator
+        due = evaluator is not None and evaluator.config.due(before, after, self._plan.iterations)
+        return evaluator(state, after) if evaluator and due else {}
+
+    def _record(self, chunk: Chunk, evaluated: Metrics, iterations: int, seconds: float) -> str | None:
         """Counts a chunk and writes its metrics; says which runs are newly found not to be finite."""
-        counters, metrics, steps = self._counters, host_metrics(chunk), total(chunk, "env_steps")
+        counters, metrics, steps = self._counters, host_metrics(chunk) | evaluated, total(chunk, "env_steps")
         broken = non_finite(metrics, np.asarray(chunk.learned_is_finite))
+        broken = {name: where & ~counters.resting for name, where in broken.items()}
         news = {name: where & ~counters.failed for name, where in broken.items()}
+        steps = np.where(counters.resting, 0, steps)
         counters.iteration += iterations
         counters.wall_seconds += seconds
         counters.env_steps += steps
@@ -287,9 +334,17 @@ class _Training:
         population, seeds = self._plan.population, self._plan.seeds
         if self._options.checkpoint_every:
             self._checkpoints.wait()  # no more rows than these may be lost if this process is killed
+        metrics |= {name: np.full(steps.shape, np.nan) for name in self._not_evaluated(evaluated)}
+        metrics = counters.as_before(metrics)
+        if self._condition is not None:
+            counters.rest(self._condition.holds(metrics) & ~counters.failed, metrics)
         from_leader(lambda: self._write(metrics))
         self._progress.update(counters.iteration, int(steps.sum()) / seconds, described_result(metrics))
         return describe_failures(news, population, seeds, counters.iteration)
+
+    def _not_evaluated(self, evaluated: Metrics) -> list[str]:
+        """The columns of evaluations that have nothing in this row."""
+        return [] if evaluated or self._evaluator is None else self._evaluator.names
 
     def _write(self, metrics: Metrics) -> None:
         counters, plan, described = self._counters, self._plan, self._described
@@ -346,6 +401,31 @@ def _check_processes_agree(described: dict[str, Any]) -> None:
         )
 
 
+def _evaluator(
+    evaluation: Evaluation | None, program: Program, plan: Plan, mesh: Mesh | None, sharding: NamedSharding | None
+) -> Evaluator | None:
+    """What evaluates the runs of a plan, if anything is to."""
+    if evaluation is None or not evaluation.config.every:
+        return None
+    return Evaluator(evaluation, program.state, plan.keys, plan.hyperparams, mesh, sharding)
+
+
+def _condition(evaluation: Evaluation | None, program: Program, evaluator: Evaluator | None) -> Condition | None:
+    """When a run of a plan may rest, if ever.
+
+    Raises:
+        RunError: The condition is none, or of a metric that there is not.
+    """
+    if evaluation is None or not evaluation.config.stop_when:
+        return None
+    try:
+        condition = parse_condition(evaluation.config.stop_when)
+        condition.check([*program.metrics, *(evaluator.names if evaluator else [])])
+    except ValueError as error:
+        raise RunError(f"stop_when: {error}") from error
+    return condition
+
+
 def _batched(agent: Agent, mesh: Mesh | None = None) -> Agent:
     """The agent over `[population, seed]`, spread over a mesh if there is one."""
     runs = vmap(vmap(agent), population=True)
@@ -372,10 +452,12 @@ def _make_room(run: RunFolder, program: Program, keep: int) -> None:
         )
 
 
-def _finish(run: RunFolder, described: dict[str, Any], plan: Plan, compile_seconds: float) -> pd.DataFrame:
+def _finish(run: RunFolder, described: dict[str, Any], plan: Plan, training: _Training) -> pd.DataFrame:
     """Tidies the metrics, writes that the run is finished, and reads them."""
     run.compact()
-    run.write_config({**described, "saved": True, "compile_seconds": compile_seconds, "finished": plan.iterations})
+    rested = {"rested": training.rested()} if training.rested() is not None else {}
+    ends = {"compile_seconds": training.compile_seconds, "finished": plan.iterations, **rested}
+    run.write_config({**described, "saved": True, **ends})
     return run.metrics()
 
 

@@ -75,7 +75,11 @@ def metric_names(setup: Setup) -> list[str]:
     experiment = Job(setup, Path(), 1).experiment()
     state = jax.eval_shape(experiment.agent.init, jax.random.key(0), experiment.member(0))
     names = sorted(jax.eval_shape(experiment.agent.step, state)[1])
-    return [name for name in names if not (never_ends(experiment.env) and name.startswith("episode/"))]
+    evaluated: list[str] = []
+    if experiment.evaluation is not None:
+        evaluated = sorted(jax.eval_shape(experiment.evaluation.run, state, experiment.member(0), jax.random.key(0)))
+    there = [name for name in names if not (never_ends(experiment.env) and name.startswith("episode/"))]
+    return [*there, *evaluated]
 
 
 def default_objective(setup: Setup, space: Iterable[str]) -> Objective:

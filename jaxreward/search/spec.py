@@ -82,6 +82,8 @@ class Search:
             number = getattr(self, name)
             if number is not None and (not isinstance(number, int) or number < 1):
                 raise ValueError(f"{name} must be a positive integer, not {number!r}")
+        if self.setup.settings.get("evaluation.stop_when"):
+            raise ValueError("a search compares trials after the same steps, so none may rest: leave out stop_when")
         if not self.objectives:
             raise ValueError("a search needs an objective, such as final:episode/return")
         check_sampler(self.sampler, len(self.objectives))

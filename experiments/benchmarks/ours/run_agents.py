@@ -12,7 +12,7 @@ from jaxreward.agents.registry import get_agent
 from jaxreward.compilation.cache import compiler_options as compiler_options
 from jaxreward.envs import registry
 from jaxreward.experiments.benchmarks.ours.run_ours import batch as batch
-from jaxreward.results.walker import Walker
+from jaxreward.learning.walker import Walker
 
 EVALUATION_EPISODES = 16
 """As rejax's."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxreward.envs import make
 from jaxreward.envs.games.experts import gems_expert
-from jaxreward.results.walker import Walker
+from jaxreward.learning.walker import Walker
 
 EPISODES = 1024
 MEASURED = {0.0: (24.6, 27.4), 2.0: (19.4, 24.1), 4.0: (14.9, 23.1)}

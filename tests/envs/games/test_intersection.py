@@ -8,7 +8,7 @@ import pytest
 from jaxreward.envs.games.crossing import ACCESS, LEFT, LENGTHS, RIGHT, STRAIGHT, along_of, pose, touching
 from jaxreward.envs.games.experts import conflicting, intersection_expert
 from jaxreward.envs.games.intersection import Intersection, IntersectionParams, IntersectionState
-from jaxreward.results.walker import Walker
+from jaxreward.learning.walker import Walker
 
 ENV = Intersection()
 PARAMS = IntersectionParams(

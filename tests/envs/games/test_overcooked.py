@@ -7,7 +7,7 @@ import pytest
 
 from jaxreward.envs.games.experts import overcooked_expert
 from jaxreward.envs.games.overcooked import Overcooked, OvercookedParams, OvercookedState
-from jaxreward.results.walker import Walker
+from jaxreward.learning.walker import Walker
 
 ENV = Overcooked()
 PARAMS = OvercookedParams(

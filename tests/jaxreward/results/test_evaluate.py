@@ -10,7 +10,7 @@ from gymnax.environments import environment, spaces
 from jaxreward.agent import Policy
 from jaxreward.environment import with_reward
 from jaxreward.envs import make
-from jaxreward.results.evaluate import Episodes, Evaluation, Walker, describe, evaluate
+from jaxreward.results.evaluate import Episodes, Evaluation, Walker, describe, draw, evaluate
 from jaxreward.reward import markov
 from jaxreward.run.store import RunError
 
@@ -102,7 +102,7 @@ def test_the_drawn_episode_is_the_one_that_was_walked(monkeypatch, tmp_path):
     )
     walker = Walker(Line(), Params(), policy())
     found = walker.run(KEYS)
-    assert walker.draw(KEYS[0], int(found.lengths[0]), tmp_path / "episode") == tmp_path / "episode"
+    assert draw(walker, KEYS[0], int(found.lengths[0]), tmp_path / "episode") == tmp_path / "episode"
     assert seen["places"].tolist() == list(range(starts()[0], 7))
     assert sum(seen["places"].tolist()[1:]) == float(found.returns[0])
 

@@ -8,6 +8,7 @@ import pytest
 from jaxreward.agents.registry import AgentSpec, get_agent
 from jaxreward.environment import with_reward
 from jaxreward.envs import make
+from jaxreward.learning.evaluation import EvaluationConfig
 from jaxreward.lookup import load_reference
 from jaxreward.reward import Reward, Transition, markov
 from jaxreward.rewards.registry import get_reward, list_rewards
@@ -348,8 +349,12 @@ def test_where_nothing_ends_runs_are_judged_by_rates():
     rates = ["average_env_reward", "average_reward"]
     assert resolve("ppo", ENDLESS).config["headline"] == rates
     covers = get_agent("random_search")
-    assert headline(covers, make(ENDLESS)[0]) == ("coverage", *rates)
-    assert headline(covers, make("CartPole-v1")[0]) == ("coverage",)
+    never, often = EvaluationConfig(), EvaluationConfig(every=1)
+    assert headline(covers, make(ENDLESS)[0], never) == ("coverage", *rates)
+    assert headline(covers, make("CartPole-v1")[0], never) == ("coverage",)
+    evaluated = ("evaluation/average_env_reward", "evaluation/average_reward")
+    assert headline(covers, make(ENDLESS)[0], often) == ("coverage", *evaluated, *rates)
+    assert headline(get_agent("ppo"), make("CartPole-v1")[0], often) == ("evaluation/env_return", "evaluation/return")
 
 
 def test_agents_that_need_episodes_are_refused_where_nothing_ends():

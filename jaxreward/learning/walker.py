@@ -1,9 +1,7 @@
-"""Walks with a trained policy: whole episodes, or so many steps where none ends, and one of them to look at."""
+"""Walks with a policy: whole episodes, or so many steps where none ends."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -63,26 +61,24 @@ class Walker:
     def __init__(
         self, env: Environment, params: PyTree, policy: Policy, stochastic: bool = False, longest: int = LONGEST
     ) -> None:
-        self._env, self._params, self._policy, self._longest = as_environment(env), params, policy, longest
+        self.env, self.params, self._policy, self._longest = as_environment(env), params, policy, longest
         self._act = policy.act if stochastic else policy.mode
 
     def run(self, keys: Key[Array, " E"]) -> Episodes:
         """One episode for each key, from its start to its end, all at once."""
-        return jax.jit(jax.vmap(self._episode))(keys)
+        return jax.jit(self.episodes)(keys)
 
-    def draw(self, key: Key[Array, ""], length: int, stem: str | os.PathLike[str]) -> Path:
-        """Draws the episode that `run` walks with this key, its first `length` steps; returns the file's path."""
-        from jaxreward.envs.render import render
+    def episodes(self, keys: Key[Array, " E"]) -> Episodes:
+        """As `run`, within a larger program."""
+        return jax.vmap(self._episode)(keys)
 
-        def seen(walk: _Walk, _: None) -> tuple[_Walk, tuple[PyTree, PyTree]]:
+    def seen(self, key: Key[Array, ""], length: int) -> tuple[PyTree, PyTree]:
+        """States and observations of the first `length` steps of the episode that `run` walks with this key."""
+
+        def step(walk: _Walk, _: None) -> tuple[_Walk, tuple[PyTree, PyTree]]:
             return self._step(walk), (walk.state, walk.observation)
 
-        @jax.jit
-        def trace(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
-            return jax.lax.scan(seen, self._start(key), length=length + 1)[1]
-
-        states, observations = trace(key)
-        return render(self._env, states, observations, Path(stem), self._params)
+        return jax.jit(lambda key: jax.lax.scan(step, self._start(key), length=length + 1)[1])(key)
 
     def _episode(self, key: Key[Array, ""]) -> Episodes:
         going = lambda walk: ~walk.episode.ended & (walk.episode.lengths < self._longest)  # noqa: E731
@@ -90,9 +86,9 @@ class Walker:
 
     def _start(self, key: Key[Array, ""]) -> _Walk:
         key, key_reset = jax.random.split(key)
-        observation, state = self._env.reset_env(key_reset, self._params)
+        observation, state = self.env.reset_env(key_reset, self.params)
         zero = jnp.zeros((), float)
-        agents = num_agents(self._env) or 0
+        agents = num_agents(self.env) or 0
         none = jnp.zeros((2, agents))
         episode = Episodes(zero, zero, jnp.zeros((), jnp.int32), jnp.zeros((), bool), none)
         walk = _Walk(self._policy.reset(), observation, state, key, episode, jnp.zeros((2, agents + 1)))
@@ -101,10 +97,10 @@ class Walker:
     def _step(self, walk: _Walk) -> _Walk:
         key, key_act, key_step = jax.random.split(walk.key, 3)
         carry, action = self._act(walk.carry, walk.observation, key_act)
-        observation, state, reward, terminated, info = self._env.step_env(key_step, walk.state, action, self._params)
-        ended = terminated | self._env.is_truncated(state, self._params)
+        observation, state, reward, terminated, info = self.env.step_env(key_step, walk.state, action, self.params)
+        ended = terminated | self.env.is_truncated(state, self.params)
         past = walk.episode
-        rewards = jnp.stack([_told(each, self._env) for each in (reward, info.get("env_reward", reward))])
+        rewards = jnp.stack([_told(each, self.env) for each in (reward, info.get("env_reward", reward))])
         means = jnp.stack([past.returns, past.env_returns])[:, None]
         sums, lost = _added(jnp.concatenate([means, past.by_agent], 1), walk.lost, rewards)
         episode = Episodes(sums[0, 0], sums[1, 0], past.lengths + 1, jnp.asarray(ended, bool), sums[:, 1:])
