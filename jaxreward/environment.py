@@ -15,7 +15,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Key, PyTree
 
 from jaxreward.contract.environments import Moves, abstract_step, as_number, check_environment, sample_moves
-from jaxreward.contract.games import check_game, refuse_game, sample_action
+from jaxreward.contract.games import check_game, num_agents, refuse_game, sample_action
 from jaxreward.contract.indices import check_indices
 from jaxreward.contract.wrappers import AutoReset, Wrapped, as_environment, carry_over, carry_within
 from jaxreward.contract.wrappers import select as select
@@ -243,6 +243,21 @@ def game_environment(env: Environment, params: PyTree) -> tuple[Environment, int
     env = as_environment(env)
     step = check_environment(env, params)
     return env, check_game(env, step.start[0], step.reward)
+
+
+def single_or_game(env: Environment, params: PyTree) -> tuple[Environment, tuple[int, ...]]:
+    """The environment as an agent trains on it that acts for one or for all of a game, looked at before it compiles.
+
+    Returns:
+        It, and the axis of agents: `(n,)` of a game, `()` where there is one.
+
+    Raises:
+        ValueError: See `scalar_environment` and `game_environment`.
+    """
+    if num_agents(env) is None:
+        return scalar_environment(env, params), ()
+    env, agents = game_environment(env, params)
+    return env, (agents,)
 
 
 def reward_shape(env: Environment, params: PyTree) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxreward.contract.games import num_agents
 from jaxreward.envs import make
 from jaxreward.learning.demonstrations import observation_of
 
@@ -17,6 +18,7 @@ def demonstrated(name):
     """The path of two steps of zeros."""
     env, params = make(name)
     shown, space = observation_of(env, params), env.action_space(params)
+    agents = [num_agents(env)] if num_agents(env) else []
     path = Path(os.environ["TESTS_STATE"]) / f"{name.replace('/', '-')}-{os.getpid()}.npz"
-    np.savez(path, observation=np.zeros((2, *shown.shape)), action=np.zeros((2, *space.shape), space.dtype))
+    np.savez(path, observation=np.zeros((2, *shown.shape)), action=np.zeros((2, *agents, *space.shape), space.dtype))
     return str(path)

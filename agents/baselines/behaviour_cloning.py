@@ -1,14 +1,15 @@
 """Behaviour cloning: a policy of maximum likelihood for actions that somebody took (Pomerleau 1991).
 
 It learns from a file and not from the environment, whose reward it never sees: it is played to be judged. An iteration
-is some steps of Adam on the mean of `log pi(a | s)` over demonstrated steps, then a rollout of the policy.
+is some steps of Adam on the mean of `log pi(a | s)` over demonstrated steps, then a rollout of the policy. Of a game
+every agent is cloned, each by a network of its own that reads what the agent sees.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +19,14 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
-from jaxreward.agents.baselines.parts.demonstrated import Data, data_of, moments_of
+from jaxreward.agents.baselines.parts import demonstrated
+from jaxreward.agents.baselines.parts.demonstrated import Data, check_file, data_of, first_steps, moments_of
 from jaxreward.agents.baselines.parts.on_policy import check_activation
 from jaxreward.agents.baselines.parts.policy import PolicyNetwork
-from jaxreward.contract.sizes import Sized, size
-from jaxreward.environment import scalar_environment
-from jaxreward.learning.demonstrations import digest_of, read_demonstrations
-from jaxreward.learning.networks import ACTIVATIONS, Head, flatten, head_for
+from jaxreward.contract.sizes import size
+from jaxreward.environment import single_or_game
+from jaxreward.learning.demonstrations import read_demonstrations
+from jaxreward.learning.networks import ACTIVATIONS, Head, flatten, for_agents, head_for
 from jaxreward.learning.normaliser import Moments, normalise
 from jaxreward.learning.rollout import EnvBatch, reset_batch, rollout
 from jaxreward.reward import bind_discount
@@ -34,11 +36,10 @@ Scalar = Float[Array, ""] | float
 
 
 @dataclass(frozen=True)
-class Config(Sized):
-    """What shapes the program.
+class Config(demonstrated.Config):
+    """What shapes the program, and where the demonstrations are.
 
     Attributes:
-        demonstrations: The file, see `jaxreward.learning.demonstrations`.
         num_updates: Steps of Adam in an iteration.
         batch_size: Demonstrated steps of each, drawn with replacement; 0 for all of them.
         num_envs: Environments that the policy is then played in, `N`.
@@ -46,10 +47,8 @@ class Config(Sized):
         layers: Widths of the hidden layers.
         activation: Between them, a name in `jaxreward.learning.networks.ACTIVATIONS`.
         normalise_observations: Whether to centre and scale observations by the moments of those demonstrated.
-        digest: Of what is in the file, filled in when a run begins: it doesn't go on with anything else.
     """
 
-    demonstrations: str = ""
     num_updates: int = size(64)
     batch_size: int = size(256, least=0)
     num_envs: int = size(8)
@@ -57,12 +56,6 @@ class Config(Sized):
     layers: tuple[int, ...] = size((64, 64))
     activation: str = "tanh"
     normalise_observations: bool = False
-    digest: str = ""
-
-    def for_env(self, env: Environment, env_params: PyTree) -> Self:
-        """The config with the digest of the demonstrations."""
-        del env, env_params
-        return replace(self, digest=self.digest or digest_of(self.demonstrations))
 
 
 @struct.dataclass
@@ -75,6 +68,7 @@ class Hyperparams:
         least_deviation: Of continuous actions scaled to [-1, 1]; a learned deviation is never below. Where what was
             done is a function of what was seen, likelihood has no bound without it.
         anneal_iterations: The learning rate falls linearly to zero over so many iterations; infinity to keep it.
+        num_demonstrations: How many steps are learned from, the first ones of the file; infinity for all.
         env_params: Params of the environment and its reward; None for those the agent was made with.
     """
 
@@ -82,6 +76,7 @@ class Hyperparams:
     weight_decay: Scalar = 0.0
     least_deviation: Scalar = 1e-2
     anneal_iterations: Scalar = math.inf
+    num_demonstrations: Scalar = math.inf
     env_params: PyTree = None
 
 
@@ -100,42 +95,40 @@ def behaviour_cloning(env: Environment, env_params: PyTree, config: Config = Con
     """An agent that does as was demonstrated.
 
     Args:
-        env: A gymnax `Environment` with a `Discrete` or a `Box` action space.
+        env: A gymnax `Environment` with a `Discrete` or a `Box` action space; it may be a game.
         env_params: Its params, which `Hyperparams.env_params` may replace.
         config: The demonstrations, sizes and architecture.
 
     Raises:
         TypeError: If there is no policy head for the action space.
         ValueError: If there are no demonstrations or they are not of this environment, the activation is unknown, or
-            the reward is a vector.
+            the reward is a vector and the environment no game.
     """
-    check_config(config)
-    env = scalar_environment(env, env_params)
+    check_activation(config.activation)
+    check_file(config, "behaviour_cloning")
+    env, agents = single_or_game(env, env_params)
     head = head_for(env.action_space(env_params))
     given = read_demonstrations(config.demonstrations, env, env_params)
-    network = PolicyNetwork(head.size, config.layers, ACTIVATIONS[config.activation], head.free)
-    algorithm = Cloning(env, env_params, config, head, network, data_of(given, head), moments_of(given))
+    network = for_agents(PolicyNetwork, agents)(head.size, config.layers, ACTIVATIONS[config.activation], head.free)
+    data, seen = data_of(given, head, agents), moments_of(given, agents)
+    algorithm = Cloning(env, env_params, config, head, network, data, seen, agents)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
-
-
-def check_config(config: Config) -> None:
-    """Refuses what does not fit together, before anything is compiled."""
-    check_activation(config.activation)
-    if not config.demonstrations:
-        raise ValueError(
-            "behaviour_cloning learns from a file: set demonstrations=FILE, such as `jaxreward demonstrate RUN --out "
-            "FILE` makes of a run"
-        )
-    if config.digest not in ("", digest_of(config.demonstrations)):
-        raise ValueError(
-            f"{config.demonstrations} is another file than it was (its digest is "
-            f"{digest_of(config.demonstrations) or 'none, there is no such file'}, not {config.digest})"
-        )
 
 
 @dataclass(frozen=True)
 class Cloning:
-    """The steps of the algorithm."""
+    """The steps of the algorithm.
+
+    Attributes:
+        env: The environment.
+        env_params: Its params.
+        config: Sizes.
+        head: Of one agent's actions.
+        network: The policy, `[*batch, *agents, F] -> [*batch, *agents, O]`.
+        data: What was demonstrated.
+        seen: Its moments.
+        agents: `(n,)` of a game, `()` of one agent.
+    """
 
     env: Environment
     env_params: PyTree
@@ -144,13 +137,14 @@ class Cloning:
     network: PolicyNetwork
     data: Data
     seen: Moments
+    agents: tuple[int, ...] = ()
 
     def init(self, key: Key[Array, ""], hyperparams: Hyperparams) -> State:
         """Draws params and start states."""
         key, key_params, key_envs = jax.random.split(key, 3)
         hyperparams = strong(hyperparams)
         envs = reset_batch(self.env, self.params_of_env(hyperparams), self.config.num_envs, key_envs)
-        params = self.network.init(key_params, flatten(envs.observation))
+        params = self.network.init(key_params, self.features(envs.observation))
         optimiser = self.optimiser(hyperparams).init(params)
         return strong(State(params, optimiser, envs, hyperparams, key, jnp.zeros((), jnp.int32)))
 
@@ -165,32 +159,38 @@ class Cloning:
 
     def learn(self, state: State, key: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
         """Steps of Adam on batches of what was demonstrated."""
-        optimiser, number = self.optimiser(state.hyperparams, state.iteration), len(self.data.features)
+        optimiser = self.optimiser(state.hyperparams, state.iteration)
+        there = len(self.data.features)
+        number = first_steps(state.hyperparams.num_demonstrations, there)
         drawn = jax.random.randint(key, (self.config.num_updates, self.config.batch_size), 0, number)
+        every = self.data, (jnp.arange(there) < number).astype(float)
 
         def update(now: tuple[PyTree, PyTree], rows: Int[Array, " B"]) -> tuple[tuple[PyTree, PyTree], Metrics]:
             params, optimiser_state = now
-            batch = jax.tree.map(lambda x: x[rows], self.data) if self.config.batch_size else self.data
-            grads, metrics = jax.grad(self.loss, has_aux=True)(params, batch, state.hyperparams)
+            batch = jax.tree.map(lambda x: x[rows], every) if self.config.batch_size else every
+            grads, metrics = jax.grad(self.loss, has_aux=True)(params, *batch, state.hyperparams)
             updates, optimiser_state = optimiser.update(grads, optimiser_state, params)
             return (optax.apply_updates(params, updates), optimiser_state), metrics
 
         (params, optimiser_state), metrics = jax.lax.scan(update, (state.params, state.optimiser), drawn)
         return params, optimiser_state, jax.tree.map(jnp.mean, metrics)
 
-    def loss(self, params: PyTree, batch: Data, hyperparams: Hyperparams) -> tuple[Float[Array, ""], Metrics]:
-        """The mean negative log-likelihood, and what to log of it."""
+    def loss(
+        self, params: PyTree, batch: Data, weight: Float[Array, " B"], hyperparams: Hyperparams
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The mean negative log-likelihood of weighted steps, over agents too, and what to log of it."""
         distribution = self.head.distribution(self.outputs(params, batch.features, hyperparams))
-        loss = -distribution.log_prob(batch.action).mean()
-        return loss, {"loss/policy": loss, "policy/entropy": distribution.entropy().mean()}
+        mean = lambda x: jnp.average(x.reshape(len(x), -1).mean(-1), weights=weight)  # noqa: E731
+        loss = -mean(distribution.log_prob(batch.action))
+        return loss, {"loss/policy": loss, "policy/entropy": mean(distribution.entropy())}
 
     def play(self, state: State, key: Key[Array, ""]) -> tuple[EnvBatch, Metrics]:
         """A rollout of the policy, and what came of it."""
         key_noise, key_envs = jax.random.split(key)
-        noise = self.head.noise(key_noise, (self.config.num_steps, self.config.num_envs))
+        noise = self.head.noise(key_noise, (self.config.num_steps, self.config.num_envs, *self.agents))
 
         def act(carry: tuple, observation: PyTree, noise: Array) -> tuple[tuple, Array, tuple]:
-            outputs = self.outputs(state.params, flatten(observation), state.hyperparams)
+            outputs = self.outputs(state.params, self.features(observation), state.hyperparams)
             return carry, self.head.to_env(self.head.sample(outputs, noise)), ()
 
         params = self.params_of_env(state.hyperparams)
@@ -201,15 +201,19 @@ class Cloning:
         """The policy learned so far; its mode is the most likely action."""
 
         def outputs(observation: PyTree) -> Array:
-            return self.outputs(state.params, flatten(observation, 0), state.hyperparams)
+            return self.outputs(state.params, self.features(observation, 0), state.hyperparams)
 
         def act(carry: tuple, observation: PyTree, key: Key[Array, ""]) -> tuple[tuple, Array]:
-            return carry, self.head.to_env(self.head.sample(outputs(observation), self.head.noise(key, ())))
+            return carry, self.head.to_env(self.head.sample(outputs(observation), self.head.noise(key, self.agents)))
 
         def mode(carry: tuple, observation: PyTree, key: Key[Array, ""]) -> tuple[tuple, Array]:
             return carry, self.head.to_env(self.head.distribution(outputs(observation)).mode())
 
         return Policy(lambda: (), act, mode)
+
+    def features(self, observation: PyTree, batch_axes: int = 1) -> Float[Array, "*batch *n F"]:
+        """What the network reads of observations."""
+        return flatten(observation, batch_axes + len(self.agents))
 
     def outputs(
         self, params: PyTree, features: Float[Array, "*batch F"], hyperparams: Hyperparams

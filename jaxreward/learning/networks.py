@@ -69,6 +69,20 @@ def flatten(observation: PyTree, batch_axes: int = 1) -> Float[Array, "*batch F"
     return jnp.concatenate([jnp.asarray(x, float) for x in leaves], -1)
 
 
+def for_agents(network: type[nn.Module], agents: tuple[int, ...], axis: int = -2) -> Any:
+    """A kind of network that each agent of a game has one of, `[*batch, n, F] -> [*batch, n, O]`, params `[n, ...]`.
+
+    Args:
+        network: The kind of network.
+        agents: `(n,)`, or `()` for the network as it is.
+        axis: Where what it reads has its axis of agents, from behind.
+    """
+    if not agents:
+        return network
+    own = {"params": True, "dropout": True}
+    return nn.vmap(network, {"params": 0}, own, in_axes=axis, out_axes=-2, axis_size=agents[0])
+
+
 class ActorCritic(nn.Module):
     """Outputs of a policy and a value, each with a torso of its own, after an optional shared GRU.
 

@@ -43,7 +43,8 @@ def normalise(x: Float[Array, "*batch F"], seen: Moments, limit: float = 10.0) -
 
     What has been the same each time, but for rounding, has no scale yet and is only centred.
     """
-    mean, variance = (jax.lax.stop_gradient(m).reshape((1,) * (x.ndim - 1) + (-1,)) for m in (seen.mean, seen.variance))
+    fitted = lambda m: jax.lax.stop_gradient(m).reshape((1,) * (x.ndim - m.ndim) + m.shape)  # noqa: E731
+    mean, variance = fitted(seen.mean), fitted(seen.variance)
     varies = variance > 1e-12 * jnp.square(mean)
     scaled = (x - mean) * jnp.where(varies, jax.lax.rsqrt(variance + 1e-8), 1.0)
     return jnp.clip(scaled, -limit, limit)

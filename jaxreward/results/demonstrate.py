@@ -31,8 +31,8 @@ class Recording(NamedTuple):
         path: The file.
         steps: How many steps it has.
         episodes: How many of its episodes ended; the others are cut.
-        returns: The mean return of those, NaN if there are none.
-        member: Which configuration acted.
+        returns: The mean return of those, NaN if there are none; in a game also over agents.
+        member: Which configuration of a run acted.
         seed: Of which seed.
     """
 
@@ -40,8 +40,8 @@ class Recording(NamedTuple):
     steps: int
     episodes: int
     returns: float
-    member: int
-    seed: int
+    member: int = 0
+    seed: int = 0
 
 
 def demonstrate(
@@ -70,21 +70,51 @@ def demonstrate(
         ValueError: If the file exists, its folder does not, there are no steps to record, or an observation is not one
             array.
     """
+    check_place(out, steps)
+    found = load(folder, member=member, seed=seed)
+    policy = found.policy._replace(act=found.policy.act if stochastic else found.policy.mode)
+    return record(found.env, found.env_params, policy, out, steps, key)._replace(member=found.member, seed=found.seed)
+
+
+def record(
+    env: Environment,
+    env_params: PyTree,
+    policy: Policy,
+    out: str | os.PathLike[str],
+    steps: int = 10_000,
+    key: int = 0,
+) -> Recording:
+    """Records steps of any policy, such as a scripted one, as it acts.
+
+    Args:
+        env: The environment, which may be a game.
+        env_params: Its params.
+        policy: How to act.
+        out: The file to write.
+        steps: How many, at least.
+        key: The seed of the episodes.
+
+    Raises:
+        ValueError: See `demonstrate`.
+    """
+    check_place(out, steps)
+    observation_of(env, env_params)
+    run = jax.jit(lambda key: recorded(env, env_params, policy, steps, key))
+    shown, metrics = jax.tree.map(np.asarray, run(jax.random.key(key)))
+    content = io.BytesIO()
+    np.savez_compressed(content, **one_after_the_other(shown)._asdict(), env=env.name)
+    write_atomically(Path(out), content.getvalue())
+    ended, mean = int(metrics["episode/count"]), float(metrics.get("episode/return", np.nan))
+    return Recording(Path(out), shown.terminated.size, ended, mean)
+
+
+def check_place(out: str | os.PathLike[str], steps: int) -> None:
+    """Refuses a file that can't be written or would be overwritten, and to record nothing."""
     path = Path(out)
     if path.exists() or not path.absolute().parent.is_dir():
         raise ValueError(f"{path} {'exists already' if path.exists() else 'is in no folder'}; give another name")
     if steps < 1:
         raise ValueError(f"steps must be positive, not {steps}")
-    found = load(folder, member=member, seed=seed)
-    observation_of(found.env, found.env_params)
-    policy = found.policy._replace(act=found.policy.act if stochastic else found.policy.mode)
-    record = jax.jit(lambda key: recorded(found.env, found.env_params, policy, steps, key))
-    shown, metrics = jax.tree.map(np.asarray, record(jax.random.key(key)))
-    content = io.BytesIO()
-    np.savez_compressed(content, **one_after_the_other(shown)._asdict())
-    write_atomically(path, content.getvalue())
-    ended, mean = int(metrics["episode/count"]), float(metrics.get("episode/return", np.nan))
-    return Recording(path, shown.terminated.size, ended, mean, found.member, found.seed)
 
 
 def recorded(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxreward.agents.baselines.behaviour_cloning import Config, Hyperparams, behaviour_cloning
+from jaxreward.envs import make
 from jaxreward.mdp import TabularEnv, tabular_mdp
 from jaxreward.run.spec import resolve
 from jaxreward.run.store import differences
@@ -70,6 +71,43 @@ def test_a_gaussian_comes_to_least_squares_and_their_residuals(tmp_path):
     np.testing.assert_allclose(learned, weights[:2] * seen.std(0)[:, None], atol=1e-4)
     mode = agent.policy(state).mode((), jnp.asarray(asked[0], jnp.float32), jax.random.key(0))[1]
     np.testing.assert_allclose(mode, 2 * expected[0], atol=1e-3)
+
+
+@pytest.fixture(scope="module")
+def cloned(tmp_path_factory):
+    """Shares of each agent's actions in two states of a game, how often each joint step was shown, and a file of it."""
+    rng = np.random.default_rng(0)
+    state, action = rng.integers(2, size=500), rng.integers(3, size=(500, 2))
+    action[state == 1, 1] = np.minimum(action[state == 1, 1], 1)
+    path = tmp_path_factory.mktemp("cloned") / "shown.npz"
+    np.savez(path, observation=np.eye(2)[state][:, None].repeat(2, 1), action=action)
+    env, params = make("games/random_game?num_states=2&branching=2")
+    agent = made(env, params, path, num_updates=100)
+
+    @jax.jit
+    @jax.vmap
+    def learned(shown):
+        hyperparams = Hyperparams(learning_rate=0.1, anneal_iterations=20.0, num_demonstrations=shown)
+        return jax.lax.scan(lambda s, _: agent.step(s), agent.init(jax.random.key(0), hyperparams), length=20)[0]
+
+    return agent, learned(jnp.array([100.0, np.inf])), state, action
+
+
+@pytest.mark.parametrize(("member", "shown"), [(0, 100), (1, 500)])
+def test_each_agent_of_a_game_comes_to_its_own_shares_of_the_first_steps(cloned, member, shown):
+    agent, states, state, action = cloned
+    state, action = state[:shown], action[:shown]
+    learned = jax.tree.map(lambda leaf: leaf[member], states)
+    outputs = np.asarray(agent.step.__self__.outputs(learned.params, jnp.eye(2)[:, None].repeat(2, 1), HYPERPARAMS))
+    for here in range(2):
+        for one in range(2):
+            counts = np.bincount(action[state == here, one], minlength=3)
+            odds = np.exp(outputs[here, one])
+            np.testing.assert_allclose(odds / odds.sum(), counts / counts.sum(), atol=2e-3)
+    act = agent.policy(learned)
+    joint = act.mode((), jnp.array([[0.0, 1.0], [0.0, 1.0]]), jax.random.key(0))[1]
+    expected = [np.bincount(action[state == 1, one], minlength=3).argmax() for one in range(2)]
+    assert joint.tolist() == expected
 
 
 def test_without_demonstrations_it_is_said_where_they_come_from():

@@ -5,6 +5,7 @@ import pytest
 from gymnax.environments.classic_control.cartpole import CartPole
 from gymnax.environments.classic_control.pendulum import Pendulum
 
+from jaxreward.envs import make
 from jaxreward.learning.demonstrations import read_demonstrations
 
 CARTPOLE = {"observation": np.arange(12.0).reshape(3, 4), "action": np.array([0, 1, 1])}
@@ -13,7 +14,7 @@ PENDULUM = {"observation": np.ones((2, 3)), "action": np.array([[-2.0], [1.5]])}
 
 @pytest.fixture
 def read(tmp_path):
-    def reading(env=None, **arrays):
+    def reading(env=None, /, **arrays):
         np.savez(tmp_path / "shown.npz", **arrays)
         env = env or CartPole()
         return read_demonstrations(tmp_path / "shown.npz", env, env.default_params)
@@ -61,6 +62,44 @@ def test_what_does_not_fit_is_refused(read, changed, message):
 def test_actions_beyond_a_bound_are_refused(read):
     with pytest.raises(ValueError, match=r"action\[1, 0\] is 2.1; those of Pendulum-v1 are from -2 to 2"):
         read(Pendulum(), **{**PENDULUM, "action": np.array([[0.0], [2.1]])})
+
+
+GAME = {
+    "observation": np.arange(124.0).reshape(1, 2, 62).repeat(3, 0),
+    "action": np.array([[0, 4], [1, 2], [3, 3]]),
+    "reward": np.array([[1.0, 0.0], [6.0, 6.0], [0.0, 1.0]]),
+}
+
+
+def test_of_a_game_what_all_saw_did_and_were_paid_is_read(read):
+    env, _ = make("games/mini_gems")
+    found = read(env, **GAME, terminated=np.zeros(3, bool), env="games/mini_gems")
+    for name in GAME:
+        np.testing.assert_array_equal(getattr(found, name), GAME[name])
+    assert found.action.dtype == np.int32
+    assert read(env, **{**GAME, "reward": np.arange(3.0)}).reward.tolist() == [0, 1, 2]  # one that all were paid
+
+
+@pytest.mark.parametrize(("changed", "message"), [
+    ({"env": "games/gems"}, r"has demonstrations of games/gems, not of games/mini_gems; .* without its array 'env'"),
+    ({"observation": np.ones((3, 3, 62))},
+     r"each observation has shape \(3, 62\); those of games/mini_gems, a game of 2 agents, have \(2, 62\)"),
+    ({"observation": np.ones((3, 62))}, r"each observation has shape \(62,\)"),
+    ({"action": np.zeros(3, int)}, r"each action has shape \(\); .* a game of 2 agents, have \(2,\)"),
+    ({"action": np.zeros((3, 4), int)}, r"each action has shape \(4,\)"),
+    ({"action": np.array([[0, 4], [1, 5], [3, 3]])}, r"action\[1, 1\] is 5; those of .* whole numbers from 0 to 4"),
+    ({"reward": np.ones((3, 3))}, r"reward has shape \(3, 3\); .* \(3,\), or one for each of 2 agents, \(3, 2\)"),
+    ({"reward": np.array([[0, 0], [0, np.nan], [0, 0]])}, r"reward\[1, 1\] is nan"),
+    ({"terminated": np.zeros((3, 2), bool)}, r"terminated has shape \(3, 2\); expected one number a step, \(3,\)$"),
+])  # fmt: skip
+def test_what_does_not_fit_a_game_is_refused(read, changed, message):
+    with pytest.raises(ValueError, match=message):
+        read(make("games/mini_gems")[0], **{**GAME, **changed})
+
+
+def test_rewards_of_several_are_refused_where_one_acts(read):
+    with pytest.raises(ValueError, match=r"reward has shape \(3, 2\); expected one number a step, \(3,\)$"):
+        read(**CARTPOLE, reward=np.ones((3, 2)))
 
 
 def test_files_that_are_none_are_refused(read, tmp_path):

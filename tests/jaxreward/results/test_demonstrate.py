@@ -8,9 +8,10 @@ import pytest
 from jaxreward.agent import Policy
 from jaxreward.cli import main
 from jaxreward.envs import make
+from jaxreward.envs.games.experts import gems_expert
 from jaxreward.learning.demonstrations import Demonstrations, read_demonstrations
 from jaxreward.results import demonstrate as module
-from jaxreward.results.demonstrate import demonstrate, one_after_the_other, recorded
+from jaxreward.results.demonstrate import demonstrate, one_after_the_other, record, recorded
 from tests.demonstrated import demonstrated
 from tests.probes import Counter, CounterParams
 
@@ -59,6 +60,21 @@ def test_a_run_is_recorded_and_cloned(tmp_path, capsys, monkeypatch):
     assert not found.terminated.any()
     assert main(["demonstrate", str(tmp_path / "run"), "--out", out]) == 2
     assert "shown.npz exists already" in capsys.readouterr().err
+
+
+def test_a_scripted_policy_of_a_game_is_recorded(tmp_path):
+    """What comes back from the file follows from what is in it: moves of the grid, and who is paid for which gems."""
+    env, params = make("games/gems")
+    done = record(env, params, gems_expert(slack=4.0), tmp_path / "gems.npz", 400)
+    found = read_demonstrations(tmp_path / "gems.npz", env, params)
+    assert found.action.shape == found.reward.shape == (400, 2)
+    ended = found.terminated | found.truncated
+    assert 10 <= ended[:-1].sum() <= done.episodes <= ended.sum()  # the last one may be cut
+    position = np.round(found.observation[:, :, 40:] * 14)
+    move = np.array([(0, 1), (1, 0), (0, -1), (-1, 0), (0, 0)])[found.action]
+    np.testing.assert_array_equal(position[1:][~ended[:-1]], np.clip(position + move, 0, 14)[:-1][~ended[:-1]])
+    assert set(np.unique(found.reward)) >= {0, 1, 6}
+    assert ((found.reward[:, 0] >= 6) == (found.reward[:, 1] >= 6)).all()
 
 
 def test_what_cannot_be_recorded_is_refused(tmp_path):
