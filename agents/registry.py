@@ -39,6 +39,8 @@ _BUILT_IN = {
     "td3": "jaxreward.agents.baselines.td3",
     "reinforce": "jaxreward.agents.baselines.reinforce",
     "ippo": "jaxreward.agents.baselines.ippo",
+    "mamql": "jaxreward.agents.mamql.mamql",
+    "iq_learn": "jaxreward.agents.mamql.iq_learn",
     "lirpg": "jaxreward.agents.barfi.lirpg",
     "bipars": "jaxreward.agents.barfi.bipars",
     "novelty_search": "jaxreward.agents.quality_diversity.novelty_search",

@@ -19,6 +19,8 @@ from jax.extend.core import jaxpr_as_fun
 from jax.sharding import AxisType, Mesh, PartitionSpec
 from jaxtyping import Array, Float, Key, PyTree
 
+from jaxreward.reward import Reward
+
 State: TypeAlias = PyTree
 Hyperparams: TypeAlias = PyTree
 Carry: TypeAlias = PyTree
@@ -50,11 +52,14 @@ class Agent(NamedTuple):
             `env_steps` is how many environment steps the iteration took, `episode/count` how many episodes ended in
             it, any other `episode/*` a mean over those episodes (NaN when there were none).
         policy: `(state) -> Policy`.
+        reward: `(state) -> Reward`, the reward that it takes demonstrators to have been after; None of an agent that
+            infers none.
     """
 
     init: Callable[[Key[Array, ""], Hyperparams], State]
     step: Callable[[State], tuple[State, dict[str, Float[Array, ""]]]]
     policy: Callable[[State], Policy]
+    reward: Callable[[State], Reward] | None = None
 
 
 def vmap(agent: Agent, *, population: bool = False) -> Agent:

@@ -70,6 +70,44 @@ def read_demonstrations(path: str | os.PathLike[str], env: Environment, env_para
     return Demonstrations(observation.astype(shown.dtype), action, **ends, reward=reward)
 
 
+class Transitions(NamedTuple):
+    """Steps with what followed each, `M` of them; those of a file in their order.
+
+    Attributes:
+        observation: What was seen; of a game by all agents, as all here.
+        action: What was done.
+        next_observation: What followed; means nothing where the episode terminated.
+        terminated: Whether it did.
+    """
+
+    observation: Shaped[np.ndarray, "M ..."]
+    action: Shaped[np.ndarray, "M ..."]
+    next_observation: Shaped[np.ndarray, "M ..."]
+    terminated: Bool[np.ndarray, " M"]
+
+
+def transitions_of(given: Demonstrations) -> Transitions:
+    """Steps with what followed; those behind which an episode, or the recording, was cut are left out.
+
+    What followed them is in no file.
+
+    Raises:
+        ValueError: If it is not known where episodes end, or nothing is left.
+    """
+    if given.terminated is None and given.truncated is None:
+        raise ValueError(
+            "demonstrations say neither `terminated` nor `truncated`, so what followed a step is not known: add where "
+            "episodes ended"
+        )
+    nowhere = np.zeros(len(given.action), bool)
+    terminated, truncated = (nowhere if ends is None else ends for ends in (given.terminated, given.truncated))
+    known = terminated | ~(truncated | (np.arange(len(nowhere)) == len(nowhere) - 1))
+    if not known.any():
+        raise ValueError(f"of {len(known)} demonstrated steps each is the last before a cut, so none has what followed")
+    following = np.roll(given.observation, -1, 0)
+    return Transitions(*(leaf[known] for leaf in (given.observation, given.action, following, terminated)))
+
+
 def digest_of(path: str | os.PathLike[str]) -> str:
     """What tells a file's content from another's; nothing if there is no such file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12] if Path(path).is_file() else ""

@@ -15,6 +15,7 @@ from tests.demonstrated import demonstrated
 TASKS = {
     "jaxreward.agents.baselines": "CartPole-v1?max_steps_in_episode=8",
     "jaxreward.agents.barfi": "barfi/gridworld",
+    "jaxreward.agents.mamql": "CartPole-v1?max_steps_in_episode=8",
     "jaxreward.agents.subpo": "subrl/two_rooms",
     "jaxreward.agents.quality_diversity": "qd/point2d",
     "jaxreward.agents.loop": "average/river_swim",
@@ -23,10 +24,11 @@ TASKS = {
     "soft_q_learning": "average/river_swim",
     "td3": "Pendulum-v1",
     "ippo": "games/gems",
+    "mamql": "games/gems",
 }
 """By family, or by name where an agent needs another one than its family."""
 SETTINGS = {"pbt/ppo": {"population": 2, "ready_iterations": 1}}
-FROM_FILES = {"behaviour_cloning"}
+FROM_FILES = {"behaviour_cloning", "mamql", "iq_learn"}
 
 
 def task_of(agent):

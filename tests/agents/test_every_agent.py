@@ -47,11 +47,15 @@ LOOP = [name for name in list_agents() if "/" not in name and ".agents.loop." in
 TABULAR = ["q_learning", "sarsa", "soft_q_learning"]
 ENVS = {name: "average/river_swim" for name in [*LOOP, *TABULAR]}
 ENVS |= {"ppo": "CartPole-v1", "subpo": "subrl/two_rooms", "global_rl": "subrl/two_rooms", "ippo": "games/gems"}
+ENVS |= {"mamql": "games/gems", "iq_learn": "CartPole-v1"}
 ENVS |= {name: "MountainCarContinuous-v0" for name in ("sac", "td3")}
 VARIANTS = [(name, {}) for name in list_agents() if name.startswith("pbt/ppo") or "/" not in name]
 VARIANTS += [
     ("ppo", {"memory": 0}),
     ("ippo", {"shared": True}),
+    ("mamql", {"reads": "joint_action", "target": True, "penalised": "both", "value_states": "mixed"}),
+    ("mamql", {"value_states": "start"}),
+    ("iq_learn", {"value_states": "expert"}),
     ("subpo", {"history": "gru"}),
     ("subpo", {"history": "visited"}),
 ]

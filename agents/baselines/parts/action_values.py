@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxreward.agent import Policy
 from jaxreward.learning.action_values import ActionValues, check_pictures
 from jaxreward.learning.exploration import epsilon_greedy
-from jaxreward.learning.networks import ACTIVATIONS
+from jaxreward.learning.networks import ACTIVATIONS, for_agents
 from jaxreward.names import check_name
 
 Scalar = Float[Array, ""] | float
@@ -32,8 +32,11 @@ def network_for(
     duelling: bool = False,
     layer_norm: bool = False,
     conv: Sequence[int] = (),
+    agents: tuple[int, ...] = (),
 ) -> ActionValues:
-    """A network for an environment; see `ActionValues`.
+    """A network for an environment, or one for each agent of a game; see `ActionValues`.
+
+    With `agents=(n,)` what it reads and gives has an axis of agents behind those of a batch, its params a leading one.
 
     Raises:
         TypeError: If actions are not discrete.
@@ -46,9 +49,11 @@ def network_for(
         )
     check_name("activation", activation, ACTIVATIONS)
     shown = jax.eval_shape(lambda key: env.reset_env(key, env_params)[0], jax.random.key(0))
-    check_pictures(env.name, shown, conv)
+    of_one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[len(agents) :], leaf.dtype)  # noqa: E731
+    check_pictures(env.name, jax.tree.map(of_one, shown), conv)
     shape: dict[str, Any] = {"duelling": duelling, "layer_norm": layer_norm, "conv": tuple(conv)}
-    return ActionValues(int(space.n), tuple(layers), ACTIVATIONS[activation], **shape)
+    network = for_agents(ActionValues, agents, -4 if conv else -2)
+    return network(int(space.n), tuple(layers), ACTIVATIONS[activation], **shape)
 
 
 def adam(learning_rate: Scalar, max_grad_norm: Scalar, kind: Optimiser = "adam") -> optax.GradientTransformation:

@@ -1,0 +1,1 @@
+"""What the agents that learn soft critics from demonstrations are made of."""
