@@ -7,20 +7,27 @@ from jaxreward.distances.canonical import CANONICALISATIONS, canonicalise
 from jaxreward.distances.equivalence import npec_distance
 from jaxreward.distances.norms import NORMS, norm_of
 from jaxreward.distances.pearson import erc_distance, pearson_distance, spearman_distance
-from jaxreward.distances.regret import regret, regret_bound
+from jaxreward.distances.recovery import LinearReward, Recovery, cosine, linear_reward, recovery
+from jaxreward.distances.regret import regret, regret_bound, regret_to_uniform
 from jaxreward.distances.starc import epic_distance, standardise, starc_distance
 
 __all__ = [
     "CANONICALISATIONS",
     "NORMS",
+    "LinearReward",
+    "Recovery",
     "canonicalise",
+    "cosine",
     "epic_distance",
     "erc_distance",
+    "linear_reward",
     "norm_of",
     "npec_distance",
     "pearson_distance",
+    "recovery",
     "regret",
     "regret_bound",
+    "regret_to_uniform",
     "spearman_distance",
     "standardise",
     "starc_distance",

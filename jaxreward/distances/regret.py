@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from jaxreward.distances.canonical import Policy, Reward
 from jaxreward.distances.norms import norm_of
 from jaxreward.distances.starc import standardise, starc_distance
-from jaxreward.mdp import TabularMDP, policy_iteration, policy_value
+from jaxreward.mdp import TabularMDP, policy_iteration, policy_value, uniform_policy
 from jaxreward.mdp.bellman import Discount
 
 
@@ -24,6 +24,21 @@ def regret(mdp: TabularMDP, other: Reward, discount: Discount) -> Float[Array, "
     followed = policy_iteration(mdp._replace(reward=other), discount).policy
     returns = return_range(mdp, discount)
     return share_of_range(returns.best - mdp.start @ policy_value(mdp, followed, discount), returns)
+
+
+def regret_to_uniform(mdp: TabularMDP, other: Reward, discount: Discount) -> Float[Array, ""]:
+    """What a policy that is optimal for another reward loses, in units of what acting at random loses.
+
+    `(J(best) - J(best for the other)) / (J(best) - J(uniform))`: 0 for the best, 1 for no better than random. Of an
+    agent's MDP in a game, while others play, it is the regret of a best response to another reward.
+    """
+    followed = policy_iteration(mdp._replace(reward=other), discount).policy
+    best = policy_iteration(mdp, discount).value
+    lost = lambda policy: mdp.start @ (best - policy_value(mdp, policy, discount))  # noqa: E731
+    rounding = return_range(mdp, discount).rounding
+    at_random = lost(uniform_policy(mdp))
+    matters = at_random > rounding
+    return jnp.where(matters, lost(followed) / jnp.where(matters, at_random, 1.0), 0.0)
 
 
 def regret_bound(

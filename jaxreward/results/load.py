@@ -73,6 +73,19 @@ class Trained:
         """The reward that it was trained for; None for the environment's own."""
         return getattr(self.env, "reward", None)
 
+    @property
+    def recovered(self) -> Reward:
+        """The reward that it takes demonstrators to have been after, to train on as any other: `--reward FILE.py:NAME`.
+
+        Raises:
+            AttributeError: The agent infers none.
+        """
+        if self.agent.reward is None:
+            raise AttributeError(
+                f"{self.config['agent']} infers no reward from demonstrations, as mamql and iq_learn do"
+            )
+        return self.agent.reward(self.state)
+
     def predict(self, observation: PyTree, memory: PyTree = None, seed: int | None = None) -> tuple[PyTree, PyTree]:
         """An action for an observation, or actions for a batch of them.
 

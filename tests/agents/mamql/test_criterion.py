@@ -80,7 +80,7 @@ def games(double):
 
 @pytest.fixture(scope="module")
 def fits(games):
-    """The minimisers, by seed, agent and alpha, how far from what was shown they are, and their reward from the game's."""
+    """The minimisers, by seed, agent and alpha, how far they are from what was shown, and their reward from its."""
     mdps, policy, shown = games
 
     def one(mdp, policy, shown, alpha):
