@@ -192,6 +192,7 @@ def check_config(config: Config, reads: Reads = "state") -> None:
     """Refuses what does not fit together, before anything is compiled."""
     for option, choices in _CHOICES.items():
         check_name(option, getattr(config, option), choices)
+    check_name("reads", reads, get_args(Reads))
     block = config.num_envs * config.num_steps
     if config.collects and config.capacity % block:
         raise ValueError(

@@ -47,15 +47,20 @@ def test_shaping_scale_and_chance_are_seen_by_raw_measures_alone(mdp):
 
 
 def test_regret_in_units_of_acting_at_random_by_trying_every_policy(mdp):
-    other = mdp.reward.at[:2].multiply(-1.0)
+    other = -mdp.reward
     policies = deterministic_policies(mdp)
     worth = jax.vmap(lambda reward, policy: mdp.start @ policy_value(mdp._replace(reward=reward), policy, DISCOUNT))
     by_both = [worth(jnp.broadcast_to(r, (len(policies), *r.shape)), policies) for r in (mdp.reward, other)]
     at_random = mdp.start @ policy_value(mdp, uniform_policy(mdp), DISCOUNT)
     best = by_both[0].max()
     expected = (best - by_both[0][by_both[1].argmax()]) / (best - at_random)
-    assert expected > 0.1
+    assert expected > 1
     np.testing.assert_allclose(regret_to_uniform(mdp, other, DISCOUNT), expected, rtol=1e-9)
+    halfway = mdp.reward.at[:2].multiply(-1.0)
+    expected = (best - by_both[0][worth(jnp.broadcast_to(halfway, (81, 4, 3, 4)), policies).argmax()]) / (
+        best - at_random
+    )
+    np.testing.assert_allclose(regret_to_uniform(mdp, halfway, DISCOUNT), expected, rtol=1e-9)
     assert regret_to_uniform(mdp._replace(reward=jnp.ones_like(mdp.reward)), other, DISCOUNT) == 0
 
 

@@ -6,7 +6,7 @@ from gymnax.environments.classic_control.cartpole import CartPole
 from gymnax.environments.classic_control.pendulum import Pendulum
 
 from jaxreward.envs import make
-from jaxreward.learning.demonstrations import read_demonstrations
+from jaxreward.learning.demonstrations import Demonstrations, read_demonstrations, transitions_of
 
 CARTPOLE = {"observation": np.arange(12.0).reshape(3, 4), "action": np.array([0, 1, 1])}
 PENDULUM = {"observation": np.ones((2, 3)), "action": np.array([[-2.0], [1.5]])}
@@ -115,3 +115,17 @@ def test_files_that_are_none_are_refused(read, tmp_path):
     for name in ("pickled.npz", "text.npz", "nothing.npz", "one.npy"):
         with pytest.raises(ValueError, match="is no file of arrays"):
             read_demonstrations(tmp_path / name, env, env.default_params)
+
+
+def test_transitions_have_what_followed_them():
+    """Episodes of 3 steps, of 2 that were cut, of 1 and 2, the last of which the recording cuts."""
+    seen, ends = np.arange(8.0)[:, None], np.zeros((2, 8), bool)
+    ends[0, [2, 5]], ends[1, 4] = True, True
+    found = transitions_of(Demonstrations(seen, np.arange(8), *ends))
+    assert found.action.tolist() == [0, 1, 2, 3, 5, 6]
+    assert found.observation.ravel().tolist() == [0, 1, 2, 3, 5, 6]
+    assert found.terminated.tolist() == [False, False, True, False, True, False]
+    goes_on = ~found.terminated
+    np.testing.assert_array_equal(found.next_observation[goes_on], found.observation[goes_on] + 1)
+    assert transitions_of(Demonstrations(seen, np.arange(8), ends[0])).action.tolist() == list(range(7))
+    assert transitions_of(Demonstrations(seen, np.arange(8), None, ends[1])).action.tolist() == [0, 1, 2, 3, 5, 6]
