@@ -98,7 +98,7 @@ def test_more_transitions_and_a_larger_alpha_come_nearer(measures):
 
 
 def test_an_error_is_beside_that_of_no_reward_at_all(measures):
-    """A small alpha keeps rewards small, and so their errors. With a larger one they are as near, and worse than zero."""
+    """A small alpha keeps rewards small, and their errors. With a larger one they are as near, and worse than zero."""
     _, found = measures
     assert (found.error[2] < found.error_of_zero[2]).all()
     assert (found.error[3] > found.error_of_zero[3]).all()
