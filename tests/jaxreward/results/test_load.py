@@ -11,10 +11,12 @@ import pytest
 from safetensors.numpy import load_file
 
 import jaxreward
+from jaxreward.cli import main
 from jaxreward.results.export import export
 from jaxreward.results.load import batch_of
 from jaxreward.run.job import Job, Setup
 from jaxreward.run.store import RunError
+from tests.demonstrated import demonstrated
 
 SETTINGS = {"num_envs": 4, "num_steps": 8, "num_minibatches": 2, "num_epochs": 1, "layers": (4,), "memory": 3}
 PLACES = np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32) / 10
@@ -138,3 +140,24 @@ def test_an_agent_without_params_leaves_none(trained, tmp_path, monkeypatch):
     monkeypatch.setattr("jaxreward.results.export._program", lambda *_: b"")
     export("run", tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"policy.jax", "sampled_policy.jax", "policy.json"}
+
+
+def test_a_reward_that_was_recovered_is_trained_on(tmp_path, monkeypatch, trained):
+    """By commands, with a file of one line: what a game's agents were after is what others learn from."""
+    with pytest.raises(AttributeError, match="ppo infers no reward from demonstrations"):
+        _ = trained.recovered
+    monkeypatch.setattr("jaxreward.cli.train.finish", lambda *_: 0)  # what is drawn of a run
+    game, run = "games/random_game?num_states=3&branching=2", tmp_path / "run"
+    train = ["train", "--env", game, "--seeds", "1", "--quiet"]
+    sizes = ["num_envs=2", "num_steps=4", "layers=()", "capacity=8"]
+    given = f"demonstrations={demonstrated(game)}"
+    told = [*train, "--agent", "mamql", "--steps", "8", "--folder", str(run)]
+    assert main([*told, "--set", *sizes, "batch_size=2", given]) == 0
+    (tmp_path / "after.py").write_text(f"from jaxreward import load\n\nrecovered = load({str(run)!r}).recovered\n")
+    file = f"{tmp_path / 'after.py'}:recovered"
+    told = [*train, "--agent", "ippo", "--steps", "8", "--folder", str(tmp_path / "other"), "--reward", file]
+    assert main([*told, "--set", "num_envs=2", "num_steps=4", "layers=()", "num_minibatches=1"]) == 0
+    found, other = jaxreward.load(run), jaxreward.load(tmp_path / "other")
+    critic = other.env_params.reward.critic
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b), critic, found.params)
+    assert len(jax.tree.leaves(critic)) == 2

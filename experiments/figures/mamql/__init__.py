@@ -1,0 +1,1 @@
+"""Figures of MAMQL: a game learned from what somebody did in it."""
