@@ -71,7 +71,7 @@ def read_demonstrations(path: str | os.PathLike[str], env: Environment, env_para
 
 
 class Transitions(NamedTuple):
-    """Steps with what followed each, `M` of them; those of a file in their order.
+    """Steps with what followed each, leaves `[M, ...]`: those of a file in their order and on the host, or a batch.
 
     Attributes:
         observation: What was seen; of a game by all agents, as all here.
@@ -80,10 +80,10 @@ class Transitions(NamedTuple):
         terminated: Whether it did.
     """
 
-    observation: Shaped[np.ndarray, "M ..."]
-    action: Shaped[np.ndarray, "M ..."]
-    next_observation: Shaped[np.ndarray, "M ..."]
-    terminated: Bool[np.ndarray, " M"]
+    observation: PyTree
+    action: PyTree
+    next_observation: PyTree
+    terminated: PyTree
 
 
 def transitions_of(given: Demonstrations) -> Transitions:

@@ -79,8 +79,7 @@ def for_agents(network: type[nn.Module], agents: tuple[int, ...], axis: int = -2
     """
     if not agents:
         return network
-    own = {"params": True, "dropout": True}
-    return nn.vmap(network, {"params": 0}, own, in_axes=axis, out_axes=-2, axis_size=agents[0])
+    return nn.vmap(network, {"params": 0}, {"params": True}, in_axes=axis, out_axes=-2, axis_size=agents[0])
 
 
 class ActorCritic(nn.Module):

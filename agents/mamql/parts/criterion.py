@@ -100,8 +100,8 @@ def phi(divergence: str, reward: Float[Array, "*batch"], alpha: Scalar) -> Float
     check_name("divergence", divergence, DIVERGENCES)
     if divergence == "chi2":
         return reward - jnp.square(reward) / (4 * alpha)
-    value, slope, least = _TERMS[divergence]
-    least = jnp.asarray(least, reward.dtype)
+    value, slope, end = _TERMS[divergence]
+    least = jnp.asarray(end, reward.dtype)
     return value(jnp.maximum(reward, least)) + slope(least) * jnp.minimum(reward - least, 0)
 
 

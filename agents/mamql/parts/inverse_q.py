@@ -181,8 +181,8 @@ def inverse_q(
     """
     check_config(config, reads)
     check_file(config, name)
-    shape = {"conv": config.conv, "agents": agents}
-    network = network_for(env, env_params, name, config.layers, config.activation, **shape)
+    layers, activation = config.layers, config.activation
+    network = network_for(env, env_params, name, layers, activation, conv=config.conv, agents=agents)
     given = transitions_of(read_demonstrations(config.demonstrations, env, env_params))
     algorithm = InverseQ(env, env_params, config, network, jax.tree.map(jnp.asarray, given), agents, reads)
     return Agent(algorithm.init, algorithm.step, algorithm.policy, algorithm.reward)
