@@ -68,7 +68,7 @@ def soft_equilibrium(
     """
 
     def respond(values: Float[Array, "n S A"]) -> Float[Array, "n S A"]:
-        return best_responses(game, soft_policy(values, temperature), soft_max(values, temperature), discount)
+        return marginal_action_value(game, soft_policy(values, temperature), soft_max(values, temperature), discount)
 
     def damped(values: Float[Array, "n S A"]) -> Float[Array, "n S A"]:
         return values + jnp.asarray(step, values.dtype) * (respond(values) - values)
@@ -81,7 +81,7 @@ def soft_equilibrium(
     )
 
 
-def best_responses(
+def marginal_action_value(
     game: MarkovGame, policy: Float[Array, "n S A"], value: Float[Array, "n S"], discount: Discount
 ) -> Float[Array, "n S A"]:
     """What each agent's actions are worth, `E[r_i + discount value_i(s')]`, while the others play a policy."""
