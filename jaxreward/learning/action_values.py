@@ -30,6 +30,7 @@ class ActionValues(nn.Module):
             equation 9).
         layer_norm: Whether hidden layers are normalised.
         conv: Channels of convolutions before them, for pictures; `()` for vectors.
+        dropout: Which share of units is left out at random, where a key "dropout" is given.
     """
 
     num_actions: int
@@ -38,13 +39,14 @@ class ActionValues(nn.Module):
     duelling: bool = False
     layer_norm: bool = False
     conv: Sequence[int] = ()
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch F"] | Float[Array, "*batch H W C"]) -> Float[Array, "*batch A"]:
         for channels in self.conv:
             x = self.activation(Convolution(channels)(x))
         x = x.reshape(*x.shape[:-3], -1) if self.conv else x
-        x = Torso(self.layers, self.activation, self.layer_norm, orthogonal=False)(x)
+        x = Torso(self.layers, self.activation, self.layer_norm, orthogonal=False, dropout=self.dropout)(x)
         if not self.duelling:
             return lecun(self.num_actions)(x)
         outputs = lecun(1 + self.num_actions)(x)

@@ -47,12 +47,14 @@ class Torso(nn.Module):
         activation: Behind each.
         layer_norm: Whether each is normalised before that (Ba et al. 2016, arXiv:1607.06450).
         orthogonal: Whether weights start orthogonal, as `dense` has them, or as `lecun` has them.
+        dropout: Which share of units is left out at random (Srivastava et al. 2014), where a key "dropout" is given.
     """
 
     layers: Sequence[int]
     activation: Callable[[Array], Array]
     layer_norm: bool = False
     orthogonal: bool = True
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch F"]) -> Float[Array, "*batch H"]:
@@ -60,6 +62,7 @@ class Torso(nn.Module):
             x = (dense(features, math.sqrt(2)) if self.orthogonal else lecun(features))(x)
             x = nn.LayerNorm(param_dtype=jnp.result_type(float))(x) if self.layer_norm else x
             x = self.activation(x)
+            x = nn.Dropout(self.dropout, deterministic=not self.has_rng("dropout"))(x)
         return x
 
 
@@ -79,7 +82,9 @@ def for_agents(network: type[nn.Module], agents: tuple[int, ...], axis: int = -2
     """
     if not agents:
         return network
-    return nn.vmap(network, {"params": 0}, {"params": True}, in_axes=axis, out_axes=-2, axis_size=agents[0])
+    return nn.vmap(
+        network, {"params": 0}, {"params": True, "dropout": True}, in_axes=axis, out_axes=-2, axis_size=agents[0]
+    )
 
 
 class ActorCritic(nn.Module):

@@ -33,6 +33,7 @@ def network_for(
     layer_norm: bool = False,
     conv: Sequence[int] = (),
     agents: tuple[int, ...] = (),
+    dropout: float = 0.0,
 ) -> ActionValues:
     """A network for an environment, or one for each agent of a game; see `ActionValues`.
 
@@ -52,6 +53,7 @@ def network_for(
     of_one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[len(agents) :], leaf.dtype)  # noqa: E731
     check_pictures(env.name, jax.tree.map(of_one, shown), conv)
     shape: dict[str, Any] = {"duelling": duelling, "layer_norm": layer_norm, "conv": tuple(conv)}
+    shape["dropout"] = dropout
     network = for_agents(ActionValues, agents, -4 if conv else -2)
     return network(int(space.n), tuple(layers), ACTIVATIONS[activation], **shape)
 

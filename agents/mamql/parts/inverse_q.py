@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -74,6 +74,7 @@ class Config(demonstrated.Config):
         layers: Widths of the hidden layers.
         activation: Between them, a name in `jaxreward.learning.networks.ACTIVATIONS`.
         conv: Channels of convolutions before them, of windows of 3 by 3, for pictures; none by default.
+        dropout: Which share of hidden units is left out at random in an update, as the authors of MAMQL do.
     """
 
     divergence: str = "chi2"
@@ -90,6 +91,7 @@ class Config(demonstrated.Config):
     layers: tuple[int, ...] = size((256, 256))
     activation: str = "elu"
     conv: tuple[int, ...] = size(())
+    dropout: float = size(0.0, least=0, most=0.95)
 
     @property
     def collects(self) -> bool:
@@ -181,8 +183,8 @@ def inverse_q(
     """
     check_config(config, reads)
     check_file(config, name)
-    layers, activation = config.layers, config.activation
-    network = network_for(env, env_params, name, layers, activation, conv=config.conv, agents=agents)
+    shape: dict[str, Any] = {"conv": config.conv, "dropout": config.dropout, "agents": agents}
+    network = network_for(env, env_params, name, config.layers, config.activation, **shape)
     given = transitions_of(read_demonstrations(config.demonstrations, env, env_params))
     algorithm = InverseQ(env, env_params, config, network, jax.tree.map(jnp.asarray, given), agents, reads)
     return Agent(algorithm.init, algorithm.step, algorithm.policy, algorithm.reward)
@@ -276,14 +278,15 @@ class InverseQ:
 
     def learn(self, state: State, key: Key[Array, ""]) -> tuple[Learner, Metrics]:
         """The updates of an iteration, and the means of what they log."""
-        key_rows, key_beside = jax.random.split(key)
+        key_rows, key_beside, key_units = jax.random.split(key, 3)
         shape = self.config.num_updates, self.config.batch_size
         number = first_steps(state.hyperparams.num_demonstrations, len(self.data.action))
-        drawn = jax.random.randint(key_rows, shape, 0, number), self.beside(state, shape, key_beside)
+        rows = jax.random.randint(key_rows, shape, 0, number)
+        drawn = rows, self.beside(state, shape, key_beside), jax.random.split(key_units, shape[0])
 
-        def update(learner: Learner, drawn: tuple[Int[Array, " B"], PyTree]) -> tuple[Learner, Metrics]:
-            rows, beside = drawn
-            return self.update(learner, state.hyperparams, jax.tree.map(lambda x: x[rows], self.data), beside)
+        def update(learner: Learner, drawn: tuple[Int[Array, " B"], PyTree, Key[Array, ""]]) -> tuple[Learner, Metrics]:
+            rows, *rest = drawn
+            return self.update(learner, state.hyperparams, jax.tree.map(lambda x: x[rows], self.data), *rest)
 
         learner, metrics = jax.lax.scan(update, state.learner, drawn)
         return learner, jax.tree.map(jnp.mean, metrics)
@@ -298,10 +301,11 @@ class InverseQ:
         return ()
 
     def update(
-        self, learner: Learner, hyperparams: Hyperparams, batch: Transitions, beside: PyTree
+        self, learner: Learner, hyperparams: Hyperparams, batch: Transitions, beside: PyTree, key: Key[Array, ""]
     ) -> tuple[Learner, Metrics]:
         """A step of Adam, and of the target behind it."""
-        grads, metrics = jax.grad(self.loss, has_aux=True)(learner.params, learner.target, hyperparams, batch, beside)
+        drawn = hyperparams, batch, beside, key
+        grads, metrics = jax.grad(self.loss, has_aux=True)(learner.params, learner.target, *drawn)
         updates, optimiser = self.optimiser(hyperparams).update(grads, learner.optimiser)
         params, number = optax.apply_updates(learner.params, updates), learner.updates + 1
         moved = number, hyperparams.target_period, hyperparams.target_step
@@ -309,14 +313,21 @@ class InverseQ:
         return Learner(params, target, optimiser, number), metrics
 
     def loss(
-        self, params: PyTree, target: PyTree, hyperparams: Hyperparams, batch: Transitions, beside: PyTree
+        self,
+        params: PyTree,
+        target: PyTree,
+        hyperparams: Hyperparams,
+        batch: Transitions,
+        beside: PyTree,
+        key: Key[Array, ""],
     ) -> tuple[Float[Array, ""], Metrics]:
         """What is minimised, a sum over agents, whose params are their own, and what to log: means over them."""
-        shown = self.judge(params, target, hyperparams, batch)
+        key_shown, key_beside = jax.random.split(key)
+        shown = self.judge(params, target, hyperparams, batch, key_shown)
         if self.config.loss == "squared_likelihood":
             each = mean(jnp.square(shown.surprise))
         else:
-            each = self.inverse(params, target, hyperparams, shown, beside)
+            each = self.inverse(params, target, hyperparams, shown, beside, key_beside)
         loss = each.sum() + hyperparams.l2 * optax.tree.norm(params, squared=True)
         values = self.values(params, batch.observation, batch.action)
         return loss, {
@@ -329,16 +340,22 @@ class InverseQ:
         }
 
     def inverse(
-        self, params: PyTree, target: PyTree, hyperparams: Hyperparams, shown: Judged, beside: PyTree
+        self,
+        params: PyTree,
+        target: PyTree,
+        hyperparams: Hyperparams,
+        shown: Judged,
+        beside: PyTree,
+        key: Key[Array, ""],
     ) -> Float[Array, "*n"]:
         """The criterion of each agent, its value term estimated as configured."""
         config, alpha = self.config, hyperparams.alpha
         if config.value_states == "start":
-            start = mean(soft_max(self.values(params, beside), hyperparams.temperature))
+            start = mean(soft_max(self.values(params, beside, key=key), hyperparams.temperature))
             return criterion(shown, (1 - hyperparams.discount) * start, config.divergence, alpha)
         if not config.collects:
             return criterion(shown, mean(shown.lost), config.divergence, alpha)
-        played = self.judge(params, target, hyperparams, beside)
+        played = self.judge(params, target, hyperparams, beside, key)
         share = {"policy": 1.0, "expert": 0.0, "mixed": hyperparams.policy_share}[config.value_states]
         lost = share * mean(played.lost) + (1 - share) * mean(shown.lost)
         if config.penalised == "both":
@@ -346,16 +363,29 @@ class InverseQ:
             lost = lost + excess / (8 * alpha)
         return criterion(shown, lost, config.divergence, alpha)
 
-    def judge(self, params: PyTree, target: PyTree, hyperparams: Hyperparams, batch: Transitions) -> Judged:
+    def judge(
+        self, params: PyTree, target: PyTree, hyperparams: Hyperparams, batch: Transitions, key: Key[Array, ""]
+    ) -> Judged:
         """What critics say of transitions; joint actions that they read are those of the step, in what followed too."""
-        values = self.values(params, batch.observation, batch.action)
-        following = self.values(target if self.config.target else params, batch.next_observation, batch.action)
+        keys, after = jax.random.split(key), target if self.config.target else params
+        values = self.values(params, batch.observation, batch.action, keys[0])
+        following = self.values(after, batch.next_observation, batch.action, keys[1])
         scale = hyperparams.discount, hyperparams.temperature
         return judged(values, batch.action, following, batch.terminated, *scale)
 
-    def values(self, params: PyTree, observation: PyTree, action: Array | None = None) -> Float[Array, "*batch A"]:
-        """Of each agent's actions, of observations `[B, *n, ...]`; a joint action that is not given is zeros."""
-        return jnp.asarray(self.network.apply(params, self.read(observation, action)))
+    def values(
+        self, params: PyTree, observation: PyTree, action: Array | None = None, key: Key[Array, ""] | None = None
+    ) -> Float[Array, "*batch A"]:
+        """Of each agent's actions, of observations `[B, *n, ...]`.
+
+        Args:
+            params: The critics'.
+            observation: What was seen.
+            action: The joint action, where it is read; zeros without.
+            key: Which units are left out; none without.
+        """
+        left_out = {} if key is None else {"dropout": key}
+        return jnp.asarray(self.network.apply(params, self.read(observation, action), rngs=left_out))
 
     def read(self, observation: PyTree, action: Array | None = None) -> Array:
         """What the critics are given of observations `[B, *n, ...]`."""

@@ -21,6 +21,7 @@ from jaxreward.run.train import train
 
 DISCOUNT, GAME = 0.9, "games/random_game"
 SMALL = {"layers": (), "num_envs": 8, "num_steps": 8, "num_updates": 32, "batch_size": 256}
+KEY = jax.random.key(9)
 SCALES = {"alpha": 0.7, "temperature": 2.0, "discount": 0.8, "l2": 0.0, "policy_share": 0.3}
 
 
@@ -178,7 +179,7 @@ def test_losses_are_those_of_the_paper_and_of_the_authors_code(shown, options):
     if options.get("loss"):
         expected = ((value - taken) ** 2).mean(0)
     beside = played.observation if options.get("value_states") == "start" else played
-    loss, told = algorithm.loss(critic, target if options.get("target") else (), hyperparams, demonstrated, beside)
+    loss, told = algorithm.loss(critic, target if options.get("target") else (), hyperparams, demonstrated, beside, KEY)
     np.testing.assert_allclose(loss, expected.sum(), rtol=1e-5)
     np.testing.assert_allclose(told["recovered/mean"], reward.mean(), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(told["recovered/largest"], np.abs(reward).max(), rtol=1e-5)
@@ -190,9 +191,28 @@ def test_squares_of_params_count_as_much_as_is_said(shown):
     agent = mamql(env, params, Config(demonstrations=str(shown[1]), value_states="expert", **SMALL))
     algorithm, (batch, _) = agent.step.__self__, filled()
     critic = agent.init(jax.random.key(0), Hyperparams()).learner.params
-    of = lambda l2: algorithm.loss(critic, (), Hyperparams(**{**SCALES, "l2": l2}), batch, ())[0]  # noqa: E731
+    of = lambda l2: algorithm.loss(critic, (), Hyperparams(**{**SCALES, "l2": l2}), batch, (), KEY)[0]  # noqa: E731
     squares = sum(np.square(leaf).sum() for leaf in jax.tree.leaves(critic))
     np.testing.assert_allclose(of(0.5) - of(0.0), 0.5 * squares, rtol=1e-4)
+
+
+def test_units_are_left_out_in_updates_alone(shown):
+    """Each agent's at random, and what is left counts so much more; a policy has all of them."""
+    env, params = make(GAME)
+    config = Config(demonstrations=str(shown[1]), dropout=0.25, **{**SMALL, "layers": (400,)})
+    agent, (batch, _) = mamql(env, params, config), filled()
+    algorithm, state = agent.step.__self__, agent.init(jax.random.key(0), Hyperparams())
+    whole = algorithm.values(state.params, batch.observation)
+    np.testing.assert_array_equal(whole, algorithm.values(state.params, batch.observation))
+    draw = jax.jit(jax.vmap(lambda key: algorithm.values(state.params, batch.observation, key=key)))
+    drawn = np.asarray(draw(jax.random.split(KEY, 2_000)))
+    kept = jax.tree.map(np.asarray, state.params["params"])
+    seen = np.asarray(batch.observation[0, 0]) @ kept["Torso_0"]["Dense_0"]["kernel"][0]
+    units = np.where(seen > 0, seen, np.exp(seen) - 1)[:, None] * kept["Dense_0"]["kernel"][0]
+    deviation = np.sqrt((units**2).sum(0) * 0.25 / 0.75)
+    np.testing.assert_allclose(drawn[:, 0, 0].std(0), deviation, rtol=0.1)
+    np.testing.assert_allclose(drawn[:, 0, 0].mean(0), whole[0, 0], atol=5 * deviation.max() / 2_000**0.5)
+    assert abs(np.corrcoef(drawn[:, 0, 0, 0], drawn[:, 0, 1, 0])[0, 1]) < 0.1
 
 
 def test_joint_actions_are_read_by_all_and_acted_on_as_zeros(shown):
