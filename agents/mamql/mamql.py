@@ -25,9 +25,10 @@ class Config(inverse_q.Config):
     """What shapes the program; all else is in `jaxreward.agents.mamql.parts.inverse_q.Config`.
 
     Attributes:
-        reads: What critics read: what their agent sees, or beside it the joint action, one-hot, as the authors' code
-            has it for those that MAMQL is compared with. What follows is then judged with the same joint action, the
-            policy acts on zeros in its place, and its agent's own action is among what is read.
+        reads: What critics read: what their agent sees alone, or beside it others' actions or the joint action, as
+            independent IQ-Learn does that MAMQL is compared with. What follows is then judged with the same actions,
+            and the policy acts on zeros in their place. With "joint_action", as in the authors' code, the agent's own
+            action is among what is read: a critic that learns to find it there has learned nothing to act by.
     """
 
     reads: Reads = "state"

@@ -36,7 +36,7 @@ from jaxreward.reward import Reward, Transition, bind_discount, markov
 Metrics = dict[str, Float[Array, ""]]
 Scalar = Float[Array, ""] | float
 States = Literal["policy", "expert", "mixed", "start"]
-Reads = Literal["state", "joint_action"]
+Reads = Literal["state", "others_actions", "joint_action"]
 Penalised = Literal["demonstrated", "both"]
 Loss = Literal["inverse", "squared_likelihood"]
 Collected = Literal["sampled", "greedy"]
@@ -174,7 +174,7 @@ def inverse_q(
         config: The demonstrations, sizes and architecture.
         agents: `(n,)` of a game, `()` of one agent.
         name: What it is called.
-        reads: Whether critics read the joint action beside what an agent sees.
+        reads: Which actions critics read beside what an agent sees.
 
     Raises:
         TypeError: If actions are not discrete.
@@ -205,10 +205,10 @@ def check_config(config: Config, reads: Reads = "state") -> None:
         raise ValueError(
             f"penalised=both is a part of chi2, and the divergence is {config.divergence}: leave one of them as it is"
         )
-    if reads == "joint_action" and config.conv:
-        raise ValueError("a joint action is read beside a vector, not beside pictures: leave conv out")
-    if reads == "joint_action" and config.value_states == "start":
-        raise ValueError("there is no joint action where an episode starts: set value_states to another one than start")
+    if reads != "state" and config.conv:
+        raise ValueError("actions are read beside a vector, not beside pictures: leave conv out")
+    if reads != "state" and config.value_states == "start":
+        raise ValueError("there are no actions where an episode starts: set value_states to another one than start")
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ class InverseQ:
         network: The critics, `[*batch, *agents, F] -> [*batch, *agents, A]`.
         data: What was demonstrated.
         agents: `(n,)` of a game, `()` of one agent.
-        reads: Whether critics read the joint action too.
+        reads: Which actions critics read too.
     """
 
     env: Environment
@@ -366,7 +366,7 @@ class InverseQ:
     def judge(
         self, params: PyTree, target: PyTree, hyperparams: Hyperparams, batch: Transitions, key: Key[Array, ""]
     ) -> Judged:
-        """What critics say of transitions; joint actions that they read are those of the step, in what followed too."""
+        """What critics say of transitions; actions that they read are those of the step, in what followed too."""
         keys, after = jax.random.split(key), target if self.config.target else params
         values = self.values(params, batch.observation, batch.action, keys[0])
         following = self.values(after, batch.next_observation, batch.action, keys[1])
@@ -381,7 +381,7 @@ class InverseQ:
         Args:
             params: The critics'.
             observation: What was seen.
-            action: The joint action, where it is read; zeros without.
+            action: The joint action, where of it something is read; zeros without.
             key: Which units are left out; none without.
         """
         left_out = {} if key is None else {"dropout": key}
@@ -394,8 +394,9 @@ class InverseQ:
             return seen
         actions = self.env.action_space(self.env_params).n
         done = jnp.zeros((*seen.shape[:-1], actions)) if action is None else jax.nn.one_hot(action, actions)
-        joint = done.reshape(len(seen), 1, -1)
-        return jnp.concatenate([seen, jnp.broadcast_to(joint, (*seen.shape[:-1], joint.shape[-1]))], -1)
+        own = jnp.eye(*self.agents) if self.reads == "others_actions" else jnp.zeros(2 * self.agents)
+        read = done[:, None] * (1 - own)[None, ..., None]
+        return jnp.concatenate([seen, read.reshape(*seen.shape[:-1], -1)], -1)
 
     def policy(self, state: State) -> Policy:
         """The policies learned so far; their mode is the likeliest action of each agent."""

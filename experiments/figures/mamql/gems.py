@@ -7,10 +7,12 @@ authors' code MAMQL's policies are paid about 8.6 after 1,000 transitions and 12
 2.4 and 7.3; cloning is in the code and not in the plot.
 
 MAMQL is in its online form, in which the value term is taken on what its own policies do. "Offline" is the same with
-demonstrated transitions in their place. Independent IQ-Learn is as in the authors' code: critics that read the joint
-action, their own agent's among it, trained on demonstrations, and acting on zeros in its place. Its alpha and its
-temperature are 1 here, like MAMQL's, where the authors have 100 for both: the same criterion in other units. All have
-the same networks, batches and steps of Adam, which `paper` has as many of as the authors.
+demonstrated transitions in their place. Independent IQ-Learn has critics that read what others do beside what their
+agent sees, are trained on demonstrations, and act on zeros in place of others' actions. In the authors' code they read
+their own agent's action too, which leaves nothing to be learned to act by; that is drawn, and not claimed to be beaten.
+(Cloning reads the action that it is to predict there, and is not in the plot.) Its alpha and its temperature are 1, as
+MAMQL's are; the authors have 100 for both, the same criterion in other units, but act at a temperature of 1. All have the
+same networks, batches and steps of Adam, of which `paper` has as many as the authors.
 
 Different here: what agents see are features, such as their own gems' relative places, where the authors have pictures;
 layers are of 64 units at `small`, without dropout. A return is the mean over the last tenth of a run, as episodes went,
@@ -45,8 +47,9 @@ TASK, SLACK = "games/gems", 4.0
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "MAMQL": ("mamql", {}),
     "MAMQL, offline": ("mamql", {"value_states": "expert"}),
-    "independent IQ-Learn": ("mamql", {"value_states": "expert", "reads": "joint_action"}),
+    "independent IQ-Learn": ("mamql", {"value_states": "expert", "reads": "others_actions"}),
     "cloning": ("behaviour_cloning", {"activation": "elu"}),
+    "reading its own action": ("mamql", {"value_states": "expert", "reads": "joint_action"}),
 }
 UPDATES = 4
 """Steps of Adam in an iteration, beside 64 steps of the game."""

@@ -152,6 +152,7 @@ def by_hand(agent, params, batch, target):
         {"value_states": "expert", "penalised": "both"},
         {"loss": "squared_likelihood", "reads": "joint_action"},
         {"value_states": "expert", "reads": "joint_action"},
+        {"value_states": "policy", "reads": "others_actions"},
     ],
     ids=lambda options: "-".join(map(str, options.values())),
 )
@@ -215,14 +216,17 @@ def test_units_are_left_out_in_updates_alone(shown):
     assert abs(np.corrcoef(drawn[:, 0, 0, 0], drawn[:, 0, 1, 0])[0, 1]) < 0.1
 
 
-def test_joint_actions_are_read_by_all_and_acted_on_as_zeros(shown):
+@pytest.mark.parametrize("reads", ["joint_action", "others_actions"])
+def test_actions_are_read_and_acted_on_as_zeros(shown, reads):
     env, params = make(GAME)
-    agent = mamql(env, params, Config(demonstrations=str(shown[1]), reads="joint_action", **SMALL))
+    agent = mamql(env, params, Config(demonstrations=str(shown[1]), reads=reads, **SMALL))
     algorithm, state = agent.step.__self__, agent.init(jax.random.key(0), Hyperparams())
     batch, _ = filled()
     read = np.asarray(algorithm.read(batch.observation, batch.action))
-    joint = np.eye(3)[np.asarray(batch.action)].reshape(6, 1, 6)
-    np.testing.assert_array_equal(read, np.concatenate([batch.observation, joint.repeat(2, 1)], -1))
+    joint = np.eye(3)[np.asarray(batch.action)].reshape(6, 1, 6).repeat(2, 1)
+    if reads == "others_actions":
+        joint[:, 0, :3] = joint[:, 1, 3:] = 0
+    np.testing.assert_array_equal(read, np.concatenate([batch.observation, joint], -1))
     kernel = np.asarray(state.params["params"]["Dense_0"]["kernel"])
     expected = [(np.asarray(batch.observation[0, one]) @ kernel[one, :24]).argmax() for one in range(2)]
     assert agent.policy(state).mode((), batch.observation[0], jax.random.key(0))[1].tolist() == expected
@@ -306,8 +310,8 @@ def refused(message, error=ValueError, make_agent=mamql, name=GAME, config=Confi
         ({"loss": "nll"}, "no loss 'nll'"),
         ({"capacity": 100}, r"capacity=100 is no multiple of num_envs \* num_steps = 64; try 128"),
         ({"divergence": "js", "penalised": "both"}, "penalised=both is a part of chi2, and the divergence is js"),
-        ({"reads": "joint_action", "conv": (2,)}, "beside a vector, not beside pictures"),
-        ({"reads": "joint_action", "value_states": "start"}, "no joint action where an episode starts"),
+        ({"reads": "joint_action", "conv": (2,)}, "actions are read beside a vector, not beside pictures"),
+        ({"reads": "joint_action", "value_states": "start"}, "no actions where an episode starts"),
         ({"reads": "actions"}, "no reads 'actions'"),
         ({"activation": "elus"}, "did you mean 'elu'"),
         ({"conv": (2,)}, r"is for pictures .* games/random_game shows \[\(24,\)\]"),
