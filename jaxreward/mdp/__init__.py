@@ -31,6 +31,15 @@ from jaxreward.mdp.environment import Outcomes, TabularEnv, TabularParams, Tabul
 from jaxreward.mdp.examples import corridor, cycle, river_swim, two_state
 from jaxreward.mdp.finite import FiniteSolution, backward_induction, finite_policy_value
 from jaxreward.mdp.garnet import garnet
+from jaxreward.mdp.inverse import (
+    Inferred,
+    causal_log_likelihood,
+    empirical_occupancy,
+    feature_expectations,
+    infer_reward,
+    likelihood_gradient,
+    with_linear_reward,
+)
 from jaxreward.mdp.iteration import span
 from jaxreward.mdp.occupancy import discounted_occupancy, finite_occupancy, stationary_occupancy
 from jaxreward.mdp.rewards import reward_table
@@ -88,6 +97,14 @@ __all__ = [  # noqa: RUF022, in the order of the catalogue
     "discounted_occupancy",
     "finite_occupancy",
     "stationary_occupancy",
+    # rewards that explain an expert
+    "Inferred",
+    "causal_log_likelihood",
+    "empirical_occupancy",
+    "feature_expectations",
+    "infer_reward",
+    "likelihood_gradient",
+    "with_linear_reward",
     # structure
     "diameter",
     "is_communicating",
