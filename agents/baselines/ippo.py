@@ -7,6 +7,7 @@ many columns of steps as there are environments times agents that it learns for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +18,14 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.baselines import ppo
-from jaxreward.agents.baselines.parts.on_policy import Metrics, State
+from jaxreward.agents.baselines.parts.on_policy import Metrics, State, iterated
 from jaxreward.agents.baselines.ppo import PPO, Hyperparams, check_config
 from jaxreward.contract.wrappers import check_never_ends
 from jaxreward.environment import game_environment
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, flatten, head_for
 from jaxreward.learning.rollout import EnvBatch, Trajectory, reset_batch, rollout
 
-_SHARED: dict[str, Any] = dict.fromkeys(("envs", "hyperparams", "key", "iteration"))
+_SHARED: dict[str, Any] = dict.fromkeys(("envs", "hyperparams", "key", "iteration", "judge"))
 _BY_LEARNER = State(**{name: 0 for name in State._fields} | _SHARED)
 """What of a state has a leading axis of learners, 0, or is the same for all, None."""
 
@@ -59,13 +60,25 @@ def ippo(env: Environment, env_params: PyTree, config: Config = Config()) -> Age
         ValueError: If sizes do not divide, the activation is unknown, the environment has one agent, or shows or pays
             another number of agents than it has, or rewards are to be centred and it has episodes.
     """
+    return independent(IPPO, env, env_params, config)
+
+
+def independent(kind: Callable[..., IPPO], env: Environment, env_params: PyTree, config: Config) -> Agent:
+    """The agent of an algorithm by which each agent of a game learns by itself; see `ippo`.
+
+    Args:
+        kind: The algorithm, `(learner, config, agents)`.
+        env: A game.
+        env_params: Its params.
+        config: Sizes and architecture.
+    """
     check_config(config)
     if config.centring:
         check_never_ends(env, "centring=True")
     env, agents = game_environment(env, env_params)
     head = head_for(env.action_space(env_params))
     network = ActorCritic(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.memory)
-    algorithm = IPPO(PPO(env, env_params, config, head, network), config, agents)
+    algorithm = kind(PPO(env, env_params, config, head, network), config, agents)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 
@@ -94,17 +107,17 @@ class IPPO:
         return strong(start(envs, self.by_learner(self.seen(envs.observation, 1), 0), hyperparams, keys, key))
 
     def step(self, state: State) -> tuple[State, Metrics]:
-        """One iteration: all play together, each learns from what it saw, did and was paid.
+        """One iteration: all play together, each learns from what it saw, did and was paid."""
+        return iterated(self, state)
 
-        Learners shuffle their steps alike, from one draw. What to log of them is their mean.
+    def learn(self, state: State, trajectory: Trajectory, key: Key[Array, ""]) -> tuple[State, Metrics]:
+        """What a rollout teaches each learner; what to log of them is their mean.
+
+        They shuffle their steps alike, from one draw.
         """
-        key, key_noise, key_envs, key_update = jax.random.split(state.key, 4)
-        envs, memory, trajectory, episodes = self.collect(state, key_noise, key_envs)
         learn = jax.vmap(self.learner.learn, (_BY_LEARNER, 0, None), (_BY_LEARNER, 0))
-        after, learned = learn(state, self.shares(trajectory), key_update)
-        steps = jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32)
-        after = after._replace(envs=envs, memory=memory, key=key, iteration=state.iteration + 1)
-        return after, {"env_steps": steps, **episodes, **{name: value.mean() for name, value in learned.items()}}
+        after, learned = learn(state, self.shares(trajectory), key)
+        return after, {name: value.mean() for name, value in learned.items()}
 
     def policy(self, state: State) -> Policy:
         """The joint policy learned so far, on raw observations of all agents; its mode is what is likeliest of each."""

@@ -8,8 +8,9 @@ share a GRU.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +65,7 @@ class Centre(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything a run is made of; `centre` where rewards are centred."""
+    """Everything a run is made of; `centre` where rewards are centred, `judge` where the reward is learned too."""
 
     params: PyTree
     optimiser: PyTree
@@ -75,6 +76,7 @@ class State(NamedTuple):
     hyperparams: Any
     key: Key[Array, ""]
     iteration: Int[Array, ""]
+    judge: PyTree = ()
 
 
 class Batch(NamedTuple):
@@ -99,11 +101,35 @@ class Batch(NamedTuple):
     memory: PyTree
 
 
-def on_policy(kind: type[OnPolicy], env: Environment, env_params: PyTree, config: RolloutConfig) -> Agent:
+class Learner(Protocol):
+    """What `iterated` needs: what collects a rollout and learns of it."""
+
+    config: Any
+
+    def collect(
+        self, state: State, key_noise: Key[Array, ""], key_envs: Key[Array, ""]
+    ) -> tuple[EnvBatch, PyTree, Trajectory, Metrics]:
+        """Where environments stand after a rollout, the policy's memory, the rollout and what came of it."""
+
+    def learn(self, state: State, trajectory: Trajectory, key: Key[Array, ""]) -> tuple[State, Metrics]:
+        """The state with what is learned of a rollout, and what to log."""
+
+
+def iterated(learner: Learner, state: State) -> tuple[State, Metrics]:
+    """One iteration: collect, and learn of it."""
+    key, key_noise, key_envs, key_update = jax.random.split(state.key, 4)
+    envs, memory, trajectory, episodes = learner.collect(state, key_noise, key_envs)
+    after, learned = learner.learn(state, trajectory, key_update)
+    steps = jnp.asarray(learner.config.num_envs * learner.config.num_steps, jnp.int32)
+    after = after._replace(envs=envs, memory=memory, key=key, iteration=state.iteration + 1)
+    return after, {"env_steps": steps, **episodes, **learned}
+
+
+def on_policy(kind: Callable[..., OnPolicy], env: Environment, env_params: PyTree, config: RolloutConfig) -> Agent:
     """The agent of an algorithm on rollouts.
 
     Args:
-        kind: The algorithm.
+        kind: The algorithm, `(env, env_params, config, head, network)`.
         env: A gymnax `Environment` with a `Discrete` or a `Box` action space.
         env_params: Its params, which `Hyperparams.env_params` may replace.
         config: Sizes and architecture.
@@ -187,12 +213,7 @@ class OnPolicy(ABC):
 
     def step(self, state: State) -> tuple[State, Metrics]:
         """One iteration: collect, estimate advantages, update."""
-        key, key_noise, key_envs, key_update = jax.random.split(state.key, 4)
-        envs, memory, trajectory, episodes = self.collect(state, key_noise, key_envs)
-        after, learned = self.learn(state, trajectory, key_update)
-        steps = jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32)
-        after = after._replace(envs=envs, memory=memory, key=key, iteration=state.iteration + 1)
-        return after, {"env_steps": steps, **episodes, **learned}
+        return iterated(self, state)
 
     def learn(self, state: State, trajectory: Trajectory, key: Key[Array, ""]) -> tuple[State, Metrics]:
         """What a rollout from `state` teaches: the state with what is learned of it, and what to log."""
