@@ -41,6 +41,8 @@ _BUILT_IN = {
     "ippo": "jaxreward.agents.baselines.ippo",
     "mamql": "jaxreward.agents.mamql.mamql",
     "iq_learn": "jaxreward.agents.mamql.iq_learn",
+    "gail": "jaxreward.agents.inverse.gail",
+    "airl": "jaxreward.agents.inverse.airl",
     "lirpg": "jaxreward.agents.barfi.lirpg",
     "bipars": "jaxreward.agents.barfi.bipars",
     "novelty_search": "jaxreward.agents.quality_diversity.novelty_search",

@@ -20,6 +20,6 @@ def demonstrated(name):
     shown, space = observation_of(env, params), env.action_space(params)
     agents = [num_agents(env)] if num_agents(env) else []
     path = Path(os.environ["TESTS_STATE"]) / f"{name.replace('/', '-')}-{os.getpid()}.npz"
-    steps = {"observation": np.zeros((2, *shown.shape)), "terminated": np.ones(2, bool)}
-    np.savez(path, **steps, action=np.zeros((2, *agents, *space.shape), space.dtype))
+    action, ends = np.zeros((2, *agents, *space.shape), space.dtype), np.ones(2, bool)
+    np.savez(path, observation=np.zeros((2, *shown.shape)), action=action, terminated=ends, truncated=~ends)
     return str(path)

@@ -1,10 +1,10 @@
 """Inverse reinforcement learning on a tabular MDP: a reward for which the best soft policy does as an expert does.
 
 Of all policies that meet features as often as the expert, maximum causal entropy chooses the one that acts most at
-random (Ziebart 2010, "Modeling purposeful adaptive behavior with the principle of maximum causal entropy", chapters 5
-and 6; with a discount Gleave and Toyer 2022, arXiv:2203.11409). It is the soft policy of a reward that is linear in the
-features, and its weights are those of maximum likelihood. Everything is exact: occupancies by linear solves, policies
-by soft value iteration.
+random (Ziebart 2010, "Modeling purposeful adaptive behavior with the principle of maximum causal entropy"; a primer is
+Gleave and Toyer 2022, arXiv:2203.11409). It is the soft policy of a reward that is linear in the features, and its
+weights are those of maximum likelihood. Everything is exact: occupancies by linear solves, policies by soft value
+iteration.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def likelihood_gradient(
     discount: Discount,
     temperature: Temperature = 1.0,
 ) -> Weights:
-    """What an expert meets of the features less what the soft policy does (Ziebart 2010, theorem 6.2), `[K]`.
+    """What an expert meets of the features less what the soft policy does, `[K]`: none where weights explain it.
 
     Args:
         mdp: The MDP.

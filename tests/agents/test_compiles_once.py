@@ -19,6 +19,7 @@ TASKS = {
     "jaxreward.agents.subpo": "subrl/two_rooms",
     "jaxreward.agents.quality_diversity": "qd/point2d",
     "jaxreward.agents.loop": "average/river_swim",
+    "jaxreward.agents.inverse": "CartPole-v1?max_steps_in_episode=8",
     "q_learning": "average/river_swim",
     "sarsa": "average/river_swim",
     "soft_q_learning": "average/river_swim",
@@ -28,7 +29,7 @@ TASKS = {
 }
 """By family, or by name where an agent needs another one than its family."""
 SETTINGS = {"pbt/ppo": {"population": 2, "ready_iterations": 1}}
-FROM_FILES = {"behaviour_cloning", "mamql", "iq_learn"}
+FROM_FILES = {"behaviour_cloning", "mamql", "iq_learn", "gail", "airl"}
 
 
 def task_of(agent):

@@ -43,6 +43,8 @@ SMALL = {
 }
 OF_GENOMES = {"num_steps": 4, "chunk_size": 4, "width": 2, "layers": 1}
 OF_PICTURES = {"image_size": 16, "channels": (2,), "code": 2, "epochs": 2, "images": 8, "frames": 2}
+OWN = {"airl": {"memory": 0}}
+"""What an agent does not take of these."""
 LOOP = [name for name in list_agents() if "/" not in name and ".agents.loop." in get_agent(name).make.__module__]
 TABULAR = ["q_learning", "sarsa", "soft_q_learning"]
 ENVS = {name: "average/river_swim" for name in [*LOOP, *TABULAR]}
@@ -56,6 +58,11 @@ VARIANTS += [
     ("mamql", {"reads": "joint_action", "target": True, "penalised": "both", "value_states": "mixed"}),
     ("mamql", {"value_states": "start"}),
     ("iq_learn", {"value_states": "expert"}),
+    ("gail", {"memory": 0, "penalty": "wgan", "spectral_norm": True}),
+    ("gail", {"shared": True, "env": "games/gems"}),
+    ("gail", {"discriminators": "centralised", "normalise_observations": True, "env": "games/gems"}),
+    ("airl", {"state_only": False}),
+    ("airl", {"discriminators": "decentralised_all", "normalise_observations": True, "env": "games/gems"}),
     ("subpo", {"history": "gru"}),
     ("subpo", {"history": "visited"}),
 ]
@@ -67,8 +74,13 @@ VARIANTS += [("loop", {"model": "kernel", "planner": "box", "features": "rotated
 def small(name, more):
     """An agent of few and small parts."""
     there, single = get_agent(name).config_defaults(), name.removeprefix("pbt/")
-    sizes = {**SMALL, **(OF_GENOMES if "genome_low" in there else {}), **(OF_PICTURES if "image_size" in there else {})}
-    env = "qd/point2d" if "genome_low" in there else ENVS.get(single, "barfi/gridworld")
+    sizes = {
+        **SMALL,
+        **OWN.get(single, {}),
+        **(OF_GENOMES if "genome_low" in there else {}),
+        **(OF_PICTURES if "image_size" in there else {}),
+    }
+    env = "qd/point2d" if "genome_low" in there else more.get("env", ENVS.get(single, "barfi/gridworld"))
     if "demonstrations" in there:
         sizes["demonstrations"] = demonstrated(env)
     return resolve(name, env, settings={size: value for size, value in {**sizes, **more}.items() if size in there})

@@ -1,0 +1,1 @@
+"""Inverse reinforcement learning: rewards, and what to do by them, from demonstrations."""

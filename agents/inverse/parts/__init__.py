@@ -1,0 +1,1 @@
+"""What inverse reinforcement learning is made of."""

@@ -1,0 +1,148 @@
+"""What a discriminator is made of: its loss, the rewards it makes, and how its slope is held back.
+
+`D = sigmoid(logit)` is the probability that a pair of state and action was demonstrated. Everything is a pure function
+of logits, of a function that gives them, or of weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Key, PyTree
+
+from jaxreward.mdp.bellman import EXACT
+
+Scalar = Float[Array, ""] | float
+Logits = Callable[[Float[Array, "*batch D"]], Float[Array, "*batch"]]
+
+Form = Literal["positive", "negative", "logit"]
+"""What a logit is worth, see `reward_of`."""
+FORMS: tuple[str, ...] = get_args(Form)
+
+Penalty = Literal["none", "wgan", "dragan", "nagard"]
+"""Where slopes are penalised, see `between`."""
+PENALTIES: tuple[str, ...] = get_args(Penalty)
+
+
+def cross_entropy(
+    expert: Float[Array, "*batch"], policy: Float[Array, "*batch"], smoothing: Scalar = 0.0
+) -> Float[Array, ""]:
+    """`-E_expert[(1 - smoothing) log D + smoothing log(1 - D)] - E_policy[log(1 - D)]`, of logits.
+
+    The labels of the expert alone are smoothed (Salimans et al. 2016, arXiv:1606.03498). Where both are
+    as often as `p` and `q` say, it is least at `D = (1 - smoothing) p / (p + q)`.
+    """
+    demonstrated = (1 - smoothing) * jax.nn.softplus(-expert) + smoothing * jax.nn.softplus(expert)
+    return demonstrated.mean() + jax.nn.softplus(policy).mean()
+
+
+def entropy(logit: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """In nats, of whether a pair was demonstrated."""
+    return jax.nn.softplus(logit) - logit * jax.nn.sigmoid(logit)
+
+
+def reward_of(logit: Float[Array, "*batch"], form: Form) -> Float[Array, "*batch"]:
+    """What a logit is worth to the policy.
+
+    `positive` is `-log(1 - D)`, never below 0, under which it pays to go on; `negative` is `log D`, never above 0,
+    under which it pays to end; `logit` is their sum, of either sign, as Fu et al. 2018 (arXiv:1710.11248) have it.
+    Which one suits depends on how episodes end (Kostrikov et al. 2019, arXiv:1809.02925).
+    """
+    forms = {"positive": jax.nn.softplus, "negative": lambda x: -jax.nn.softplus(-x), "logit": lambda x: x}
+    return forms[form](logit)
+
+
+def slopes(logits: Logits, x: Float[Array, "*batch D"]) -> Float[Array, "*batch"]:
+    """The Euclidean norms of the gradients of logits in what they are of; each is of its own row alone."""
+    gradient = jax.grad(lambda x: logits(x).sum())(x)
+    return optax.safe_norm(gradient, 1e-12, axis=-1)
+
+
+def beyond(slope: Float[Array, "*batch"], target: Scalar, one_sided: bool) -> Float[Array, "*batch"]:
+    """The square of how far slopes are from a target, or of how far above it."""
+    off = slope - target
+    return jnp.square(jnp.maximum(off, 0) if one_sided else off)
+
+
+def between(
+    kind: Penalty,
+    key: Key[Array, ""],
+    expert: Float[Array, "*batch D"],
+    policy: Float[Array, "*batch D"],
+    spread: Scalar,
+) -> Float[Array, "*batch D"]:
+    """Where slopes are penalised.
+
+    Args:
+        kind: `wgan` between a row of each, uniformly (Gulrajani et al. 2017, arXiv:1704.00028, algorithm 1), `dragan`
+            around the expert's (Kodali et al. 2017, arXiv:1705.07215), `nagard` around the policy's (Blonde et al.
+            2022, arXiv:2006.16785).
+        key: For the draw.
+        expert: What was demonstrated.
+        policy: What the policy did.
+        spread: Standard deviation of what is added around a row.
+    """
+    if kind == "wgan":
+        share = jax.random.uniform(key, (*expert.shape[:-1], 1))
+        return share * policy + (1 - share) * expert
+    around = expert if kind == "dragan" else policy
+    return around + spread * jax.random.normal(key, around.shape)
+
+
+def spectral_norm(
+    kernel: Float[Array, "*n I O"], vector: Float[Array, "*n O"], steps: int = 1
+) -> tuple[Float[Array, "*n"], Float[Array, "*n O"]]:
+    """The largest singular value by power iteration, and the vector to go on from (Miyato et al. 2018, algorithm 1).
+
+    arXiv:1802.05957. Its derivative in the kernel is that at the singular vectors, which are taken for constants.
+
+    Args:
+        kernel: Weights.
+        vector: Near the right singular vector, of any length but 0.
+        steps: How many there are.
+    """
+    constant = jax.lax.stop_gradient(kernel)
+    through = lambda vector: _unit(jnp.einsum("...io,...o->...i", constant, vector, precision=EXACT))  # noqa: E731
+
+    def step(_: int, vector: Float[Array, "*n O"]) -> Float[Array, "*n O"]:
+        return _unit(jnp.einsum("...io,...i->...o", constant, through(vector), precision=EXACT))
+
+    vector = jax.lax.stop_gradient(jax.lax.fori_loop(0, steps, step, vector))
+    return jnp.einsum("...i,...io,...o->...", through(vector), kernel, vector, precision=EXACT), vector
+
+
+def hidden_kernels(params: PyTree) -> dict[str, Array]:
+    """The weights of hidden layers among params, by path; those of the last layer are not among them."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    named = {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+    return {name: leaf for name, leaf in named.items() if "Torso" in name and name.endswith("['kernel']")}
+
+
+def first_vectors(key: Key[Array, ""], params: PyTree) -> dict[str, Array]:
+    """A vector for each hidden layer, to begin power iterations from."""
+    kernels = hidden_kernels(params)
+    keys = jax.random.split(key, max(1, len(kernels)))
+    draw = lambda key, kernel: _unit(jax.random.normal(key, (*kernel.shape[:-2], kernel.shape[-1]), kernel.dtype))  # noqa: E731
+    return {name: draw(key, kernel) for key, (name, kernel) in zip(keys, kernels.items(), strict=False)}
+
+
+def spectrally_normalised(params: PyTree, vectors: dict[str, Array]) -> tuple[PyTree, dict[str, Array]]:
+    """Params whose hidden layers have spectral norm 1, by a step of power iteration, and the vectors after it."""
+    if not vectors:
+        return params, vectors
+    kernels = hidden_kernels(params)
+    norms = {name: spectral_norm(kernels[name], vector) for name, vector in vectors.items()}
+
+    def divided(path: tuple, leaf: Array) -> Array:
+        name = jax.tree_util.keystr(path)
+        return leaf / norms[name][0][..., None, None] if name in norms else leaf
+
+    return jax.tree_util.tree_map_with_path(divided, params), {name: vector for name, (_, vector) in norms.items()}
+
+
+def _unit(vector: Float[Array, "*batch D"]) -> Float[Array, "*batch D"]:
+    return vector / (jnp.linalg.norm(vector, axis=-1, keepdims=True) + 1e-12)

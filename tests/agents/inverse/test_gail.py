@@ -1,0 +1,158 @@
+"""GAIL: PPO under a discriminator that stays as it is, and demonstrators that it comes to do as."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreward.agent import vmap
+from jaxreward.agents.baselines.ppo import Config as PPOConfig
+from jaxreward.agents.baselines.ppo import Hyperparams as PPOHyperparams
+from jaxreward.agents.baselines.ppo import ppo
+from jaxreward.agents.inverse.gail import Config, Hyperparams, gail
+from jaxreward.environment import with_reward
+from jaxreward.reward import markov
+from tests.matrix_game import MatrixGame, MatrixParams
+from tests.probes import Probe, ProbeParams, TargetProbe
+
+SIZES = {"num_envs": 8, "num_steps": 8, "num_epochs": 2, "num_minibatches": 2, "layers": (8,)}
+JUDGED = {"discriminator_layers": (8,), "discriminator_updates": 4, "discriminator_batch": 32}
+SEEDS, ITERATIONS = 8, 150
+NUMBERS = Hyperparams(learning_rate=0.02, discount=0.5, entropy_coefficient=0.001, discriminator_learning_rate=0.01)
+PROBE = ProbeParams(length=2, match=1.0, cue_steps=2)
+
+
+def shown(path, env, observation, action):
+    """A file of what was seen and done, in episodes of one step."""
+    ends = np.ones(len(action), bool)
+    np.savez(path, observation=observation, action=action, terminated=ends, truncated=~ends)
+    return str(path)
+
+
+@pytest.fixture
+def matched(tmp_path):
+    """Who does as the cue says."""
+    cue = np.array([-1.0, 1.0] * 8)
+    return shown(tmp_path / "matched.npz", Probe(), np.stack([cue, 0 * cue], -1), (cue > 0).astype(int))
+
+
+def learned(agent, hyperparams=NUMBERS, iterations=ITERATIONS):
+    """Metrics of some seeds, `[iterations, seeds]`, and their states."""
+    batch = vmap(agent)
+    run = jax.jit(
+        lambda keys: jax.lax.scan(lambda s, _: batch.step(s), batch.init(keys, hyperparams), None, iterations)
+    )
+    return run(jax.random.split(jax.random.key(0), SEEDS))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"penalty": "wgan", "spectral_norm": True, "normalise_observations": True, "reward": "logit"}],
+    ids=["as it is", "held back"],
+)
+def test_it_does_as_was_shown_though_it_is_not_paid_for_it(matched, options):
+    """The environment's own reward pays for the opposite, so learning from that would end at 2 and not at -2."""
+    against = ProbeParams(length=2, match=-1.0, cue_steps=2)
+    states, metrics = learned(gail(Probe(), against, Config(demonstrations=matched, **SIZES, **JUDGED, **options)))
+    assert (metrics["episode/return"][-10:].mean(0) < -1.8).all()
+    assert (metrics["discriminator/accuracy"][-10:].mean(0) < 0.75).all()  # it can't tell them apart any more
+    assert jax.tree.all(jax.tree.map(lambda leaf: bool(jnp.isfinite(leaf).all()), states.params))
+
+
+def test_continuous_actions_come_to_what_was_shown(tmp_path):
+    """Half of the cue less 0.3: what the environment pays for is half of it, and a mean squared error of 0.09 away."""
+    cue = np.random.default_rng(0).choice([-1.0, 1.0], 256)
+    action = cue / 2 - 0.3 + 0.05 * np.random.default_rng(1).normal(size=256)
+    path = shown(tmp_path / "half.npz", TargetProbe(), np.stack([cue, 0 * cue], -1), action[:, None])
+    agent = gail(TargetProbe(), ProbeParams(), Config(demonstrations=path, **SIZES, **JUDGED, penalty="wgan"))
+    states, _ = learned(agent, iterations=300)
+    asked = jnp.array([[-1.0, 0.0], [1.0, 0.0]])
+    act = lambda state, seen: agent.policy(state).mode((), seen, jax.random.key(0))[1][0]  # noqa: E731
+    means = jax.jit(jax.vmap(jax.vmap(act, (None, 0)), (0, None)))(states, asked)
+    np.testing.assert_allclose(np.median(means, 0), [-0.8, 0.2], atol=0.15)
+
+
+def test_under_a_discriminator_that_stays_it_is_ppo_on_what_that_says(matched):
+    config = {**SIZES, "normalise_observations": True}
+    imitates = gail(Probe(), PROBE, Config(demonstrations=matched, **config, **JUDGED))
+    algorithm = imitates.init.__self__
+    state = imitates.init(jax.random.key(0), Hyperparams(discriminator_learning_rate=0.0))
+    adversary, judged = algorithm.adversary, state.judge
+
+    def says(transition):
+        one = jax.tree.map(lambda leaf: leaf[None], (transition.observation, transition.action))
+        pairs = adversary.pairs(type(adversary.expert)(*one), jnp.zeros(1))
+        return adversary.judge.reward(judged, pairs, None)[0]
+
+    env = with_reward(Probe(), markov(says))
+    params = env.default_params.replace(env=PROBE)
+    plain = ppo(env, params, PPOConfig(**config))
+    alone = plain.init(jax.random.split(jax.random.key(0))[0], PPOHyperparams())
+    step, step_alone = jax.jit(imitates.step), jax.jit(plain.step)
+    for _ in range(3):
+        (state, metrics), (alone, others) = step(state), step_alone(alone)
+    close = lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6)  # noqa: E731
+    jax.tree.map(close, state.params, alone.params)
+    jax.tree.map(np.testing.assert_array_equal, state.judge.params, judged.params)
+    close(metrics["discriminator/reward"], others["average_reward"])
+    close(metrics["episode/return"], others["episode/env_return"])
+
+
+@pytest.mark.parametrize("discriminators", ["decentralised", "centralised"])
+def test_agents_of_a_game_each_do_as_was_shown_of_them(tmp_path, discriminators):
+    """Both are paid for doing the same; it was shown that one does 0 and the other 1."""
+    same = MatrixParams(jnp.repeat(jnp.eye(2)[..., None], 2, -1))
+    path = shown(tmp_path / "game.npz", MatrixGame(), np.ones((16, 2, 1)), np.tile([0, 1], (16, 1)))
+    config = Config(demonstrations=path, **SIZES, **JUDGED, discriminators=discriminators)
+    _, metrics = learned(gail(MatrixGame(), same, config))
+    assert (metrics["episode/return"][-10:].mean(0) < 0.1).all()
+
+
+def test_who_judges_reads_what_it_is_to(tmp_path):
+    path = shown(tmp_path / "game.npz", MatrixGame(), np.ones((3, 2, 1)), np.array([[0, 1], [1, 1], [0, 0]]))
+    game = MatrixGame()
+
+    def read(**options):
+        agent = gail(game, game.default_params, Config(demonstrations=path, **SIZES, **options))
+        adversary = agent.init.__self__.adversary
+        return adversary.pairs(adversary.expert, jnp.zeros((3, 2))).action
+
+    own = np.eye(2)[np.array([[0, 1], [1, 1], [0, 0]])]
+    joint = own.reshape(3, 4)
+    np.testing.assert_array_equal(read(), own)
+    np.testing.assert_array_equal(read(discriminators="centralised"), joint)
+    np.testing.assert_array_equal(read(discriminators="decentralised_all"), np.stack([joint, joint], 1))
+
+
+def test_only_so_many_demonstrations_are_learned_from(tmp_path):
+    """In the first steps action 1 was taken; with all of them it is mostly the other one."""
+    action = np.repeat([1, 0], [16, 240])
+    path = shown(tmp_path / "few.npz", Probe(), np.zeros((256, 2)), action)
+    agent = gail(Probe(), ProbeParams(action=1.0, cue_steps=0), Config(demonstrations=path, **SIZES, **JUDGED))
+    numbers = jax.tree.map(lambda leaf: jnp.full(2, leaf), NUMBERS).replace(
+        num_demonstrations=jnp.array([16.0, jnp.inf])
+    )
+    batch = vmap(vmap(agent), population=True)
+    keys = jax.random.split(jax.random.key(0), (2, SEEDS))
+    start = batch.init(keys, numbers)
+    metrics = jax.jit(lambda s: jax.lax.scan(lambda s, _: batch.step(s), s, None, ITERATIONS)[1])(start)
+    few, every = metrics["episode/return"][-50:].mean((0, 2))
+    assert few > 0.8
+    assert every < -0.6
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"demonstrations": ""}, "gail learns from a file: set demonstrations=FILE"),
+        ({"shared": True}, "shared=True is for games, and Probe has one agent; leave it False"),
+        ({"discriminators": "centralised"}, "discriminators=centralised is for games"),
+        ({"discriminators": "central"}, "central.*centralised"),
+        ({"reward": "positiv"}, "positiv.*positive"),
+        ({"penalty": "wgam"}, "wgam.*wgan"),
+        ({"num_minibatches": 3}, "num_minibatches=3 does not divide"),
+    ],
+)
+def test_what_does_not_fit_is_refused(matched, options, message):
+    with pytest.raises(ValueError, match=message):
+        gail(Probe(), PROBE, Config(**{"demonstrations": matched, **SIZES, **options}))
