@@ -43,6 +43,7 @@ _BUILT_IN = {
     "iq_learn": "jaxreward.agents.mamql.iq_learn",
     "gail": "jaxreward.agents.inverse.gail",
     "airl": "jaxreward.agents.inverse.airl",
+    "sam": "jaxreward.agents.inverse.sam",
     "lirpg": "jaxreward.agents.barfi.lirpg",
     "bipars": "jaxreward.agents.barfi.bipars",
     "novelty_search": "jaxreward.agents.quality_diversity.novelty_search",

@@ -99,11 +99,16 @@ def td3(env: Environment, env_params: PyTree, config: Config = Config()) -> Agen
         ValueError: If a side of the action space has no bound, the activation is unknown, the reward is a vector, or
             sizes do not fit.
     """
-    check_name("activation", config.activation, ACTIVATIONS)
-    box, activation = unit_box(env.action_space(env_params), "td3"), ACTIVATIONS[config.activation]
-    policy = MLP(box.size, config.layers, activation, scale=0.01)
-    algorithm = TD3(box, policy, Twins(MLP(1, config.layers, activation)))
+    algorithm = algorithm_for(env, env_params, config, "td3")
     return loop.off_policy(env, env_params, config, lambda env, env_params: algorithm, name="td3")
+
+
+def algorithm_for(env: Environment, env_params: PyTree, config: Config, name: str) -> TD3:
+    """The algorithm for an environment, for an agent of this name; see `td3`."""
+    check_name("activation", config.activation, ACTIVATIONS)
+    box, activation = unit_box(env.action_space(env_params), name), ACTIVATIONS[config.activation]
+    policy = MLP(box.size, config.layers, activation, scale=0.01)
+    return TD3(box, policy, Twins(MLP(1, config.layers, activation)))
 
 
 @dataclass(frozen=True)

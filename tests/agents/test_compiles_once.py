@@ -24,12 +24,13 @@ TASKS = {
     "sarsa": "average/river_swim",
     "soft_q_learning": "average/river_swim",
     "td3": "Pendulum-v1",
+    "sam": "Pendulum-v1",
     "ippo": "games/gems",
     "mamql": "games/gems",
 }
 """By family, or by name where an agent needs another one than its family."""
 SETTINGS = {"pbt/ppo": {"population": 2, "ready_iterations": 1}}
-FROM_FILES = {"behaviour_cloning", "mamql", "iq_learn", "gail", "airl"}
+FROM_FILES = {"behaviour_cloning", "mamql", "iq_learn", "gail", "airl", "sam"}
 
 
 def task_of(agent):

@@ -50,7 +50,7 @@ TABULAR = ["q_learning", "sarsa", "soft_q_learning"]
 ENVS = {name: "average/river_swim" for name in [*LOOP, *TABULAR]}
 ENVS |= {"ppo": "CartPole-v1", "subpo": "subrl/two_rooms", "global_rl": "subrl/two_rooms", "ippo": "games/gems"}
 ENVS |= {"mamql": "games/gems", "iq_learn": "CartPole-v1"}
-ENVS |= {name: "MountainCarContinuous-v0" for name in ("sac", "td3")}
+ENVS |= {name: "MountainCarContinuous-v0" for name in ("sac", "td3", "sam")}
 VARIANTS = [(name, {}) for name in list_agents() if name.startswith("pbt/ppo") or "/" not in name]
 VARIANTS += [
     ("ppo", {"memory": 0}),
@@ -62,6 +62,7 @@ VARIANTS += [
     ("gail", {"shared": True, "env": "games/gems"}),
     ("gail", {"discriminators": "centralised", "normalise_observations": True, "env": "games/gems"}),
     ("airl", {"state_only": False}),
+    ("sam", {"pessimistic": True, "penalty": "nagard", "one_sided": False, "n_step": 2, "warm_up": 4}),
     ("airl", {"discriminators": "decentralised_all", "normalise_observations": True, "env": "games/gems"}),
     ("subpo", {"history": "gru"}),
     ("subpo", {"history": "visited"}),

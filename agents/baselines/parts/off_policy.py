@@ -56,7 +56,7 @@ class Config(Sized):
 
 
 class State(NamedTuple):
-    """Everything a run is made of."""
+    """Everything a run is made of; `judge` where the reward is learned too."""
 
     learner: Any
     replay: Replay
@@ -64,6 +64,7 @@ class State(NamedTuple):
     hyperparams: Any
     key: Key[Array, ""]
     iteration: Int[Array, ""]
+    judge: PyTree = ()
 
     @property
     def params(self) -> PyTree:
@@ -98,6 +99,7 @@ def off_policy(
     config: Config,
     make: Callable[[Environment, PyTree], Algorithm],
     name: str,
+    kind: Callable[..., OffPolicy] | None = None,
 ) -> Agent:
     """An agent of an algorithm that learns from old transitions.
 
@@ -107,6 +109,7 @@ def off_policy(
         config: Sizes.
         make: Gives the algorithm for the environment.
         name: What the agent is called.
+        kind: The loop around it, `(env, env_params, config, algorithm, relabelling)`; `OffPolicy` by default.
 
     Raises:
         TypeError: If no actions can be drawn at first.
@@ -116,7 +119,7 @@ def off_policy(
     env = scalar_environment(env, env_params)
     check_explorable(env.action_space(env_params), name)
     again = relabelling(env, env_params) if config.relabel else None
-    learner = OffPolicy(env, env_params, config, make(env, env_params), again)
+    learner = (kind or OffPolicy)(env, env_params, config, make(env, env_params), again)
     return Agent(learner.init, learner.step, learner.policy)
 
 
@@ -167,10 +170,11 @@ class OffPolicy:
         key, key_act, key_envs, key_sample, key_update = jax.random.split(state.key, 5)
         envs, trajectory, metrics = self.collect(state, key_act, key_envs)
         replay = write(state.replay, stored(trajectory))
+        state, judged = self.judged(state, replay)
         learner, losses = self.learn(state, self.sample(state, replay, key_sample), key_update)
         steps = jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32)
-        after = State(learner, replay, envs, state.hyperparams, key, state.iteration + 1)
-        return after, {"env_steps": steps, **metrics, **losses}
+        after = State(learner, replay, envs, state.hyperparams, key, state.iteration + 1, state.judge)
+        return after, {"env_steps": steps, **metrics, **losses, **judged}
 
     def policy(self, state: State) -> Policy:
         """The policy learned so far."""
@@ -196,11 +200,18 @@ class OffPolicy:
         envs, _, trajectory, metrics = stepped
         return envs, trajectory, metrics
 
+    def judged(self, state: State, replay: Replay) -> tuple[State, Metrics]:
+        """What the reward is before something is learned by it: another one where an algorithm learns it."""
+        return state, {}
+
+    def earn(self, state: State) -> Callable[[Steps], Float[Array, "*batch"]] | None:
+        """What stored steps are worth; what they paid, if None."""
+        return self.relabelling.rewards(self.params_of_env(state.hyperparams)) if self.relabelling else None
+
     def sample(self, state: State, replay: Replay, key: Key[Array, ""]) -> Batch:
         """The batches of an iteration, leaves `[U, B, ...]`: all at once, and outside of any branch."""
         shape, n = (self.config.num_updates, self.config.batch_size), self.config.n_step
-        earn = self.relabelling.rewards(self.params_of_env(state.hyperparams)) if self.relabelling else None
-        return n_step(replay, starts(replay, key, shape, n), n, state.hyperparams.discount, earn)
+        return n_step(replay, starts(replay, key, shape, n), n, state.hyperparams.discount, self.earn(state))
 
     def learn(self, state: State, batches: Batch, key: Key[Array, ""]) -> tuple[PyTree, Metrics]:
         """The updates of an iteration, and the means of what they log; none and 0 until enough is stored."""
@@ -208,16 +219,22 @@ class OffPolicy:
         def update(learner: PyTree, x: tuple[Batch, Key[Array, ""]]) -> tuple[PyTree, Metrics]:
             return self.algorithm.update(learner, state.hyperparams, *x)
 
-        def update_all(now: tuple[PyTree, Metrics], *x: PyTree) -> tuple[PyTree, Metrics]:
-            learner, metrics = jax.lax.scan(update, now[0], x)
+        def update_all(learner: PyTree, *x: PyTree) -> tuple[PyTree, Metrics]:
+            learner, metrics = jax.lax.scan(update, learner, x)
             return learner, jax.tree.map(jnp.mean, metrics)
 
         keys = jax.random.split(key, self.config.num_updates)
-        first = jax.tree.map(lambda leaf: leaf[0], (batches, keys))
-        told = jax.eval_shape(update, state.learner, first)[1]
+        return self.once_stored(state, update_all, state.learner, batches, keys)
+
+    def once_stored(
+        self, state: State, update: Callable[..., tuple[PyTree, Metrics]], carry: PyTree, *operands: PyTree
+    ) -> tuple[PyTree, Metrics]:
+        """`update(carry, *operands)`, what is learned and to log, once enough is stored; zeros are logged before."""
+        told = jax.eval_shape(update, carry, *operands)[1]
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), told)
         stored = self.taken(state) + self.config.num_envs * self.config.num_steps
-        return when(stored >= self.config.warm_up, update_all, (state.learner, nothing), batches, keys)
+        due = stored >= self.config.warm_up
+        return when(due, lambda now, *x: update(now[0], *x), (carry, nothing), *operands)
 
     def example(self, envs: EnvBatch) -> Steps:
         """The shapes of one row of what is stored."""

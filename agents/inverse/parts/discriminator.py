@@ -68,6 +68,17 @@ def beyond(slope: Float[Array, "*batch"], target: Scalar, one_sided: bool) -> Fl
     return jnp.square(jnp.maximum(off, 0) if one_sided else off)
 
 
+def pessimistic(
+    reward: Float[Array, "*batch"], slope: Float[Array, "*batch"], target: Scalar, strength: Scalar
+) -> Float[Array, "*batch"]:
+    """Rewards that are not negative, times `exp(-strength max(0, slope - target)^2)`: less where slopes are steep.
+
+    One of the factors in (0, 1] that Blonde et al. 2022 (arXiv:2006.16785) put before a reward. It is of the
+    discriminator's own slope; theirs may be of a learned model of the dynamics.
+    """
+    return reward * jnp.exp(-strength * beyond(slope, target, one_sided=True))
+
+
 def between(
     kind: Penalty,
     key: Key[Array, ""],

@@ -365,6 +365,7 @@ def test_agents_that_need_episodes_are_refused_where_nothing_ends():
     on_steps = {"ppo", "ippo", "a2c", "dqn", "pqn", "sac", "td3"}
     on_steps |= {"q_learning", "sarsa", "soft_q_learning", "behaviour_cloning", "mamql", "iq_learn"}
     on_steps |= {"q_learning", "sarsa", "soft_q_learning", "behaviour_cloning", "gail", "airl"}
+    on_steps |= {"q_learning", "sarsa", "soft_q_learning", "behaviour_cloning", "gail", "airl", "sam"}
     on_steps |= {f"pbt/{name}" for name in on_steps}
     assert set(without_episodes()) == on_steps | of_rates
     for name in set(list_agents()) - set(without_episodes()):
