@@ -26,7 +26,7 @@ from jaxreward.agents.baselines.parts.off_policy import Metrics, OffPolicy, Scal
 from jaxreward.agents.inverse.parts import classifier
 from jaxreward.agents.inverse.parts.classifier import Classifier, classifier_judge, joined
 from jaxreward.agents.inverse.parts.discriminator import Penalty, pessimistic, slopes
-from jaxreward.agents.inverse.parts.judge import Judge, Pairs
+from jaxreward.agents.inverse.parts.judge import Judge, JudgeState, Pairs
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.demonstrations import read_demonstrations
 from jaxreward.learning.n_step import Steps
@@ -109,6 +109,7 @@ class SAM(OffPolicy):
         box: The actions.
     """
 
+    config: Config
     judge: Judge
     expert: Pairs
     box: UnitBox
@@ -127,7 +128,10 @@ class SAM(OffPolicy):
         rows = jax.random.randint(key_expert, shape, 0, number)
         expert = jax.tree.map(lambda leaf: leaf[rows], self.expert)
         policy = self.pairs(sample(replay, key_policy, shape))
-        train = lambda judged, *pairs: self.judge.train(judged, *pairs, state.hyperparams)  # noqa: E731
+
+        def train(judged: JudgeState, expert: Pairs, policy: Pairs) -> tuple[JudgeState, Metrics]:
+            return self.judge.train(judged, expert, policy, state.hyperparams)
+
         judged, metrics = self.once_stored(state, train, state.judge._replace(key=key), expert, policy)
         return state._replace(judge=judged), metrics
 

@@ -104,7 +104,9 @@ class Batch(NamedTuple):
 class Learner(Protocol):
     """What `iterated` needs: what collects a rollout and learns of it."""
 
-    config: Any
+    @property
+    def config(self) -> Any:
+        """Sizes, `num_envs` and `num_steps` among them."""
 
     def collect(
         self, state: State, key_noise: Key[Array, ""], key_envs: Key[Array, ""]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ from jaxreward.agents.baselines.parts.demonstrated import (
 from jaxreward.agents.baselines.parts.on_policy import Metrics, State, on_policy
 from jaxreward.agents.baselines.ppo import PPO
 from jaxreward.agents.inverse.parts import judge
-from jaxreward.agents.inverse.parts.judge import Judge, Pairs
+from jaxreward.agents.inverse.parts.judge import Judge, JudgeState, Pairs
 from jaxreward.contract.sizes import size
 from jaxreward.environment import single_or_game
 from jaxreward.learning.demonstrations import Demonstrations, read_demonstrations, transitions_of
@@ -97,7 +97,7 @@ class Adversary:
     seen: Moments | None
     reads_on: bool
 
-    def init(self, key: Key[Array, ""]) -> judge.State:
+    def init(self, key: Key[Array, ""]) -> JudgeState:
         """Draws params."""
         one = jax.tree.map(lambda leaf: leaf[:1], self.expert)
         return self.judge.init(key, self.pairs(one, jnp.zeros((1, *self.agents))))
@@ -154,8 +154,8 @@ class Adversary:
         return jax.tree.map(lambda leaf: leaf[rows], steps)
 
     def train(
-        self, state: judge.State, taken: Steps, told: Callable[[Steps], Array], hyperparams: Any
-    ) -> tuple[judge.State, Metrics]:
+        self, state: JudgeState, taken: Steps, told: Callable[[Steps], Array], hyperparams: Any
+    ) -> tuple[JudgeState, Metrics]:
         """Some updates of the judge.
 
         Args:
@@ -171,21 +171,16 @@ class Adversary:
         return self.judge.train(state._replace(key=key), expert, policy, hyperparams)
 
 
-if TYPE_CHECKING:
-    Base = PPO
-else:
-    Base = object
-
-
-class Imitates(Base):
-    """PPO, or independent PPO, that learns from what a judge says in place of the environment's reward."""
+class Imitates:
+    """Before PPO, or independent PPO: it learns from what a judge says in place of the environment's reward."""
 
     adversary: Adversary
 
     def init(self, key: Key[Array, ""], hyperparams: Any) -> State:
         """As without a judge, and the judge."""
         key, key_judge = jax.random.split(key)
-        return super().init(key, hyperparams)._replace(judge=self.adversary.init(key_judge))
+        state: State = super().init(key, hyperparams)  # type: ignore[misc]
+        return state._replace(judge=self.adversary.init(key_judge))
 
     def learn(self, state: State, trajectory: Trajectory, key: Key[Array, ""]) -> tuple[State, Metrics]:
         """The judge learns from a rollout, then the policy from what the judge says of it."""
@@ -194,7 +189,7 @@ class Imitates(Base):
         judged, losses = adversary.train(state.judge, taken, told, state.hyperparams)
         reward = adversary.judge.reward(judged, adversary.pairs(taken, told(taken)), state.hyperparams)
         rewarded = trajectory._replace(reward=reward.reshape(*trajectory.done.shape, *reward.shape[1:]))
-        after, learned = super().learn(state, rewarded, key)
+        after, learned = super().learn(state, rewarded, key)  # type: ignore[misc]
         return after._replace(judge=judged), {**learned, **losses, "discriminator/reward": reward.mean()}
 
     def told(self, state: State, steps: Steps) -> Float[Array, "*batch *n"]:

@@ -67,7 +67,7 @@ class Model(Protocol):
         """What is added to the loss, of the model's own."""
 
 
-class State(NamedTuple):
+class JudgeState(NamedTuple):
     """What a judge is made of; `vectors` where hidden layers have a spectral norm of 1."""
 
     params: PyTree
@@ -118,23 +118,23 @@ class Judge:
     model: Model
     spectral_norm: bool = False
 
-    def init(self, key: Key[Array, ""], pairs: Pairs) -> State:
+    def init(self, key: Key[Array, ""], pairs: Pairs) -> JudgeState:
         """Draws params for such steps."""
         key, key_params, key_vectors = jax.random.split(key, 3)
         params = self.model.init(key_params, pairs)
         vectors = first_vectors(key_vectors, params) if self.spectral_norm else {}
-        return strong(State(params, vectors, adam(0.0).init(params), key))
+        return strong(JudgeState(params, vectors, adam(0.0).init(params), key))
 
-    def train(self, state: State, expert: Pairs, policy: Pairs, hyperparams: Any) -> tuple[State, Metrics]:
+    def train(self, state: JudgeState, expert: Pairs, policy: Pairs, hyperparams: Any) -> tuple[JudgeState, Metrics]:
         """A step of Adam for each of `U` batches, leaves `[U, B, ...]`, and the means of what to log."""
         key, key_train = jax.random.split(state.key)
         optimiser = adam(hyperparams.discriminator_learning_rate)
 
-        def step(state: State, batch: tuple[Pairs, Pairs, Key[Array, ""]]) -> tuple[State, Metrics]:
+        def step(state: JudgeState, batch: tuple[Pairs, Pairs, Key[Array, ""]]) -> tuple[JudgeState, Metrics]:
             gradient, (vectors, metrics) = jax.grad(self.loss, has_aux=True)(state.params, state, *batch, hyperparams)
             updates, optimiser_state = optimiser.update(gradient, state.optimiser)
             params = optax.apply_updates(state.params, updates)
-            return State(params, vectors, optimiser_state, state.key), metrics
+            return JudgeState(params, vectors, optimiser_state, state.key), metrics
 
         keys = jax.random.split(key_train, jax.tree.leaves(expert)[0].shape[0])
         state, metrics = jax.lax.scan(step, state, (expert, policy, keys))
@@ -143,7 +143,7 @@ class Judge:
     def loss(
         self,
         params: PyTree,
-        state: State,
+        state: JudgeState,
         expert: Pairs,
         policy: Pairs,
         key: Key[Array, ""],
@@ -167,10 +167,10 @@ class Judge:
         }
         return loss, (vectors, metrics)
 
-    def params(self, state: State) -> PyTree:
+    def params(self, state: JudgeState) -> PyTree:
         """Those that a model is asked with."""
         return spectrally_normalised(state.params, state.vectors)[0]
 
-    def reward(self, state: State, pairs: Pairs, hyperparams: Any) -> Float[Array, "*batch"]:
+    def reward(self, state: JudgeState, pairs: Pairs, hyperparams: Any) -> Float[Array, "*batch"]:
         """What steps are worth to the policy; nothing is learned through it."""
         return jax.lax.stop_gradient(self.model.reward(self.params(state), pairs, hyperparams))
