@@ -21,8 +21,9 @@ from jaxreward.agents.baselines import ppo
 from jaxreward.agents.baselines.parts.critics import MLP
 from jaxreward.agents.baselines.parts.demonstrated import raw_action
 from jaxreward.agents.baselines.parts.on_policy import State
-from jaxreward.agents.inverse.parts import adversarial, judge
-from jaxreward.agents.inverse.parts.adversarial import Adversary, Steps, adversary_for
+from jaxreward.agents.inverse.parts import adversarial as shared
+from jaxreward.agents.inverse.parts import judge
+from jaxreward.agents.inverse.parts.adversarial import Adversary, Steps, adversarial, adversary_for
 from jaxreward.agents.inverse.parts.judge import Judge, Pairs
 from jaxreward.learning.networks import ACTIVATIONS, flatten, for_agents
 from jaxreward.names import check_name
@@ -34,7 +35,7 @@ WORTHS: tuple[str, ...] = get_args(Worth)
 
 
 @dataclass(frozen=True)
-class Config(adversarial.Config):
+class Config(shared.Config):
     """What shapes the program, see `adversarial.Config`, and where the demonstrations are.
 
     Attributes:
@@ -60,7 +61,7 @@ class Params(NamedTuple):
 
 
 def airl(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:
-    """An AIRL agent.
+    """An AIRL agent; the reward that it recovers is `agent.reward(state)`, of one run.
 
     Args:
         env: A gymnax `Environment` with a `Discrete` or a `Box` action space; it may be a game.
@@ -74,7 +75,9 @@ def airl(env: Environment, env_params: PyTree, config: Config = Config()) -> Age
             the reward is a vector and the environment no game.
     """
     check_config(config)
-    return adversarial.adversarial(env, env_params, config, partial(airl_judge, config), "airl", reads_on=True)
+    adversary = adversary_for(env, env_params, config, partial(airl_judge, config), "airl", reads_on=True)
+    agent = adversarial(adversary, env, env_params, config)
+    return agent._replace(reward=lambda state: recovered(adversary, state))
 
 
 def check_config(config: Config) -> None:
@@ -147,19 +150,15 @@ class Shaped:
         return outputs[..., 0]
 
 
-def recovered_reward(env: Environment, env_params: PyTree, config: Config, state: State) -> Reward:
-    """The reward `g` that a trained agent has learned, to be given to any environment with the same observations.
+def recovered(adversary: Adversary, state: State) -> Reward:
+    """The reward `g` that was learned, for any environment that shows the same, whose params are the network's.
 
-    Its params are those of the network, so that they can be learned on. Of a game it gives what each agent is paid, or
-    what all are if one judges.
+    Of a game it gives what each agent is paid, or what all are if one judges.
 
     Args:
-        env: The environment that it was learned in.
-        env_params: Its params.
-        config: The agent's.
-        state: The agent's, of one run.
+        adversary: What judged.
+        state: Of one run.
     """
-    adversary = adversary_for(env, env_params, config, partial(airl_judge, config), "airl", reads_on=True)
     model = adversary.judge.model
     assert isinstance(model, Shaped)
 

@@ -16,12 +16,14 @@ from jaxtyping import PyTree
 
 from jaxreward.agent import Agent
 from jaxreward.agents.baselines import ppo
-from jaxreward.agents.inverse.parts import adversarial, classifier
+from jaxreward.agents.inverse.parts import adversarial as shared
+from jaxreward.agents.inverse.parts import classifier
+from jaxreward.agents.inverse.parts.adversarial import adversarial, adversary_for
 from jaxreward.agents.inverse.parts.classifier import classifier_judge
 
 
 @dataclass(frozen=True)
-class Config(classifier.Config, adversarial.Config):
+class Config(classifier.Config, shared.Config):
     """What shapes the program, see `adversarial.Config` and `classifier.Config`, and where the demonstrations are."""
 
 
@@ -44,4 +46,4 @@ def gail(env: Environment, env_params: PyTree, config: Config = Config()) -> Age
             game and the environment none, sizes do not divide, or the reward is a vector and the environment no game.
     """
     make = partial(classifier_judge, config, config.activation)
-    return adversarial.adversarial(env, env_params, config, make, "gail")
+    return adversarial(adversary_for(env, env_params, config, make, "gail"), env, env_params, config)

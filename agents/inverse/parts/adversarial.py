@@ -229,30 +229,15 @@ class Several(Imitates, IPPO):
         return self.forward(state, (), features)[1]
 
 
-def adversarial(
-    env: Environment,
-    env_params: PyTree,
-    config: Config,
-    make: Callable[[tuple[int, ...]], Judge],
-    name: str,
-    reads_on: bool = False,
-) -> Agent:
+def adversarial(adversary: Adversary, env: Environment, env_params: PyTree, config: Config) -> Agent:
     """The agent of an algorithm that imitates.
 
     Args:
+        adversary: What judges it, see `adversary_for`.
         env: A gymnax `Environment` with a `Discrete` or a `Box` action space; it may be a game.
         env_params: Its params.
-        config: The demonstrations, sizes and architecture.
-        make: Gives the judge, for an axis of agents.
-        name: What the algorithm is called.
-        reads_on: Whether the judge reads what followed and how likely an action was, too.
-
-    Raises:
-        TypeError: If there is no policy head for the action space.
-        ValueError: If there are no demonstrations or they are not of this environment, an option is unknown or of a
-            game and the environment none, sizes do not divide, or the reward is a vector and the environment no game.
+        config: Sizes and architecture.
     """
-    adversary = adversary_for(env, env_params, config, make, name, reads_on)
     if adversary.agents:
         return independent(partial(Several, adversary=adversary), env, env_params, config)
     return on_policy(partial(One, adversary=adversary), env, env_params, config)
@@ -266,7 +251,21 @@ def adversary_for(
     name: str,
     reads_on: bool = False,
 ) -> Adversary:
-    """The judge and its demonstrations; see `adversarial`."""
+    """The judge and its demonstrations.
+
+    Args:
+        env: The environment.
+        env_params: Its params.
+        config: The demonstrations, sizes and architecture.
+        make: Gives the judge, for an axis of agents.
+        name: What the algorithm is called.
+        reads_on: Whether the judge reads what followed and how likely an action was, too.
+
+    Raises:
+        TypeError: If there is no policy head for the action space.
+        ValueError: If there are no demonstrations or they are not of this environment, an option is unknown or of a
+            game and the environment none, sizes do not divide, or the reward is a vector and the environment no game.
+    """
     ippo.check_config(config)
     check_file(config, name)
     check_name("discriminators", config.discriminators, DISCRIMINATORS)
@@ -275,8 +274,8 @@ def adversary_for(
     head = head_for(env.action_space(env_params))
     given = read_demonstrations(config.demonstrations, env, env_params)
     seen = moments_of(given, agents) if config.normalise_observations else None
-    judged_by = () if config.discriminators == "centralised" else agents
-    return Adversary(make(judged_by), expert_of(given, head, agents, reads_on), head, config, agents, seen, reads_on)
+    judge = make(() if config.discriminators == "centralised" else agents)
+    return Adversary(judge, expert_of(given, head, agents, reads_on), head, config, agents, seen, reads_on)
 
 
 def check_alone(env: Environment, config: Config, agents: tuple[int, ...]) -> None:

@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from jaxreward.agent import vmap
-from jaxreward.agents.inverse.airl import Config, Hyperparams, Shaped, airl, airl_judge, recovered_reward
+from jaxreward.agents.inverse.airl import Config, Hyperparams, Shaped, airl, airl_judge
 from jaxreward.agents.inverse.parts.discriminator import cross_entropy
 from jaxreward.agents.inverse.parts.judge import Pairs
 from jaxreward.environment import with_reward
@@ -118,7 +118,7 @@ def walked(path, episodes=64, length=8):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """What four seeds learn from a soft policy in a ring: config, states, metrics and that policy."""
+    """What four seeds learn from a soft policy in a ring: states, metrics and that policy."""
     env, path, policy = walked(tmp_path_factory.mktemp("airl") / "walked.npz")
     sizes = {**SIZES, "num_envs": 16, "num_steps": 16, "discriminator_batch": 128}
     config = Config(demonstrations=path, **{**JUDGED, **sizes, "layers": ()})
@@ -132,12 +132,12 @@ def trained(tmp_path_factory):
     def run(keys):
         return jax.lax.scan(lambda state, _: agent.step(state), agent.init(keys, numbers), None, 250)
 
-    return env, config, single, *run(jax.random.split(jax.random.key(0), 4)), policy
+    return env, single, *run(jax.random.split(jax.random.key(0), 4)), policy
 
 
 def test_the_policy_comes_to_that_of_the_demonstrator(trained):
     """A soft one, which the entropy within `f - log pi` keeps from being greedy."""
-    _, _, agent, states, metrics, policy = trained
+    _, agent, states, metrics, policy = trained
     outputs = lambda state: agent.init.__self__.outputs(state, jnp.eye(STATES))  # noqa: E731
     learned = jax.nn.softmax(jax.vmap(outputs)(states))
     np.testing.assert_allclose(np.mean(learned, 0), policy, atol=0.12)
@@ -146,9 +146,9 @@ def test_the_policy_comes_to_that_of_the_demonstrator(trained):
 
 def test_the_reward_that_is_recovered_is_one_that_is_trained_on(trained):
     """As a `Reward` it pays what the discriminator says of a state, in any environment that shows the same."""
-    env, config, _, states, _, _ = trained
+    env, agent, states, _, _ = trained
     one = jax.tree.map(lambda leaf: leaf[0], states)
-    reward = recovered_reward(env, env.default_params, config, one)
+    reward = agent.reward(one)
     rewarded = with_reward(env, reward)
     table = np.asarray(reward_table(rewarded, rewarded.default_params))
     network = one.judge.params.reward["params"]["Dense_0"]
@@ -178,7 +178,7 @@ def test_a_reward_of_a_game_is_what_each_agent_is_paid(tmp_path):
         )
         agent = airl(game, game.default_params, config)
         state = jax.eval_shape(agent.init, jax.random.key(0), Hyperparams())
-        reward = recovered_reward(game, game.default_params, config, state)
+        reward = agent.reward(state)
         step = Transition(jnp.ones((2, 1)), jnp.zeros(2, jnp.int32), jnp.zeros(2), jnp.ones((2, 1)), False, False)
         assert jax.eval_shape(reward.step, state.judge.params.reward, (), step)[1].shape == expected
 
