@@ -1,5 +1,7 @@
 """AIRL: its discriminator, the reward that it recovers in exact expectation, and demonstrators that it does as."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -70,14 +72,10 @@ def test_in_expectation_it_recovers_a_reward_of_the_state_up_to_a_constant(where
         log_prob = jnp.log(solved.policy).ravel()
         terminated = mdp.terminal[following]
         pairs = Pairs(eye[state], jnp.eye(ACTIONS)[action], eye[following], terminated, log_prob)
-        model, numbers = airl_judge(Config(discriminator_layers=())).model, Hyperparams(discount=DISCOUNT)
+        model = airl_judge(Config(discriminator_layers=())).model
         weights = often / often.sum()
 
-        def loss(params):
-            logit = model.logit(params, pairs, numbers)
-            return sum(w * cross_entropy(x, x) for w, x in zip(weights, logit, strict=True))
-
-        found = minimised(loss, model.init(jax.random.key(1), pairs))
+        found = minimised(model, model.init(jax.random.key(1), pairs), pairs, weights)
         seen = np.asarray(weights) > 0
         advantage = model.advantage(found, pairs, DISCOUNT)
         np.testing.assert_allclose(advantage[seen], log_prob[seen], atol=1e-5)
@@ -87,8 +85,14 @@ def test_in_expectation_it_recovers_a_reward_of_the_state_up_to_a_constant(where
         assert np.ptp(recovered) > 1
 
 
-def minimised(loss, params):
-    """By L-BFGS."""
+@partial(jax.jit, static_argnums=0)
+def minimised(model, params, pairs, weights):
+    """The expected cross-entropy, where policy and expert do alike, by L-BFGS."""
+
+    def loss(params):
+        logit = model.logit(params, pairs, Hyperparams(discount=DISCOUNT))
+        return weights @ jax.vmap(cross_entropy)(logit, logit)
+
     optimiser, told = optax.lbfgs(), optax.value_and_grad_from_state(loss)
 
     def step(carry, _):
@@ -97,7 +101,7 @@ def minimised(loss, params):
         updates, state = optimiser.update(grad, state, params, value=value, grad=grad, value_fn=loss)
         return (optax.apply_updates(params, updates), state), None
 
-    return jax.jit(lambda: jax.lax.scan(step, (params, optimiser.init(params)), None, 300)[0][0])()
+    return jax.lax.scan(step, (params, optimiser.init(params)), None, 300)[0][0]
 
 
 def walked(path, episodes=64, length=8):
