@@ -12,6 +12,7 @@ from jaxreward.agents.baselines.ppo import ppo
 from jaxreward.agents.inverse.gail import Config, Hyperparams, gail
 from jaxreward.environment import with_reward
 from jaxreward.reward import markov
+from jaxreward.run.train import train
 from tests.matrix_game import MatrixGame, MatrixParams
 from tests.probes import Probe, ProbeParams, TargetProbe
 
@@ -146,3 +147,16 @@ def test_who_judges_reads_what_it_is_to(tmp_path):
 def test_what_does_not_fit_is_refused(matched, options, message):
     with pytest.raises(ValueError, match=message):
         gail(Probe(), PROBE, Config(**{"demonstrations": matched, **SIZES, **options}))
+
+
+def test_a_resumed_run_has_the_same_bits(matched, tmp_path):
+    """The judge, its vectors and its own key among them."""
+    agent = gail(Probe(), PROBE, Config(demonstrations=matched, **SIZES, **JUDGED, spectral_norm=True))
+    told = {"seeds": 2, "log_every": 2, "progress": False}
+    whole = train(agent, NUMBERS, iterations=4, folder=tmp_path / "whole", **told)
+    train(agent, NUMBERS, iterations=2, folder=tmp_path / "part", **told)
+    resumed = train(agent, NUMBERS, iterations=4, folder=tmp_path / "part", resume=True, **told)
+    raw = lambda x: jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x  # noqa: E731
+    same = jax.tree.map(lambda x, y: np.array_equal(raw(x), raw(y)), whole.state, resumed.state)
+    assert all(jax.tree.leaves(same))
+    assert len(whole.state.judge.vectors) == 1
