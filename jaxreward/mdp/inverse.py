@@ -36,7 +36,8 @@ class Inferred(NamedTuple):
         weights: Of the features, `[K]`.
         reward: What it pays for a state and an action, `[S, A]`; nothing in terminal states.
         solution: Its soft policy and what that is worth.
-        residual: `max_k` of the gradient: by how much the policy misses the expert's features, less the penalty.
+        residual: `max_k` of the gradient: by how much the policy misses the expert's features, less the penalty;
+            infinite if a number that it takes is not finite.
         iterations: Steps that were taken.
     """
 
@@ -150,7 +151,7 @@ def infer_reward(
         mdp: The MDP, whose own reward counts for nothing.
         expert: The expert's feature expectations, see `feature_expectations`.
         features: Of states and actions.
-        discount: In `[0, 1)`, or 1 if episodes end soon enough for the entropy to stay finite.
+        discount: In `[0, 1)`, or 1 if episodes end soon enough for the entropy to stay finite, also for no reward.
         temperature: Of the expert's policy, above 0.
         penalty: Weight of the squares of the weights.
         tolerance: Stops when no entry of the gradient is larger, relative to the largest of the expert's (to 1 if that

@@ -118,7 +118,7 @@ class Adversary:
 
         Args:
             steps: With any axes of a batch.
-            log_prob: How likely the policy is to do what was done.
+            log_prob: Of what was done under the policy, of each agent.
         """
         pairs = Pairs(self.read(steps.features), self.arranged(self.as_numbers(steps.action)))
         if not self.reads_on:
@@ -161,7 +161,7 @@ class Adversary:
         Args:
             state: Of the judge, whose own key draws.
             taken: What the policy did.
-            told: How likely the policy is to do what was done in such steps.
+            told: The log-probability of what was done in such steps under the policy.
             hyperparams: Of both.
         """
         key, key_expert, key_policy = jax.random.split(state.key, 3)
@@ -193,7 +193,7 @@ class Imitates:
         return after._replace(judge=judged), {**learned, **losses, "discriminator/reward": reward.mean()}
 
     def told(self, state: State, steps: Steps) -> Float[Array, "*batch *n"]:
-        """How likely the policy is to do what was done; zeros where nobody reads it."""
+        """The log-probability of what was done under the policy; zeros where nobody reads it."""
         adversary = self.adversary
         batch = steps.features.shape[: steps.features.ndim - 1]
         if not adversary.reads_on:

@@ -110,12 +110,23 @@ def test_a_penalty_holds_weights_back_where_the_gradient_balances_it():
     assert (jnp.linalg.norm(found.weights, axis=-1) < jnp.linalg.norm(true, axis=-1)).all()
 
 
-def test_nothing_is_earned_where_episodes_have_ended():
+def test_an_expert_whose_episodes_end_is_explained_and_nothing_is_earned_behind():
+    """The feature of the terminal state is large, and must count for nothing.
+
+    Without a discount an expert that need not move on for no reward would wander for ever: what came of it is told.
+    """
     mdp = tabular_mdp(corridor(4).transition, np.zeros(4), terminal=[False, False, False, True])
-    features = jnp.ones((4, mdp.num_actions, 1))
-    priced = with_linear_reward(mdp, features, jnp.ones(1))
+    features = jnp.asarray(np.random.default_rng(0).normal(size=(4, mdp.num_actions, 2))).at[3].set(100.0)
+    true = jnp.array([-1.0, -0.5])
+    priced = with_linear_reward(mdp, features, true)
     np.testing.assert_array_equal(priced.reward[3], 0)
-    np.testing.assert_array_equal(priced.reward[:3], 1)
+    np.testing.assert_allclose(expected_reward(priced)[:3], (features @ true)[:3], rtol=1e-12)
+    policy = soft_value_iteration(priced, DISCOUNT, TEMPERATURE).policy
+    expert = feature_expectations(discounted_occupancy(mdp, policy, DISCOUNT), features)
+    found = inferred(mdp, expert, features, DISCOUNT, TEMPERATURE)
+    np.testing.assert_allclose(found.weights, true, atol=1e-4)
+    np.testing.assert_allclose(found.solution.policy[:3], policy[:3], atol=1e-5)
+    assert np.isinf(inferred(mdp, expert, features, 1.0, TEMPERATURE).residual)
 
 
 def test_visits_are_counted_from_the_start_of_each_episode(problem):
