@@ -280,7 +280,7 @@ def adversary_for(
 
 def check_alone(env: Environment, config: Config, agents: tuple[int, ...]) -> None:
     """Refuses options of games where there is none."""
-    for name in ("shared", "discriminators"):
+    for name in ("shared", "one_hot", "discriminators"):
         default, given = getattr(Config(), name), getattr(config, name)
         if not agents and given != default:
             raise ValueError(f"{name}={given} is for games, and {env.name} has one agent; leave it {default}")

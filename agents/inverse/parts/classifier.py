@@ -64,10 +64,12 @@ def classifier_judge(config: Config, activation: str, agents: tuple[int, ...] = 
     """A judge by a classifier, of each agent of a game if there are some.
 
     Raises:
-        ValueError: If there is no such form of reward, or no such penalty.
+        ValueError: If there is no such form of reward, or no such penalty, or none that could be two-sided.
     """
     check_name("reward", config.reward, FORMS)
     check_name("penalty", config.penalty, PENALTIES)
+    if config.penalty == "none" and not config.one_sided:
+        raise ValueError("one_sided=False with penalty=none: there is no penalty; set penalty=wgan, or leave it out")
     network = for_agents(MLP, agents)(1, tuple(config.discriminator_layers), ACTIVATIONS[activation])
     return Judge(Classifier(network, config.reward, config.penalty, config.one_sided), config.spectral_norm)
 

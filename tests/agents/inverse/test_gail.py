@@ -13,7 +13,7 @@ from jaxreward.agents.inverse.gail import Config, Hyperparams, gail
 from jaxreward.environment import with_reward
 from jaxreward.reward import markov
 from jaxreward.run.train import train
-from tests.matrix_game import MatrixGame, MatrixParams
+from tests.matrix_game import MatrixGame, MatrixParams, OfOne
 from tests.probes import Probe, ProbeParams, TargetProbe
 
 SIZES = {"num_envs": 8, "num_steps": 8, "num_epochs": 2, "num_minibatches": 2, "layers": (8,)}
@@ -132,12 +132,34 @@ def test_who_judges_reads_what_it_is_to(tmp_path):
     np.testing.assert_array_equal(read(discriminators="decentralised_all"), np.stack([joint, joint], 1))
 
 
+def test_continuous_actions_of_a_game_are_read_as_those_of_one_agent(tmp_path):
+    rng = np.random.default_rng(0)
+    seen, done = rng.normal(size=(5, 2)), rng.uniform(-2, 2, (5, 1))
+    paths = {
+        1: shown(tmp_path / "one.npz", TargetProbe(), seen, done),
+        2: shown(tmp_path / "game.npz", TargetProbe(), seen[:, None], done[:, None]),
+    }
+    read = {}
+    for dimensions, path in paths.items():
+        env = TargetProbe() if dimensions == 1 else OfOne(TargetProbe())
+        agent = gail(env, ProbeParams(), Config(demonstrations=path, **SIZES, normalise_observations=True))
+        adversary = agent.init.__self__.adversary
+        read[dimensions] = adversary.pairs(adversary.expert, jnp.zeros((5, 1)[:dimensions]))
+        jax.eval_shape(lambda key, agent=agent: agent.step(agent.init(key, NUMBERS)), jax.random.key(0))
+    np.testing.assert_allclose(read[1].action, done / 2, rtol=1e-5)
+    np.testing.assert_array_equal(read[2].action[:, 0], read[1].action)
+    np.testing.assert_allclose(read[2].seen[:, 0], (seen - seen.mean(0)) / seen.std(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(read[2].seen[:, 0], read[1].seen)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"demonstrations": ""}, "gail learns from a file: set demonstrations=FILE"),
         ({"shared": True}, "shared=True is for games, and Probe has one agent; leave it False"),
         ({"discriminators": "centralised"}, "discriminators=centralised is for games"),
+        ({"one_hot": False}, "one_hot=False is for games"),
+        ({"one_sided": False}, "one_sided=False with penalty=none"),
         ({"discriminators": "central"}, "central.*centralised"),
         ({"reward": "positiv"}, "positiv.*positive"),
         ({"penalty": "wgam"}, "wgam.*wgan"),
