@@ -90,6 +90,7 @@ class AgentSpec(NamedTuple):
         Config: A dataclass of what shapes the program, all fields with defaults. Its `steps_per_iteration`, if it has
             one, is how many environment steps an iteration takes; `num_envs * num_steps` otherwise. Its
             `for_env(env, env_params)`, if it has one, gives the config with what the environment decides filled in;
+            its `with_numbers(hyperparams)` gives hyperparams with the numbers that come with a choice of the config;
             its `headline` names the metrics that are the agent's results, the first before all, where those are not
             returns; its `needs_episodes` is True if nothing is learned where no episode ends; its `steps_note` says
             why an iteration may take other steps than that; its `least_steps(env, env_params)` gives how many a run

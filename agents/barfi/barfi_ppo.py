@@ -176,7 +176,7 @@ def barfi_ppo(env: Environment, env_params: PyTree, config: Config = Config()) -
     learned = env if own else with_reward(env, reward)
     head = head_for(env.action_space(env_params))
     network = ActorCritic(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.memory)
-    algorithm = BarfiPPO(config, outer, ppo.PPO(learned, None, config, head, network))
+    algorithm = BarfiPPO(config, outer, ppo.PPO(learned, None, config, head, network, ppo.drift_of(config)))
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.baselines import ppo
 from jaxreward.agents.baselines.parts.on_policy import Metrics, State, iterated
-from jaxreward.agents.baselines.ppo import PPO, Hyperparams, check_config
+from jaxreward.agents.baselines.ppo import PPO, Hyperparams, check_config, drift_of
 from jaxreward.contract.wrappers import check_never_ends
 from jaxreward.environment import game_environment
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, flatten, head_for
@@ -78,7 +78,7 @@ def independent(kind: Callable[..., IPPO], env: Environment, env_params: PyTree,
     env, agents = game_environment(env, env_params)
     head = head_for(env.action_space(env_params))
     network = ActorCritic(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.memory)
-    algorithm = kind(PPO(env, env_params, config, head, network), config, agents)
+    algorithm = kind(PPO(env, env_params, config, head, network, drift_of(config)), config, agents)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 

@@ -6,15 +6,19 @@ several epochs of clipped minibatch steps.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent
 from jaxreward.agents.baselines.parts.on_policy import (
@@ -28,8 +32,11 @@ from jaxreward.agents.baselines.parts.on_policy import (
     on_policy,
 )
 from jaxreward.contract.sizes import size
+from jaxreward.learning.drifts import PPO as CLIPPED
+from jaxreward.learning.drifts import get_drift
 from jaxreward.learning.minibatch import check_minibatches, epochs
 from jaxreward.learning.networks import unroll
+from jaxreward.learning.objective import Drift, Lifetime, Objective, reads_lifetime
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,32 @@ class Config(RolloutConfig):
     Attributes:
         num_epochs: Passes over the `T * N` transitions.
         num_minibatches: Parts of a pass; divides `T * N` (`N` for a recurrent policy, whose sequences stay whole).
+        objective: What keeps the policy near the one that acted: "ppo" clips, others are drifts, see
+            `jaxreward.learning.drifts.get_drift`.
     """
 
     num_epochs: int = size(4)
     num_minibatches: int = size(4)
+    objective: str = CLIPPED
+
+    def with_numbers(self, hyperparams: Any) -> Any:
+        """The hyperparams with the objective's params in them, those that it has unless something else is said."""
+        drift = drift_of(self)
+        return dataclasses.replace(hyperparams, objective=params_of(drift)) if drift else hyperparams
+
+    def check_numbers(self, env: Environment, env_params: PyTree, hyperparams: Any) -> None:
+        """Refuses an objective that asks how much of the lifetime has passed where nobody said how long that is.
+
+        Raises:
+            ValueError: It is one.
+        """
+        drift = drift_of(self)
+        total = np.asarray(hyperparams.lifetime)
+        if drift and not (np.isfinite(total) & (total >= 1)).all() and reads_lifetime(drift, _one_step()):
+            raise ValueError(
+                f"objective={self.objective} asks how much of the lifetime has passed: set lifetime, in iterations, to "
+                "the steps of the run by those of an iteration, such as lifetime=100"
+            )
 
 
 @struct.dataclass
@@ -59,9 +88,11 @@ class Hyperparams:
         value_coefficient: Weight of the value loss.
         max_grad_norm: Gradients are scaled down to this global norm.
         anneal_iterations: The learning rate falls linearly to zero over so many iterations; infinity to keep it.
+        lifetime: How many iterations there will be in all, for objectives that ask.
         rate_step: With centring, how far an iteration moves the running means of rewards and values.
         value_bias: With centring, how much of the running mean of values is taken from what they are moved towards,
             which keeps them near 0 where no discount does (Ma et al., IJCAI 2021, arXiv:2106.03442).
+        objective: Params of the objective; None for its own.
         env_params: Params of the environment and its reward; None for those the agent was made with.
     """
 
@@ -74,8 +105,10 @@ class Hyperparams:
     value_coefficient: Scalar = 0.5
     max_grad_norm: Scalar = 0.5
     anneal_iterations: Scalar = math.inf
+    lifetime: Scalar = math.inf
     rate_step: Scalar = 0.1
     value_bias: Scalar = 0.0
+    objective: PyTree = None
     env_params: PyTree = None
 
 
@@ -89,11 +122,29 @@ def ppo(env: Environment, env_params: PyTree, config: Config = Config()) -> Agen
 
     Raises:
         TypeError: If there is no policy head for the action space.
-        ValueError: If sizes do not divide, the activation is unknown, the reward is a vector, or it is to be centred
-            and the environment has episodes.
+        ValueError: If sizes do not divide, the activation or the objective is unknown, the reward is a vector, or it is
+            to be centred and the environment has episodes.
     """
     check_config(config)
-    return on_policy(PPO, env, env_params, config)
+    return on_policy(partial(PPO, drift=drift_of(config)), env, env_params, config)
+
+
+def drift_of(config: Config) -> Objective | None:
+    """The drift that a config names; None for clipping, which needs none.
+
+    Raises:
+        ValueError: There is no such drift.
+    """
+    return None if config.objective == CLIPPED else get_drift(config.objective)
+
+
+def params_of(drift: Objective) -> PyTree:
+    """A drift's params where none are given."""
+    return drift.init(jax.random.key(0))
+
+
+def _one_step() -> Drift:
+    return Drift(jnp.ones(1), jnp.ones(1))
 
 
 def check_config(config: Config) -> None:
@@ -112,9 +163,15 @@ def check_config(config: Config) -> None:
 
 @dataclass(frozen=True)
 class PPO(OnPolicy):
-    """The steps of the algorithm; a variant overrides one."""
+    """The steps of the algorithm; a variant overrides one.
+
+    Attributes:
+        config: Sizes and architecture.
+        drift: What the surrogate is less by; None for clipping.
+    """
 
     config: Config
+    drift: Objective | None
 
     def update(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
         """Several epochs of minibatch steps; a recurrent policy's minibatches are whole sequences."""
@@ -124,7 +181,7 @@ class PPO(OnPolicy):
 
         def step(carry: tuple, minibatch: Batch) -> tuple[tuple, Metrics]:
             params, optimiser_state = carry
-            grads, metrics = jax.grad(self.loss, has_aux=True)(params, minibatch, state.hyperparams)
+            grads, metrics = jax.grad(self.loss, has_aux=True)(params, minibatch, state.hyperparams, state.iteration)
             updates, optimiser_state = optimiser.update(grads, optimiser_state)
             return (optax.apply_updates(params, updates), optimiser_state), metrics
 
@@ -132,16 +189,17 @@ class PPO(OnPolicy):
         (params, optimiser_state), metrics = epochs(step, (state.params, state.optimiser), batch, key, *sizes, axis)
         return params, optimiser_state, metrics
 
-    def loss(self, params: PyTree, batch: Batch, hyperparams: Hyperparams) -> tuple[Float[Array, ""], Metrics]:
-        """The clipped surrogate (section 3, eq. 7) with value loss and entropy bonus (eq. 9), and what to log of it."""
+    def loss(
+        self, params: PyTree, batch: Batch, hyperparams: Hyperparams, iteration: Int[Array, ""] | int = 0
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The surrogate (section 3, eq. 7) with value loss and entropy bonus (eq. 9), and what to log of it."""
         memory = jax.tree.map(lambda x: x[0], batch.memory)
         _, outputs, value = unroll(self.forward, params, memory, batch.features, batch.start)
         distribution = self.head.distribution(outputs)
         log_ratio = distribution.log_prob(batch.action) - batch.log_prob
         ratio = jnp.exp(log_ratio)
         advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
-        clipped = jnp.clip(ratio, 1 - hyperparams.clip, 1 + hyperparams.clip)
-        policy_loss = -jnp.minimum(ratio * advantage, clipped * advantage).mean()
+        policy_loss = -self.surrogate(ratio, advantage, hyperparams, iteration).mean()
         value_loss = clipped_value_loss(value, batch, hyperparams.value_clip)
         entropy = distribution.entropy().mean()
         total = policy_loss + hyperparams.value_coefficient * value_loss - hyperparams.entropy_coefficient * entropy
@@ -153,6 +211,22 @@ class PPO(OnPolicy):
             "policy/clipped": (jnp.abs(ratio - 1) > hyperparams.clip).mean(),
         }
         return total, metrics
+
+    def surrogate(
+        self,
+        ratio: Float[Array, "*batch"],
+        advantage: Float[Array, "*batch"],
+        hyperparams: Hyperparams,
+        iteration: Int[Array, ""] | int,
+    ) -> Float[Array, "*batch"]:
+        """What the policy ascends at each step: `r A` less the drift, or clipped, which is the same of PPO's drift."""
+        if self.drift is None:
+            clipped = jnp.clip(ratio, 1 - hyperparams.clip, 1 + hyperparams.clip)
+            return jnp.minimum(ratio * advantage, clipped * advantage)
+        params = params_of(self.drift) if hyperparams.objective is None else hyperparams.objective
+        life = Lifetime(jnp.asarray(iteration, jnp.int32), jnp.asarray(hyperparams.lifetime, float))
+        batch = Drift(ratio, advantage, jnp.asarray(hyperparams.clip))
+        return ratio * advantage - self.drift.apply(params, batch, life)
 
     def scaling(self, hyperparams: Hyperparams) -> optax.GradientTransformation:
         """Adam."""

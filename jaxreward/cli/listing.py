@@ -7,10 +7,12 @@ from typing import Literal
 
 import tyro
 
+What = Literal["everything", "agents", "environments", "rewards", "objectives", "presets"]
+
 
 @dataclass(frozen=True)
 class Listing:
-    """Show the agents with their settings, the environments, the rewards and the presets there are.
+    """Show the agents with their settings, the environments, the rewards, the objectives and the presets there are.
 
     Attributes:
         what: What to show; everything by default.
@@ -18,7 +20,7 @@ class Listing:
         traceback: Show where an error came from.
     """
 
-    what: tyro.conf.Positional[Literal["everything", "agents", "environments", "rewards", "presets"]] = "everything"
+    what: tyro.conf.Positional[What] = "everything"
     all: bool = False
     traceback: bool = False
 
@@ -27,6 +29,7 @@ class Listing:
             "agents": _agents,
             "environments": lambda: _environments(self.all),
             "rewards": _rewards,
+            "objectives": _objectives,
             "presets": _presets,
         }
         wanted = sections if self.what == "everything" else (self.what,)
@@ -63,6 +66,14 @@ def _rewards() -> str:
     known = [f"  {name:<12} {description}" for name, description in list_rewards().items()]
     own = "  your own: path/to/file.py:function or module:function; its numbers are the settings reward.NAME"
     return "\n".join(["rewards (--reward)", *known, own])
+
+
+def _objectives() -> str:
+    from jaxreward.learning.drifts import list_drifts
+
+    known = [f"  {name:<16} {description}" for name, description in list_drifts().items()]
+    own = "  your own: path/to/file.py:function or module:function; its numbers are the settings objective.NAME"
+    return "\n".join(["objectives of PPO (--objective)", *known, own])
 
 
 def _presets() -> str:

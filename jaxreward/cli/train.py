@@ -34,6 +34,8 @@ class Train:
             `brax/ant?backend=generalized`.
         reward: A name (`jaxreward list rewards`), or your own as `path/to/file.py:function`; the environment's by
             default.
+        objective: What keeps PPO's policy near the one that acted, the setting `objective`: a name (`jaxreward list
+            objectives`), or your own as `path/to/file.py:function`. (That of a search is what it makes better.)
         steps: Environment steps of each run, rounded up to whole iterations.
         seeds: How many seeds, all trained at once.
         set: Settings as NAME=VALUE: hyperparameters (learning_rate=1e-3), the reward's (reward.goal=2) and the
@@ -63,6 +65,7 @@ class Train:
     agent: Text = None
     env: Text = None
     reward: Text = None
+    objective: Text = None
     steps: Number = None
     seeds: Number = None
     set: Annotated[Repeated, tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
@@ -111,7 +114,8 @@ def _job(command: Train) -> Job:
         raise ValueError(f"--resume goes on with what is in --folder and reads no file; leave out {command.file}")
     _check_folder(command)
     named = {name: value for name in ("agent", "env", "reward") if (value := getattr(command, name)) is not None}
-    settings = with_evaluation(parse_settings(itertools.chain(*command.set)), command)
+    objective = [] if command.objective is None else [f"objective={command.objective}"]
+    settings = with_evaluation(parse_settings(itertools.chain(objective, *command.set)), command)
     seeds = None if command.seeds is None else counted_seeds(command.seeds)
     if command.resume:
         asked = {"named": named, "settings": settings, "seeds": seeds, "log_every": command.log_every}

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 
@@ -18,11 +20,21 @@ class Lifetime(NamedTuple):
 
     Attributes:
         step: Which update is about to be made, `n`, from 0.
-        total: How many it will make in all, `N`.
+        total: How many it will make in all, `N`; infinity where nobody said, which only an objective that does not ask
+            can do with.
     """
 
     step: Int[Array, ""]
-    total: Int[Array, ""]
+    total: Int[Array, ""] | Float[Array, ""]
+
+    @property
+    def fraction(self) -> Float[Array, ""]:
+        """How much of it has passed, `n / N`, and 1 after its end; NaN where nobody said how long it is.
+
+        A run whose numbers are NaN is seen to have failed, where one that stayed young for ever would look well.
+        """
+        total = jnp.asarray(self.total, float)
+        return jnp.where(jnp.isfinite(total), jnp.minimum(self.step / total, 1.0), jnp.nan)
 
 
 class Objective(NamedTuple):
@@ -43,7 +55,24 @@ class Drift(NamedTuple):
     Attributes:
         ratio: `pi(a | s)` by that of the policy that acted, `r`.
         advantage: Of the action, normalised, `A`.
+        clip: How far the agent would let a ratio move from 1, `epsilon`, for drifts that ask.
     """
 
     ratio: Float[Array, "*batch"]
     advantage: Float[Array, "*batch"]
+    clip: Float[Array, ""] | float = 0.2
+
+
+def reads_lifetime(objective: Objective, batch: Any) -> bool:
+    """Whether an objective asks how much of a lifetime has passed, by what it is traced to.
+
+    Args:
+        objective: It.
+        batch: One of its kind; its values are not used.
+    """
+    params = jax.eval_shape(objective.init, jax.random.key(0))
+    life = Lifetime(jnp.zeros((), jnp.int32), jnp.ones(()))
+    traced = jax.make_jaxpr(objective.apply)(params, batch, life).jaxpr
+    times = {id(variable) for variable in traced.invars[-len(life) :]}
+    read = [variable for equation in traced.eqns for variable in equation.invars]
+    return any(id(variable) in times for variable in [*read, *traced.outvars])

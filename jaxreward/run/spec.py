@@ -135,12 +135,12 @@ def resolve(
             f"{', '.join(without_episodes())}"
         )
     config = config.for_env(environment, env_params) if hasattr(config, "for_env") else config
-    hyperparams = _hyperparams(spec, environment, env_params, [*traced, *varied])
+    hyperparams = _hyperparams(spec, config, environment, env_params, [*traced, *varied])
     population = [_converted(choice, hyperparams) for choice in choices]
     hyperparams = _with_values(hyperparams, _converted(traced, hyperparams))
     env_params = getattr(hyperparams, "env_params", env_params)
     if not any(name.partition(".")[0] in ("reward", "env") for name in varied):
-        hyperparams = _without_env_params(hyperparams)
+        hyperparams = _without(hyperparams, "env_params")
     agent_made = _make_agent(spec, environment, env_params, config, hyperparams)
     batched = _batched(hyperparams, population)
     if hasattr(config, "check_numbers"):
@@ -286,9 +286,11 @@ def rewarded(env: Environment, params: PyTree, name: str) -> tuple[Environment, 
         raise ValueError(f"reward {name} failed: {describe_failure(error)}") from error
 
 
-def _hyperparams(spec: AgentSpec, env: Environment, env_params: PyTree, settings: Iterable[str]) -> PyTree:
+def _hyperparams(spec: AgentSpec, config: Any, env: Environment, env_params: PyTree, settings: Sequence[str]) -> PyTree:
     """The agent's default hyperparams with all environment params in them; refuses settings that are not there."""
     hyperparams = spec.Hyperparams()
+    if hasattr(config, "with_numbers"):
+        hyperparams = config.with_numbers(hyperparams)
     if hasattr(hyperparams, "env_params"):
         hyperparams = dataclasses.replace(hyperparams, env_params=env_params)
     names = setting_names(hyperparams)
@@ -297,7 +299,9 @@ def _hyperparams(spec: AgentSpec, env: Environment, env_params: PyTree, settings
             raise ValueError(_unknown(name, [*names, *spec.config_defaults(), *evaluation_names()]))
         if jnp.ndim(names[name]):
             raise ValueError(f"{name} is an array of shape {jnp.shape(names[name])}; only single numbers can be set")
-    return hyperparams
+    return (
+        hyperparams if any(name.startswith("objective.") for name in settings) else _without(hyperparams, "objective")
+    )
 
 
 def _converted(settings: Mapping[str, Any], hyperparams: PyTree) -> dict[str, Any]:
@@ -325,9 +329,9 @@ def _batched(hyperparams: PyTree, population: Choices) -> PyTree:
     return jax.tree_util.tree_map_with_path(batch, hyperparams)
 
 
-def _without_env_params(hyperparams: PyTree) -> PyTree:
+def _without(hyperparams: PyTree, part: str) -> PyTree:
     """Params that no member changes are constants of the program, which XLA can fold."""
-    return dataclasses.replace(hyperparams, env_params=None) if hasattr(hyperparams, "env_params") else hyperparams
+    return dataclasses.replace(hyperparams, **{part: None}) if hasattr(hyperparams, part) else hyperparams
 
 
 def _make_agent(spec: AgentSpec, env: Environment, env_params: PyTree, config: Any, hyperparams: PyTree) -> Agent:

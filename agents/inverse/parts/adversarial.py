@@ -240,7 +240,7 @@ def adversarial(adversary: Adversary, env: Environment, env_params: PyTree, conf
     """
     if adversary.agents:
         return independent(partial(Several, adversary=adversary), env, env_params, config)
-    return on_policy(partial(One, adversary=adversary), env, env_params, config)
+    return on_policy(partial(One, drift=drift_of(config), adversary=adversary), env, env_params, config)
 
 
 def adversary_for(

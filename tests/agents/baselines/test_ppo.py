@@ -19,6 +19,7 @@ from jaxreward.agents.baselines.ppo import (
     Hyperparams,
     check_config,
     clipped_value_loss,
+    drift_of,
     ppo,
 )
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, head_for
@@ -33,7 +34,7 @@ def algorithm(env, env_params, config):
     """The algorithm that `ppo` binds, to look inside."""
     head = head_for(env.action_space(env_params))
     network = ActorCritic(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.memory)
-    return PPO(env, env_params, config, head, network)
+    return PPO(env, env_params, config, head, network, drift_of(config))
 
 
 def stack(*trees):
