@@ -21,13 +21,12 @@ from jaxreward.agents.baselines.parts.policy import PolicyNetwork
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.episodes import episode_limit, play, start_memories
-from jaxreward.learning.evolution import Strategy, check_pairs, open_es
+from jaxreward.learning.evolution import Settings, Strategy, check_pairs, everyone, open_es
 from jaxreward.learning.networks import ACTIVATIONS, Head, flatten, head_for
 from jaxreward.names import check_name
 from jaxreward.reward import bind_discount
 
 Metrics = dict[str, Float[Array, ""]]
-Scalar = Float[Array, ""] | float
 
 EVOSAX = "evosax/"
 """What the names of evosax's strategies begin with."""
@@ -75,19 +74,13 @@ class Config(Sized):
 
 
 @struct.dataclass
-class Hyperparams:
-    """Traced numbers: each may be vmapped over or searched.
+class Hyperparams(Settings):
+    """Traced numbers: those of `jaxreward.learning.evolution.Settings`, and this.
 
     Attributes:
-        sigma: Standard deviation of the noise on every param; of evosax's strategies, the first one.
-        learning_rate: Step size of Adam. evosax's strategies have their own, and no weight decay.
-        weight_decay: How much of the params the estimated gradient is less by.
         env_params: Params of the environment and its reward; None for those the agent was made with.
     """
 
-    sigma: Scalar = 0.1
-    learning_rate: Scalar = 0.05
-    weight_decay: Scalar = 0.0
     env_params: PyTree = None
 
 
@@ -172,9 +165,10 @@ class Evolution:
     def step(self, state: State) -> tuple[State, Metrics]:
         """One generation: ask, play, tell."""
         key, key_ask, key_play = jax.random.split(state.key, 3)
-        population = self.strategy.ask(key_ask, state.search, state.hyperparams)
+        asked = self.strategy.ask(key_ask, state.search, state.hyperparams)
+        population = everyone(self.strategy, key_ask, asked, state.hyperparams)
         fitness, ended, metrics = self.play(state, population, key_play)
-        search = self.strategy.tell(key_ask, state.search, population, fitness, state.hyperparams)
+        search = self.strategy.tell(key_ask, state.search, asked, fitness, state.hyperparams)
         metrics |= {"fitness/best": fitness.max(), "fitness/deviation": fitness.std()}
         after = State(self.strategy.mean(search), search, ended, state.hyperparams, key, state.iteration + 1)
         return after, metrics

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreward.agent import strong
-from jaxreward.learning.evolution import Settings, Strategy
+from jaxreward.learning.evolution import Settings, Strategy, worst_if_broken
 from jaxreward.names import check_name
 
 UNFIT = {"RandomSearch", "SV_CMA_ES", "SV_Open_ES", "LM_MA_ES"}
@@ -46,7 +46,7 @@ def evosax_strategy(name: str, like: PyTree, population_size: int) -> Strategy:
         key: Key[Array, ""], state: PyTree, population: PyTree, fitness: Float[Array, " P"], hyperparams: Settings
     ) -> PyTree:
         now = asked(key, state, hyperparams)[1]  # some remember what they were asked
-        costs = -jnp.where(jnp.isfinite(fitness), fitness, _worst(fitness))  # evosax minimises
+        costs = -worst_if_broken(fitness)  # evosax minimises
         after, _ = algorithm.tell(jax.random.split(key)[1], population, costs, now, params(hyperparams))
         return jax.tree.map(lambda new, old: jnp.asarray(new, jnp.result_type(old)), after, state)
 
@@ -66,9 +66,3 @@ def _algorithm(name: str, like: PyTree, population_size: int) -> Any:
         return known[name](population_size=population_size, solution=like)
     except AssertionError as error:
         raise ValueError(f"evosax's {name} does not take population_size={population_size}: {error}") from error
-
-
-def _worst(fitness: Float[Array, " P"]) -> Float[Array, ""]:
-    """The least finite fitness, or 0 where none is."""
-    finite = jnp.isfinite(fitness)
-    return jnp.where(finite.any(), jnp.min(jnp.where(finite, fitness, jnp.inf)), 0.0)

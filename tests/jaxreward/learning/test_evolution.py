@@ -1,7 +1,6 @@
 """Evolution strategies against closed forms."""
 
 import importlib.util
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from jaxreward.learning.evolution import antithetic_gradient, centred_ranks, open_es
+from jaxreward.learning.evolution import SHAPINGS, Settings, antithetic_gradient, centred_ranks, everyone, open_es
 from jaxreward.learning.evosax_strategies import evosax_strategy
 
 RNG = np.random.default_rng(0)
@@ -17,7 +16,7 @@ MATRIX, SLOPE, MEAN = RNG.normal(size=(3, 3)), RNG.normal(size=3), RNG.normal(si
 SYMMETRIC = MATRIX + MATRIX.T
 GRADIENT = SYMMETRIC @ MEAN + SLOPE
 SIGMA = 0.3
-HYPERPARAMS = SimpleNamespace(sigma=SIGMA, learning_rate=0.1, weight_decay=0.2)
+HYPERPARAMS = Settings(sigma=SIGMA, learning_rate=0.1, weight_decay=0.2)
 
 
 def quadratic(x):
@@ -26,7 +25,8 @@ def quadratic(x):
 
 def estimated(noise, even=lambda noise: 0.0):
     pairs = np.concatenate([noise, -noise])
-    return antithetic_gradient(jnp.asarray(quadratic(MEAN + SIGMA * pairs) + even(pairs)), jnp.asarray(noise), SIGMA)
+    fitness = jnp.asarray(quadratic(MEAN + SIGMA * pairs) + even(pairs))
+    return antithetic_gradient(fitness, lambda pair: jnp.asarray(noise)[pair], SIGMA)
 
 
 def test_the_gradient_of_a_quadratic_is_exact_along_the_noise():
@@ -63,9 +63,10 @@ def test_a_generation_is_one_step_of_adam_on_centred_ranks():
     @jax.jit
     def generation(key):
         state = strategy.init(key, solution, HYPERPARAMS)
-        population = strategy.ask(key, state, HYPERPARAMS)
+        asked = strategy.ask(key, state, HYPERPARAMS)
+        population = everyone(strategy, key, asked, HYPERPARAMS)
         fitness = -jnp.square(population["b"]).sum(-1)
-        state = strategy.tell(key, state, population, fitness, HYPERPARAMS)
+        state = strategy.tell(key, state, asked, fitness, HYPERPARAMS)
         return population, fitness, strategy.mean(state)
 
     population, fitness, mean = jax.tree.map(np.asarray, generation(jax.random.key(0)))
@@ -112,3 +113,69 @@ def test_without_evosax_it_is_said_how_to_get_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "evosax.algorithms.distribution_based", None)
     with pytest.raises(ImportError, match=r"strategy=evosax/SNES needs evosax: pip install 'jaxreward\[evosax\]'"):
         evosax_strategy("SNES", {}, 4)
+
+
+def test_a_gradient_in_parts_is_the_gradient_at_once(monkeypatch):
+    noise = RNG.normal(size=(12, 3))
+    whole = estimated(noise)
+    monkeypatch.setattr("jaxreward.learning.evolution.MOST_AT_ONCE", 8)  # two pairs of three numbers each
+    np.testing.assert_allclose(estimated(noise), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_only_who_is_better_counts_in_a_pair():
+    fitness = jnp.asarray([1.0, 5.0, 2.0, np.nan, np.nan, 3.0, -5.0, 2.0, 0.0, np.nan])
+    expected = [0, 1, 0, 0, 0, 1, 0, 0, 1, 0]
+    np.testing.assert_array_equal(jax.jit(SHAPINGS["pairwise"])(fitness), expected)
+    np.testing.assert_array_equal(SHAPINGS["pairwise"](jnp.exp(fitness)), expected)
+
+
+def test_z_scores_have_mean_0_and_deviation_1_and_what_is_broken_is_the_worst():
+    scores = jax.jit(SHAPINGS["z_score"])(jnp.asarray([1.0, np.nan, 4.0, -2.0, np.inf]))
+    plain = np.asarray([1.0, -2.0, 4.0, -2.0, -2.0])
+    np.testing.assert_allclose(scores, (plain - plain.mean()) / plain.std(), rtol=1e-5)
+    np.testing.assert_array_equal(SHAPINGS["z_score"](jnp.full(4, jnp.nan)), 0)
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_noise_of_low_rank(rank):
+    """Of that rank on matrices, and of mean 0 and variance 1.
+
+    The mean square over 4000 matrices is within 0.1 of 1: a square's variance is at most 8, and that of a mean over one
+    matrix no larger.
+    """
+    like = {"bias": jnp.zeros(3), "matrix": jnp.zeros((4, 3))}
+    strategy = open_es(like, 8000, rank=rank)
+    settings = Settings(sigma=1.0)
+    key = jax.random.key(0)
+    drawn = everyone(strategy, key, strategy.ask(key, strategy.init(key, like, settings), settings), settings)
+    assert (jnp.linalg.matrix_rank(drawn["matrix"][:50]) == rank).all()
+    np.testing.assert_array_equal(drawn["matrix"][:4000], -drawn["matrix"][4000:])
+    for leaf in (drawn["matrix"][:4000], drawn["bias"][:4000]):
+        np.testing.assert_allclose(jnp.square(leaf).mean(), 1, atol=0.1)
+        np.testing.assert_allclose(leaf.mean(), 0, atol=0.05)
+
+
+def test_sigma_and_step_fall_to_their_floors():
+    """Adam's update is 1 at first, and nearly that where the gradient goes on in one direction."""
+    settings = Settings(sigma=0.4, sigma_decay=0.5, sigma_least=0.15, learning_rate=1.0, learning_rate_decay=0.1)
+    settings = settings.replace(learning_rate_least=0.05)
+    strategy, key = open_es(jnp.zeros(1), 2, shaping="pairwise"), jax.random.key(0)
+
+    @jax.jit
+    def run():
+        def generation(state, _):
+            asked = strategy.ask(key, state, settings)
+            fitness = everyone(strategy, key, asked, settings)[:, 0]
+            after = strategy.tell(key, state, asked, fitness, settings)
+            return after, (asked.sigma, after.mean - state.mean)
+
+        return jax.lax.scan(generation, strategy.init(key, jnp.zeros(1), settings), length=3)[1]
+
+    sigmas, moved = run()
+    np.testing.assert_allclose(sigmas, [0.4, 0.2, 0.15], rtol=1e-6)
+    np.testing.assert_allclose(moved[:, 0], [1.0, 0.1, 0.05], rtol=0.05)
+
+
+def test_a_shaping_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="no fitness shaping 'pairwize'; did you mean 'pairwise'"):
+        open_es(MEAN, 4, shaping="pairwize")
