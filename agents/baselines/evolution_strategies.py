@@ -21,15 +21,11 @@ from jaxreward.agents.baselines.parts.policy import PolicyNetwork
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.episodes import episode_limit, play, start_memories
-from jaxreward.learning.evolution import Settings, Strategy, check_pairs, everyone, open_es
+from jaxreward.learning.evolution import Settings, Strategy, check_pairs, check_strategy, everyone, make_strategy
 from jaxreward.learning.networks import ACTIVATIONS, Head, flatten, head_for
-from jaxreward.names import check_name
 from jaxreward.reward import bind_discount
 
 Metrics = dict[str, Float[Array, ""]]
-
-EVOSAX = "evosax/"
-"""What the names of evosax's strategies begin with."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +118,7 @@ def check_config(config: Config) -> None:
     """Refuses what does not fit together, before anything is compiled."""
     check_pairs(config.population_size)
     check_activation(config.activation)
-    if not config.strategy.startswith(EVOSAX):
-        check_name("strategy", config.strategy, ["open_es"], "evosax's are evosax/NAME.")
+    check_strategy(config.strategy)
 
 
 def _strategy(env: Environment, env_params: PyTree, config: Config, network: PolicyNetwork) -> Strategy:
@@ -134,11 +129,7 @@ def _strategy(env: Environment, env_params: PyTree, config: Config, network: Pol
 
     shapes = jax.eval_shape(params, jax.random.key(0))
     like = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    if not config.strategy.startswith(EVOSAX):
-        return open_es(like, config.population_size)
-    from jaxreward.learning.evosax_strategies import evosax_strategy
-
-    return evosax_strategy(config.strategy.removeprefix(EVOSAX), like, config.population_size)
+    return make_strategy(config.strategy, like, config.population_size)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from jaxreward.names import check_name
 
 Scalar = Float[Array, ""] | float
 
+EVOSAX = "evosax/"
+"""What the names of evosax's strategies begin with."""
 MOST_AT_ONCE = 2**20
 """Up to so many numbers of noise are drawn at once where a gradient is estimated."""
 
@@ -151,6 +153,30 @@ def open_es(like: PyTree, population_size: int, *, shaping: str = "centred", ran
         return Search(state.mean + decayed(*settings, state.optimiser.count) * update, optimiser)
 
     return Strategy(population_size, init, ask, tell, lambda state: unravel(state.mean), member)
+
+
+def make_strategy(name: str, like: PyTree, population_size: int, shaping: str = "centred", rank: int = 0) -> Strategy:
+    """The strategy called `name`: "open_es", or one of evosax's, such as "evosax/CMA_ES".
+
+    Raises:
+        ImportError: It is evosax's, and that is not installed.
+        ValueError: See `check_strategy`, `open_es` and `evosax_strategy`.
+    """
+    check_strategy(name, shaping, rank)
+    if not name.startswith(EVOSAX):
+        return open_es(like, population_size, shaping=shaping, rank=rank)
+    from jaxreward.learning.evosax_strategies import evosax_strategy
+
+    return evosax_strategy(name.removeprefix(EVOSAX), like, population_size)
+
+
+def check_strategy(name: str, shaping: str = "centred", rank: int = 0) -> None:
+    """Refuses a strategy or a fitness shaping that there is not, and options that are not evosax's."""
+    check_name("fitness shaping", shaping, SHAPINGS)
+    if not name.startswith(EVOSAX):
+        check_name("strategy", name, ["open_es"], "evosax's are evosax/NAME.")
+    elif rank or shaping != "centred":
+        raise ValueError(f"shaping={shaping} and rank={rank} are options of strategy=open_es; {name} has its own")
 
 
 def decayed(first: Scalar, decay: Scalar, least: Scalar, generation: Int[Array, ""]) -> Float[Array, ""]:

@@ -43,13 +43,14 @@ def _turn_grid(bits: UInt32[Array, "rounds rows+columns"], rows: int, columns: i
     return row * columns + column
 
 
-def check_minibatches(num_minibatches: int, whole: int, name: str) -> None:
+def check_minibatches(num_minibatches: int, whole: int, name: str, parts: str = "num_minibatches") -> None:
     """Refuses a number of minibatches that does not divide what they are parts of.
 
     Args:
         num_minibatches: How many.
         whole: Of what.
         name: What that is called.
+        parts: What the number is called.
 
     Raises:
         ValueError: It does not divide it; says which is the nearest that does.
@@ -57,9 +58,7 @@ def check_minibatches(num_minibatches: int, whole: int, name: str) -> None:
     if whole % num_minibatches:
         divisors = [d for d in range(1, whole + 1) if whole % d == 0]
         near = min(divisors, key=lambda d: abs(d - num_minibatches))
-        raise ValueError(
-            f"num_minibatches={num_minibatches} does not divide {name}={whole}; the nearest that does is {near}"
-        )
+        raise ValueError(f"{parts}={num_minibatches} does not divide {name}={whole}; the nearest that does is {near}")
 
 
 def epochs(

@@ -180,13 +180,11 @@ class PBT:
 
     def report(self, state: State, metrics: Metrics) -> Metrics:
         """What is logged of the members' metrics, `[N]` each."""
-        summed = {name: metrics[name].sum() for name in SUMMED if name in metrics}
-        means = {name: _mean(m, _weight(name, metrics)) for name, m in metrics.items() if name not in SUMMED}
         best, values = self.best(state), self._values(state.members)
         medians = {f"pbt/median/{name}": jnp.median(value) for name, value in values.items()}
         bests = {f"pbt/best/{name}": value[best] for name, value in values.items()}
         score = {f"{self.config.score}_of_best": self.standing(state)[best], "pbt/broken": is_broken(state).sum()}
-        return {**summed, **means, **score, **bests, **medians}
+        return {**pooled(metrics), **score, **bests, **medians}
 
     def best(self, state: State) -> Int[Array, ""]:
         """Which member is the best that is not broken."""
@@ -263,6 +261,13 @@ def is_broken(state: State) -> Bool[Array, " N"]:
     leaves = [leaf for leaf in jax.tree.leaves(learned) if jnp.issubdtype(leaf.dtype, jnp.inexact)]
     finite = [jnp.isfinite(leaf).reshape(number, -1).all(1) for leaf in (state.window.total, *leaves)]
     return ~jnp.stack(finite).all(0)
+
+
+def pooled(metrics: Metrics) -> Metrics:
+    """What many runs log together, each metric `[N]`: counts summed, means over episodes, and over runs of all else."""
+    summed = {name: metrics[name].sum() for name in SUMMED if name in metrics}
+    means = {name: _mean(m, _weight(name, metrics)) for name, m in metrics.items() if name not in SUMMED}
+    return {**summed, **means}
 
 
 def _scores(window: Window) -> Float[Array, " N"]:

@@ -1,0 +1,1 @@
+"""What agents of this family are made of."""
