@@ -58,6 +58,8 @@ _BUILT_IN = {
     "cma_me": "jaxreward.agents.quality_diversity.cma_me",
     "stax": "jaxreward.agents.quality_diversity.stax",
     "serene": "jaxreward.agents.quality_diversity.serene",
+    "lpo_es": "jaxreward.agents.meta.lpo_es",
+    "reward_es": "jaxreward.agents.meta.reward_es",
     "subpo": "jaxreward.agents.subpo.subpo",
     "global_rl": "jaxreward.agents.subpo.global_rl",
     "ucrl2": "jaxreward.agents.loop.ucrl2",

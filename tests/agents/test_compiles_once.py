@@ -20,6 +20,7 @@ TASKS = {
     "jaxreward.agents.quality_diversity": "qd/point2d",
     "jaxreward.agents.loop": "average/river_swim",
     "jaxreward.agents.inverse": "CartPole-v1?max_steps_in_episode=8",
+    "jaxreward.agents.meta": "CartPole-v1",
     "q_learning": "average/river_swim",
     "sarsa": "average/river_swim",
     "soft_q_learning": "average/river_swim",
@@ -27,9 +28,11 @@ TASKS = {
     "sam": "Pendulum-v1",
     "ippo": "games/gems",
     "mamql": "games/gems",
+    "reward_es": "barfi/gridworld",
 }
 """By family, or by name where an agent needs another one than its family."""
 SETTINGS = {"pbt/ppo": {"population": 2, "ready_iterations": 1}}
+REWARDS = {"reward_es": "auxiliary"}
 FROM_FILES = {"behaviour_cloning", "mamql", "iq_learn", "gail", "airl", "sam"}
 
 
@@ -43,7 +46,7 @@ def test_the_step_is_traced_once(name):
     task, settings = task_of(name), SETTINGS.get(name, {})
     if name in FROM_FILES:
         settings = {"demonstrations": demonstrated(task)}
-    experiment = resolve(name, task, settings=settings)
+    experiment = resolve(name, task, REWARDS.get(name, "environment"), settings)
     agent, traced = vmap(experiment.agent), []
     hyperparams = jax.tree.map(lambda leaf: leaf[0], strong(experiment.hyperparams))
 

@@ -40,6 +40,8 @@ SMALL = {
     "emitter_capacity": 4,
     "reward_capacity": 8,
     "population": 2,
+    "inner_iterations": 2,
+    "judged_iterations": 1,
 }
 OF_GENOMES = {"num_steps": 4, "chunk_size": 4, "width": 2, "layers": 1}
 OF_PICTURES = {"image_size": 16, "channels": (2,), "code": 2, "epochs": 2, "images": 8, "frames": 2}
@@ -51,6 +53,7 @@ ENVS = {name: "average/river_swim" for name in [*LOOP, *TABULAR]}
 ENVS |= {"ppo": "CartPole-v1", "subpo": "subrl/two_rooms", "global_rl": "subrl/two_rooms", "ippo": "games/gems"}
 ENVS |= {"mamql": "games/gems", "iq_learn": "CartPole-v1"}
 ENVS |= {name: "MountainCarContinuous-v0" for name in ("sac", "td3", "sam")}
+REWARDS = {"reward_es": "auxiliary"}
 VARIANTS = [(name, {}) for name in list_agents() if name.startswith("pbt/ppo") or "/" not in name]
 VARIANTS += [
     ("ppo", {"memory": 0}),
@@ -84,7 +87,8 @@ def small(name, more):
     env = "qd/point2d" if "genome_low" in there else more.get("env", ENVS.get(single, "barfi/gridworld"))
     if "demonstrations" in there:
         sizes["demonstrations"] = demonstrated(env)
-    return resolve(name, env, settings={size: value for size, value in {**sizes, **more}.items() if size in there})
+    settings = {size: value for size, value in {**sizes, **more}.items() if size in there}
+    return resolve(name, env, REWARDS.get(single, "environment"), settings)
 
 
 @pytest.mark.parametrize("double", [False, True], ids=["single", "double"])

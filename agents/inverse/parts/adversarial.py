@@ -19,6 +19,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxreward.agent import Agent
 from jaxreward.agents.baselines import ippo
 from jaxreward.agents.baselines.ippo import IPPO, independent
+from jaxreward.agents.baselines.ppo import drift_of
 from jaxreward.agents.baselines.parts.demonstrated import (
     check_file,
     features_of,
