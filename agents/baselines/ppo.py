@@ -10,7 +10,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,7 @@ from jaxreward.agents.baselines.parts.on_policy import (
 from jaxreward.contract.sizes import size
 from jaxreward.learning.drifts import PPO as CLIPPED
 from jaxreward.learning.drifts import get_drift
+from jaxreward.learning.learned_drifts import digest_of
 from jaxreward.learning.minibatch import check_minibatches, epochs
 from jaxreward.learning.networks import unroll
 from jaxreward.learning.objective import Drift, Lifetime, Objective, reads_lifetime
@@ -48,11 +49,18 @@ class Config(RolloutConfig):
         num_minibatches: Parts of a pass; divides `T * N` (`N` for a recurrent policy, whose sequences stay whole).
         objective: What keeps the policy near the one that acted: "ppo" clips, others are drifts, see
             `jaxreward.learning.drifts.get_drift`.
+        objective_digest: Of its file, if it is in one, filled in when a run begins: it doesn't go on with another.
     """
 
     num_epochs: int = size(4)
     num_minibatches: int = size(4)
     objective: str = CLIPPED
+    objective_digest: str = ""
+
+    def for_env(self, env: Environment, env_params: PyTree) -> Self:
+        """The config with the digest of its objective's file."""
+        del env, env_params
+        return dataclasses.replace(self, objective_digest=digest_of(self.objective))
 
     def with_numbers(self, hyperparams: Any) -> Any:
         """The hyperparams with the objective's params in them, those that it has unless something else is said."""

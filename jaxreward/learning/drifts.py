@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from jaxreward.learning.learned_drifts import find_learned, list_learned, read_drift
 from jaxreward.learning.objective import Drift, Lifetime, Objective
 from jaxreward.lookup import check_reference, is_reference, load_reference, users_code
 from jaxreward.names import check_name
@@ -117,25 +118,29 @@ _BUILT_IN: dict[str, tuple[Callable[[], Objective], str]] = {
 
 
 def list_drifts() -> dict[str, str]:
-    """The built-in drifts and what each one is."""
-    return {name: description for name, (_, description) in _BUILT_IN.items()}
+    """The drifts that have a name and what each one is."""
+    built_in = {name: description for name, (_, description) in _BUILT_IN.items()}
+    return built_in | dict.fromkeys(list_learned(), "evolved, see the documentation of meta-learning")
 
 
 def get_drift(name: str) -> Objective:
     """The drift called `name`.
 
     Args:
-        name: A built-in name (see `list_drifts`), `module:attribute` or `path/to/file.py:attribute`. The attribute is
-            an `Objective`, a function `(params, ratio, advantage, lifetime) -> D`, its params beside it as
-            `function.params = {"strength": 1.0}` if it has any, or a function without arguments that returns an
-            `Objective`.
+        name: One that `list_drifts` has; a file or a run's folder, see `jaxreward.learning.learned_drifts`;
+            `module:attribute` or `path/to/file.py:attribute`. The attribute is an `Objective`, a function
+            `(params, ratio, advantage, lifetime) -> D`, its params beside it as `function.params = {"strength": 1.0}`
+            if it has any, or a function without arguments that returns an `Objective`.
 
     Raises:
         ValueError: If there is no such drift, file or attribute, or it is something else; says which is nearest.
     """
     check_reference(name, "objective")
     if not is_reference(name):
-        check_name("objective", name, _BUILT_IN, "Your own objective is `path/to/file.py:function`.")
+        learned = None if name in _BUILT_IN else find_learned(name)
+        if learned is not None:
+            return read_drift(learned, get_drift)
+        check_name("objective", name, list_drifts(), "Your own objective is `path/to/file.py:function`.")
         return _BUILT_IN[name][0]()
     with users_code(f"objective {name}"):
         objective = _lift(name, load_reference(name, "objective"))

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Array, Int, Key, PyTree
 from safetensors.numpy import save_file
 
+from jaxreward.learning.learned_drifts import METADATA
 from jaxreward.names import path_name
 from jaxreward.results.load import Trained, load
 from jaxreward.run.store import to_json
@@ -41,7 +42,8 @@ def export(
 ) -> Path:
     """Writes what was trained in a folder in forms that other programs read.
 
-    `params.safetensors` has the learned numbers by their path, where an agent calls them `params`; `policy.jax` a
+    `params.safetensors` has the learned numbers by their path, where an agent calls them `params`, and the run's
+    configuration as JSON in its metadata, so that an evolved objective can be used by that file; `policy.jax` a
     program `(observations [B, ...], memory, seed) -> (actions [B, ...], memory)` of the most likely actions,
     `sampled_policy.jax` of sampled ones, for any `B`, on CPUs, NVIDIA GPUs and TPUs; `policy.json` says what they are
     of and which memory an episode starts with. What is there under these names is replaced.
@@ -66,7 +68,7 @@ def export(
     numbers = named_arrays(getattr(trained.state, "params", ()))
     (place / PARAMS).unlink(missing_ok=True)
     if numbers:
-        save_file(numbers, place / PARAMS)
+        save_file(numbers, place / PARAMS, {METADATA: json.dumps(to_json(trained.config))})
     for name, act in ((POLICY, trained.policy.mode), (SAMPLED, trained.policy.act)):
         (place / name).write_bytes(_program(act, trained))
     (place / DESCRIPTION).write_text(json.dumps(_description(trained, numbers), indent=2) + "\n")
