@@ -13,14 +13,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Key, PyTree
 
 from jaxreward.agent import Agent
 from jaxreward.agents.baselines.ppo import drift_of, params_of
 from jaxreward.agents.meta.parts import lifetimes as shared
-from jaxreward.agents.meta.parts.lifetimes import evolved_lifetimes, inner_hyperparams
+from jaxreward.agents.meta.parts.lifetimes import Hyperparams, evolved_lifetimes, inner_hyperparams
 from jaxreward.names import check_name
 
 INITIAL = ("zeros", "drawn")
@@ -40,11 +39,6 @@ class Config(shared.Config):
 
     objective: str = "lpo_from_ppo"
     initial: str = "zeros"
-
-
-@struct.dataclass
-class Hyperparams(shared.Hyperparams):
-    """Traced numbers, see `jaxreward.agents.meta.parts.lifetimes.Hyperparams`."""
 
 
 def lpo_es(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:

@@ -9,29 +9,16 @@ earn of the environment's own reward.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import PyTree
 
 from jaxreward.agent import Agent
-from jaxreward.agents.meta.parts import lifetimes as shared
-from jaxreward.agents.meta.parts.lifetimes import evolved_lifetimes, inner_hyperparams
+from jaxreward.agents.meta.parts.lifetimes import Config, Hyperparams, evolved_lifetimes, inner_hyperparams
 from jaxreward.environment import WithReward
-
-
-@dataclass(frozen=True)
-class Config(shared.Config):
-    """What shapes the program, see `jaxreward.agents.meta.parts.lifetimes.Config`."""
-
-
-@struct.dataclass
-class Hyperparams(shared.Hyperparams):
-    """Traced numbers, see `jaxreward.agents.meta.parts.lifetimes.Hyperparams`; evolution begins at `reward.NAME`."""
 
 
 def reward_es(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:

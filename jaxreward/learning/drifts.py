@@ -170,10 +170,12 @@ def _arity(fn: Callable) -> int:
 
 def _check(name: str, objective: Objective) -> None:
     """Refuses an objective whose result is no drift of each step."""
-    steps = jax.ShapeDtypeStruct((3,), jnp.result_type(float))
-    life = Lifetime(jax.ShapeDtypeStruct((), jnp.int32), jax.ShapeDtypeStruct((), jnp.result_type(float)))
-    params = jax.eval_shape(objective.init, jax.random.key(0))
-    found = jax.eval_shape(objective.apply, params, Drift(steps, steps), life)
+
+    def drift() -> Any:
+        life = Lifetime(jnp.zeros((), jnp.int32), jnp.ones(()))
+        return objective.apply(objective.init(jax.random.key(0)), Drift(jnp.ones(3), jnp.ones(3)), life)
+
+    found = jax.eval_shape(drift)
     leaves = jax.tree.leaves(found)
     if len(leaves) != 1 or leaves[0].shape != (3,) or not jnp.issubdtype(leaves[0].dtype, jnp.floating):
         shapes = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves)

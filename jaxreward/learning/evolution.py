@@ -121,7 +121,7 @@ def open_es(like: PyTree, population_size: int, *, shaping: str = "centred", ran
     unravel = ravel_pytree(like)[1]
 
     def adam(hyperparams: Settings) -> optax.GradientTransformation:
-        return optax.scale_by_adam(b1=hyperparams.b1)  # type: ignore[arg-type]  # a traced number does
+        return optax.scale_by_adam(b1=hyperparams.b1)
 
     def init(key: Key[Array, ""], solution: PyTree, hyperparams: Settings) -> Search:
         del key
