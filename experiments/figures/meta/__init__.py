@@ -1,0 +1,1 @@
+"""Figures of papers that learn objectives."""
