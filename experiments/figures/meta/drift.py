@@ -37,7 +37,7 @@ from jaxreward.results.statistics import Estimate, aggregate_mean, estimate
 
 EVOLVED, NAMES = "ta_lpo_from_ppo", {"ppo": "PPO", "dpo": "DPO", "ta_lpo_from_ppo": "TA-LPO"}
 TOTAL, TIMES = 20, (0.0, 0.25, 0.5, 0.75, 1.0)
-RATIOS, ADVANTAGES = np.linspace(0.405, 1.995, 33), np.linspace(-2, 2, 33)
+RATIOS, ADVANTAGES = np.linspace(0.41, 2.01, 33), np.linspace(-2, 2, 33)
 """None of the ratios is where clipping begins, where the slope is two numbers."""
 
 
@@ -137,6 +137,7 @@ def plot(frame: pd.DataFrame) -> Figure:
             mean = chosen.pivot_table(index="advantage", columns="ratio", values="slope").to_numpy()
             extent = (RATIOS[0], RATIOS[-1], ADVANTAGES[0], ADVANTAGES[-1])
             image = axis.imshow(mean, "RdBu_r", vmin=-2, vmax=2, extent=extent, origin="lower", aspect="auto")
+            axis.grid(visible=False)
             axis.set_title(f"{NAMES[objective]}, n/N = {time:g}", fontsize=8)
     figure.supxlabel("ratio r", fontsize=9)
     figure.supylabel("advantage A", fontsize=9)

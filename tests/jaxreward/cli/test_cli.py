@@ -12,7 +12,7 @@ import jaxreward.report
 from jaxreward.cli import main
 from jaxreward.cli.shell import whole_number
 from jaxreward.results.tables import load
-from jaxreward.run.job import Job, Setup, asked_for
+from jaxreward.run.job import Job, Setup, asked_for, job_of
 
 SMALL = ["--set", "num_envs=4", "num_steps=16", "num_minibatches=1", "num_epochs=1", "layers=(8,)"]
 PPO = "from jaxreward.agents.baselines.ppo import Config, Hyperparams\n"
@@ -57,6 +57,28 @@ def test_train_leaves_a_run_folder(trained):
     assert frame["env_steps"].max() == 320
     ended = frame[frame["episode/count"] > 0]
     np.testing.assert_allclose(ended["episode/return"], 2 * ended["episode/env_return"], rtol=1e-6)
+
+
+OBJECTIVE = """
+def near(params, ratio, advantage, lifetime):
+    return params["strength"] * (ratio - 1) ** 2
+
+near.params = {"strength": 1.0}
+"""
+
+
+def test_a_run_keeps_the_objective_that_it_was_begun_with(tmp_path):
+    """And its number is a setting."""
+    file, run = tmp_path / "mine.py", str(tmp_path / "run")
+    file.write_text(OBJECTIVE)
+    what = ["--env", "CartPole-v1", "--objective", f"{file}:near", "--folder", run, "--quiet"]
+    assert main(["train", *what, "--steps", "64", *SMALL, "--set", "objective.strength=3"]) == 0
+    assert (tmp_path / "run" / "code" / "objective" / "mine.py").read_text() == OBJECTIVE
+    hyperparams = job_of(run).experiment().hyperparams
+    assert hyperparams.objective["strength"].tolist() == [3.0]
+    file.write_text(OBJECTIVE.replace("near", "far"))
+    with pytest.warns(UserWarning, match=r"the objective .*mine.py has changed since the run began"):
+        assert main(["train", "--resume", "--folder", run, "--steps", "128", "--quiet"]) == 0
 
 
 def test_evaluate_reads_the_newest_checkpoint(trained, capsys):
@@ -196,6 +218,10 @@ def test_a_run_without_a_finite_number_fails(tmp_path, capsys):
         ("train --env CartPole-v1 --steps 10 --agent pp0", "did you mean 'ppo'"),
         ("train --env CartPole-v1 --steps 10 --reward sprase", "did you mean 'sparse'"),
         ("train --env CartPole-v1 --steps 10 --reward nowhere.py:f", "no reward file 'nowhere.py'"),
+        ("train --env CartPole-v1 --steps 10 --objective dpoo", "did you mean 'dpo'"),
+        ("train --env CartPole-v1 --steps 10 --objective ta_lpo", "asks how much of the lifetime has passed"),
+        ("train --env CartPole-v1 --steps 10 --objective dpo --agent a2c", "no setting 'objective'"),
+        ("train --env CartPole-v1 --steps 10 --objective dpo --set objective=ppo", "given twice"),
         ("train --env CartPole-v1 --steps 10 --set learning_rat=1", "did you mean 'learning_rate'"),
         ("train --env CartPole-v1 --steps 10 --set discount=0.9 --set discount=0.8", "given twice"),
         ("train --env CartPole-v1 --steps 10 --set num_minibatches=7", "does not divide"),
