@@ -244,6 +244,11 @@ class Evolved:
         """A function of what is the same everywhere and of an order, on all devices, each with its part of that."""
         if self.config.num_devices == 1:
             return fn
+        if not jax.sharding.get_abstract_mesh().empty:
+            raise ValueError(
+                f"num_devices={self.config.num_devices} spreads one run, and runs are spread over devices already: "
+                "train one seed, or set num_devices=1"
+            )
         mesh = with_auto_axes(Mesh(jax.devices()[: self.config.num_devices], (PAIRS,)))
         same = PartitionSpec()
         return over_devices(fn, mesh, (same, same, same, PartitionSpec(None, PAIRS)), same)

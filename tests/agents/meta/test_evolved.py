@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata
 
-from jaxreward import Agent, vmap
+from jaxreward import Agent, shard, vmap
 from jaxreward.agent import Policy
 from jaxreward.agents.meta.parts.evolved import Config, Hyperparams, Life, Problem, evolved
 
@@ -164,6 +164,15 @@ def test_seeds_are_runs_of_their_own():
         one = run(agent, 3, key=keys[index])[0]
         np.testing.assert_allclose(both.params["a"][index], one.params["a"], rtol=1e-5)
     assert isinstance(agent, Agent)
+
+
+def test_a_run_is_not_spread_twice():
+    """Seeds of a run that is spread are the same as alone; those that are spread themselves can't be."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    spread = vmap(evolved(problem(noisy), replace(CONFIG, num_devices=4)))
+    same(run(spread, 2, key=keys), run(vmap(evolved(problem(noisy), CONFIG)), 2, key=keys))
+    with pytest.raises(ValueError, match="num_devices=4 spreads one run, and runs are spread over devices already"):
+        run(shard(spread, jax.make_mesh((2,), ("seed",))), 2, key=keys)
 
 
 @pytest.mark.parametrize(("options", "message"), [
