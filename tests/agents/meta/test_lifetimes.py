@@ -65,7 +65,7 @@ def test_a_candidates_fitness_is_what_ppo_comes_to_by_it():
     def both(key):
         state = outer.init(key, settings)
         after, metrics = outer.step(state)
-        task = jax.random.split(state.key, 3)[2]
+        task = jax.random.split(jax.random.split(state.key, 3)[2])[0]  # the other is for new episodes
         hyperparams = INNER.replace(objective=state.params, lifetime=10.0)
         alone, told = jax.lax.scan(lambda s, _: inner.step(s), inner.init(task, hyperparams), length=10)
         return after.left, metrics, alone.params, told
@@ -88,6 +88,21 @@ def test_an_objective_is_evolved_that_makes_ppo_learn():
     early, last = metrics["fitness/mean"][0], metrics["fitness/mean"][-1]
     assert (jnp.abs(early) < 0.6).all()
     assert (last > early + 0.2).all()
+
+
+def test_a_lifetime_may_be_judged_by_new_episodes():
+    """An action pays its sign, in an episode of two steps: in the end 2, while it learned less."""
+    config = replace(CONFIG, population_size=2, objective="lpo_from_ppo", judged_episodes=50, inner_iterations=30)
+    outer = lpo_es(Probe(), ProbeParams(action=1.0, length=2), replace(config, episode_steps=4))
+    settings = replace(SETTINGS, sigma=0.0)
+    metrics = jax.jit(lambda key: outer.step(outer.init(key, settings))[1])(jax.random.key(0))
+    assert 1.9 < metrics["fitness/mean"] <= 2
+    assert metrics["episode/return"] < metrics["fitness/mean"] - 0.1
+    assert metrics["env_steps"] == 2 * (30 * 16 * 4 + 50 * 2)
+    with pytest.raises(ValueError, match=r"no episode of .* ends: judged_episodes=0, not 5"):
+        resolve("lpo_es", "average/river_swim", settings={"judged_episodes": 5, "episode_steps": 9})
+    steps = resolve("lpo_es", "CartPole-v1", settings={"judged_episodes": 5, "population_size": 2, **SIZES, **LIFE})
+    assert steps.steps_per_iteration == 2 * (10 * 16 * 4 + 5 * 500)
 
 
 def test_an_objective_is_told_how_much_of_the_lifetime_has_passed():
@@ -167,3 +182,15 @@ def test_a_reward_without_numbers_is_refused():
         reward_es(with_reward(Probe(), whole), WithRewardParams(MATCH, jnp.ones((), jnp.int32)), RewardConfig())
     with pytest.raises(ValueError, match=r"inner\.objective is set by the outer loop"):
         lpo_es(Probe(), MATCH, CONFIG).init(jax.random.key(0), SETTINGS.replace(inner=INNER.replace(objective=())))
+
+
+def test_what_is_evolved_does_not_depend_on_parts_and_devices():
+    """A lifetime's numbers may be rounded otherwise. Its fitness is not, as long as it is a mean of -1 and 1."""
+    made = []
+    for spread in ({}, {"generation_parts": 2, "num_devices": 2}):
+        agent = lpo_es(Probe(), MATCH, replace(CONFIG, inner_iterations=4, **spread))
+        state, metrics = jax.jit(lambda key, a=agent: a.step(a.init(key, SETTINGS)))(jax.random.key(0))
+        made.append(((state.params, metrics["fitness/mean"]), (state.left, metrics)))
+    one, other = made
+    jax.tree.map(np.testing.assert_array_equal, one[0], other[0])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), one[1], other[1])
