@@ -19,7 +19,6 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxreward.agent import Agent
 from jaxreward.agents.baselines import ippo
 from jaxreward.agents.baselines.ippo import IPPO, independent
-from jaxreward.agents.baselines.ppo import drift_of
 from jaxreward.agents.baselines.parts.demonstrated import (
     check_file,
     features_of,
@@ -28,7 +27,7 @@ from jaxreward.agents.baselines.parts.demonstrated import (
     raw_action,
 )
 from jaxreward.agents.baselines.parts.on_policy import Metrics, State, on_policy
-from jaxreward.agents.baselines.ppo import PPO
+from jaxreward.agents.baselines.ppo import PPO, drift_of
 from jaxreward.agents.inverse.parts import judge
 from jaxreward.agents.inverse.parts.judge import Judge, JudgeState, Pairs
 from jaxreward.contract.sizes import size
