@@ -1,8 +1,8 @@
 """Environments by name: gymnax's as they are, `brax/NAME`, `playground/NAME`, our own and a user's.
 
 `subrl/NAME` are the tasks of submodular RL, `barfi/NAME` those of behaviour alignment, `qd/NAME` those of
-quality-diversity, `average/NAME` those that never end, `games/NAME` those of several agents, `module:factory` is a
-user's own environment.
+quality-diversity, `average/NAME` those that never end, `games/NAME` those of several agents,
+`levels/NAME` those that are drawn, `module:factory` is a user's own environment.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _FAMILIES = {
     "qd": "task of quality-diversity",
     "average": "never-ending task",
     "games": "game",
+    "levels": "distribution of levels",
 }
 """Modules of our own tasks by name, each with `TASKS`, and what one is called."""
 _HOW_TO_LIST = "`jaxreward list` or `list_envs()` shows all; your own environment is `module:factory`."
@@ -41,9 +42,10 @@ def make(name: str, **kwargs: Any) -> tuple[Environment, PyTree]:
 
     Args:
         name: `CartPole-v1` and gymnax's other names, `brax/ant`, `playground/CartpoleBalance`, `subrl/gorilla`,
-            `barfi/gridworld`, `qd/point2d`, `average/river_swim`, or `module:factory` (`path/to/file.py:factory`),
-            where `factory()` returns an environment, or an environment and its params. Arguments may follow as in a web
-            address: `brax/ant?backend=generalized`, `CartPole-v1?max_steps_in_episode=200`.
+            `barfi/gridworld`, `qd/point2d`, `average/river_swim`, `levels/dense`, or `module:factory`
+            (`path/to/file.py:factory`), where `factory()` returns an environment, or an environment and its params.
+            Arguments may follow as in a web address: `brax/ant?backend=generalized`,
+            `CartPole-v1?max_steps_in_episode=200`.
         **kwargs: Fields of the environment's params, such as `max_steps_in_episode`, or arguments of what makes it,
             such as `backend`. They take precedence over those in the name.
 
