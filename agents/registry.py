@@ -75,6 +75,7 @@ _BUILT_IN = {
     "apo": "jaxreward.agents.loop.apo",
     "rvi_sac": "jaxreward.agents.loop.rvi_sac",
     "loop_deep": "jaxreward.agents.loop.loop_deep",
+    "lpg": "jaxreward.agents.meta.lpg",
 }
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""
 _POPULATION = "pbt/"

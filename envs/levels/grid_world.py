@@ -256,7 +256,7 @@ class GridWorld(Environment):
 def free_cells(walls: Bool[Array, " S"], size: Int[Array, ""]) -> Bool[Array, " S"]:
     """Which of the cells of the largest level are those of one of a size, and no walls."""
     side = math.isqrt(walls.shape[-1])
-    number = np.arange(side**2, dtype=np.int32)
+    number = jnp.arange(side**2, dtype=jnp.int32)
     return (number // side < size) & (number % side < size) & ~walls
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 
 class Lifetime(NamedTuple):
@@ -61,6 +61,47 @@ class Drift(NamedTuple):
     ratio: Float[Array, "*batch"]
     advantage: Float[Array, "*batch"]
     clip: Float[Array, ""] | float = 0.2
+
+
+class Targets(NamedTuple):
+    """The batch of a target function, whose result is `Aims`: a rollout of an agent that makes predictions.
+
+    What a prediction means is for the objective to say: a vector of probabilities of each state, `y(s)`.
+
+    Attributes:
+        reward: `r_t`.
+        terminated: Where an episode ended.
+        truncated: Where one was cut.
+        probability: Of the action taken, `pi(a_t | s_t)`.
+        prediction: `y(s_t)`.
+        next_prediction: `y` of what followed, before any reset.
+        discount: The agent's.
+    """
+
+    reward: Float[Array, "T *batch"]
+    terminated: Bool[Array, "T *batch"]
+    truncated: Bool[Array, "T *batch"]
+    probability: Float[Array, "T *batch"]
+    prediction: Float[Array, "T *batch m"]
+    next_prediction: Float[Array, "T *batch m"]
+    discount: Float[Array, ""] | float
+
+    @property
+    def done(self) -> Bool[Array, "T *batch"]:
+        """Whether the episode ended, either way."""
+        return self.terminated | self.truncated
+
+
+class Aims(NamedTuple):
+    """What a target function asks for: the agent ascends the mean of `score log pi(a | s) - c KL(y(s) || prediction)`.
+
+    Attributes:
+        score: How much more likely each action is to become, `pi_hat`.
+        prediction: Where to each prediction is to go, `y_hat`: probabilities.
+    """
+
+    score: Float[Array, "T *batch"]
+    prediction: Float[Array, "T *batch m"]
 
 
 def reads_lifetime(objective: Objective, batch: Any) -> bool:
