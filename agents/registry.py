@@ -76,6 +76,7 @@ _BUILT_IN = {
     "rvi_sac": "jaxreward.agents.loop.rvi_sac",
     "loop_deep": "jaxreward.agents.loop.loop_deep",
     "lpg": "jaxreward.agents.meta.lpg",
+    "lpg_meta": "jaxreward.agents.meta.lpg_meta",
 }
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""
 _POPULATION = "pbt/"

@@ -13,7 +13,7 @@ comes of differentiating some steps of the learner instead.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -74,10 +74,11 @@ def implicit_gradient(
 
 def unrolled_gradient(
     step: Callable[[PyTree, PyTree, PyTree], PyTree],
-    outer: Callable[[PyTree], Float[Array, ""]],
+    outer: Callable[[PyTree], Any],
     theta: PyTree,
     phi: PyTree,
     inputs: PyTree,
+    has_aux: bool = False,
 ) -> tuple[PyTree, PyTree]:
     """The gradient of an outer objective in the outer params, through the inner learner's next steps.
 
@@ -90,15 +91,16 @@ def unrolled_gradient(
         theta: Where it starts.
         phi: The outer params.
         inputs: One for each step, leaves `[K, ...]`, such as keys or data.
+        has_aux: Whether `outer` returns something beside.
 
     Returns:
-        The gradient, and where the learner arrives.
+        The gradient, and where the learner arrives, or in its place what the objective returned beside.
     """
 
     def arrive(phi: PyTree) -> tuple[Float[Array, ""], PyTree]:
         one_step = jax.checkpoint(lambda theta, x: (step(theta, phi, x), None))
         last = jax.lax.scan(one_step, theta, inputs)[0]
-        return outer(last), last
+        return outer(last) if has_aux else (outer(last), last)
 
     return jax.grad(arrive, has_aux=True)(phi)
 

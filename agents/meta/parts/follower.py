@@ -7,7 +7,6 @@ loop may differentiate an update in the objective's params, or run many with tho
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -21,7 +20,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxreward.agent import Policy, strong
 from jaxreward.agents.meta.parts.differentiable import adam_of_first_moments, bounded
 from jaxreward.agents.meta.parts.follower_network import Network, network_for
-from jaxreward.environment import select, world
+from jaxreward.environment import select
 from jaxreward.learning.episodes import play, start_memories
 from jaxreward.learning.networks import Head, head_for
 from jaxreward.learning.objective import Lifetime, Objective, Targets
@@ -208,14 +207,6 @@ class Follower:
 def entropy(log_probs: Float[Array, "*batch K"]) -> Float[Array, ""]:
     """The mean entropy of distributions."""
     return -(jnp.exp(log_probs) * log_probs).sum(-1).mean()
-
-
-def env_params_of(env: Environment, env_params: PyTree) -> Callable[[Key[Array, ""]], PyTree]:
-    """How an agent's world is drawn: by the environment's `sample_params`, or always the same."""
-    inside = world(env, env_params)[0]
-    if inside is env and hasattr(inside, "sample_params"):
-        return inside.sample_params
-    return lambda key: env_params
 
 
 def follower(

@@ -112,7 +112,7 @@ def _from_file(path: Path, predictions: int, temporal: str) -> Objective:
     check_name("temporal input", temporal, TEMPORAL)
     params = load_params(path)
     shapes = lambda tree: jax.tree.map(jnp.shape, tree)  # noqa: E731
-    width = jnp.shape(params.get("gru", {}).get("hidden", {}).get("bias", jnp.zeros(1)))[0]
+    width = jnp.size(params.get("gru", {}).get("hidden", {}).get("bias", 0))
     known = {}
     for with_discount in (True, False):
         objective = lpg(predictions, width, temporal, with_discount)

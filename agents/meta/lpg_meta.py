@@ -1,0 +1,350 @@
+"""Learning LPG's objective by meta-gradients through a few updates of many agents (Oh et al., arXiv:2007.08794).
+
+Every agent lives in a world of its own. An iteration makes `K` updates of each, plays it once more, and moves the
+objective's params along the gradient, through those updates, of how well it then acts, by a policy gradient with a
+value that is learned beside (Jackson et al., NeurIPS 2023, arXiv:2310.02782, section 2.2 and table 2). Who has lived
+for its lifetime makes room for another in another world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from gymnax.environments.environment import Environment
+from jaxtyping import Array, Float, Int, Key, PyTree
+
+from jaxreward.agent import Agent, Policy, strong
+from jaxreward.agents.meta.parts.follower import Follower, Life, Metrics, Scalar, entropy, follower
+from jaxreward.agents.meta.parts.lpg_network import lpg
+from jaxreward.agents.meta.parts.worlds import check_drawn, horizons, worlds
+from jaxreward.contract.sizes import Sized, size
+from jaxreward.environment import scalar_environment
+from jaxreward.learning.bilevel import unrolled_gradient
+from jaxreward.learning.estimators import gae
+from jaxreward.learning.lazy import when
+from jaxreward.learning.objective import Lifetime, Objective
+from jaxreward.learning.population import pooled
+from jaxreward.learning.rollout import Trajectory
+from jaxreward.reward import bind_discount
+
+
+@dataclass(frozen=True)
+class LearnedConfig(Sized):
+    """What shapes an objective that is learned, and the agents it is learned on.
+
+    Attributes:
+        num_envs: Environments that an agent steps in parallel, `N`.
+        num_steps: Steps of each between two updates, `T`.
+        predictions: Length of a prediction, `m`.
+        width: Units of the objective's GRU.
+        temporal: What it reads of the lifetime, see `jaxreward.agents.meta.parts.lpg_network.lpg`.
+        with_discount: Whether it reads the discount.
+        network: Of policy and predictions, "table" or "mlp"; "auto" for what fits the environment.
+        layers: Widths of the hidden layers of "mlp".
+        lifetimes: In updates, see `lifetime_distribution`.
+        lifetime_distribution: "log_uniform" between two of them, or "list", any of them.
+    """
+
+    num_envs: int = size(64)
+    num_steps: int = size(20)
+    predictions: int = size(8, least=2)
+    width: int = size(256)
+    temporal: str = "normalised"
+    with_discount: bool = True
+    network: str = "auto"
+    layers: tuple[int, ...] = size((32,))
+    lifetimes: tuple[int, ...] = size((10, 250))
+    lifetime_distribution: str = "log_uniform"
+
+    def objective(self) -> Objective:
+        """The objective's function."""
+        return lpg(self.predictions, self.width, self.temporal, self.with_discount)
+
+    def follower(self, env: Environment, env_params: PyTree, agent: str) -> Follower:
+        """How agents follow it."""
+        sizes = (self.num_envs, self.num_steps, self.predictions)
+        return follower(env, env_params, self.objective(), self.network, self.layers, sizes, agent)
+
+
+@dataclass(frozen=True)
+class Config(LearnedConfig):
+    """What shapes the program; sizes are GROOVE's, but that there are 512 agents there.
+
+    Attributes:
+        num_agents: How many live at once.
+        at_once: How many of them are computed at once, which bounds memory; 0 for all.
+        num_updates: Updates of each in an iteration, `K`.
+        frozen_value_critic: Whether the value that a policy is judged with stays as it was drawn, which is what the
+            authors' code comes to.
+    """
+
+    num_agents: int = size(64)
+    at_once: int = size(0, least=0)
+    num_updates: int = size(5)
+    frozen_value_critic: bool = False
+
+    @property
+    def steps_per_iteration(self) -> int:
+        """Environment steps of an iteration."""
+        return self.num_agents * (self.num_updates + 1) * self.num_envs * self.num_steps
+
+
+@struct.dataclass
+class Hyperparams:
+    """Traced numbers: each may be vmapped over or searched.
+
+    Attributes:
+        meta_learning_rate: Of the objective's Adam.
+        policy_entropy: Weight of the policies' entropy, `beta_0`.
+        prediction_entropy: Of the predictions', `beta_1`.
+        score_penalty: Of the mean square of the objective's scores, `beta_2`.
+        prediction_penalty: Of the mean squared length of what it asks of predictions, `beta_3`.
+        gae_lambda: Trace decay of the advantages that judge a policy.
+        value_rate: How far a row of the value's table goes towards the mean of what it should be; the step size of a
+            network is `learning_rate`.
+        table_rate: See `jaxreward.agents.meta.lpg`.
+        learning_rate: See there.
+        prediction_scale: See there.
+        prediction_weight: See there.
+        max_grad_norm: See there.
+        discount: Per step; rewards with an `AgentDiscount` follow it.
+        env_params: Params of the environment and its reward, of which those that are drawn are not looked at; None for
+            those the agent was made with.
+    """
+
+    meta_learning_rate: Scalar = 1e-4
+    policy_entropy: Scalar = 0.05
+    prediction_entropy: Scalar = 1e-3
+    score_penalty: Scalar = 5e-3
+    prediction_penalty: Scalar = 1e-3
+    gae_lambda: Scalar = 0.95
+    value_rate: Scalar = 0.5
+    table_rate: Scalar = 40.0
+    learning_rate: Scalar = 1e-3
+    prediction_scale: Scalar = 1.0
+    prediction_weight: Scalar = 0.5
+    max_grad_norm: Scalar = 0.5
+    discount: Scalar = 0.99
+    env_params: PyTree = None
+
+
+class Citizen(NamedTuple):
+    """One agent and what is known of it.
+
+    Attributes:
+        life: What it has learned, and where its environments stand.
+        world: The params of its environment.
+        step: How many updates it has made.
+        total: How many it will make.
+        value: Params of what its policy is judged with.
+        value_optimiser: Its optimiser.
+    """
+
+    life: Life
+    world: PyTree
+    step: Int[Array, ""]
+    total: Int[Array, ""]
+    value: PyTree
+    value_optimiser: PyTree
+
+
+class Course(NamedTuple):
+    """A citizen in the course of some updates, what they earned on the way, and what they logged, `[K]`."""
+
+    citizen: Citizen
+    bonus: Float[Array, ""]
+    metrics: Metrics
+
+
+class State(NamedTuple):
+    """Everything a run is made of; `params` are the objective's, `citizens` have a leading axis."""
+
+    params: PyTree
+    optimiser: PyTree
+    citizens: Citizen
+    hyperparams: Hyperparams
+    key: Key[Array, ""]
+    iteration: Int[Array, ""]
+
+
+def lpg_meta(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:
+    """An agent whose params are those of an objective, which it learns on agents that follow it.
+
+    It logs `meta/objective`, what is ascended, `meta/gradient`, its slope, `meta/explained_variance` of the value, and
+    `meta/born`, how many agents made room for others, beside what the agents log, averaged over all of them. Its policy
+    is that of the first agent.
+
+    Args:
+        env: With a `Discrete` action space; if it has `sample_params(key)`, as `levels/NAME` do, each agent lives in a
+            world of its own, else all in the one given.
+        env_params: Its params, which `Hyperparams.env_params` may replace.
+        config: Sizes.
+
+    Raises:
+        TypeError: If actions are not discrete.
+        ValueError: If an option is unknown, params would be drawn over, or the reward is a vector.
+    """
+    env = scalar_environment(env, env_params)
+    check_drawn(env, env_params, "lpg_meta")
+    algorithm = MetaGradient(config.follower(env, env_params, "lpg_meta"), env_params, config)
+    horizons(config.lifetime_distribution, config.lifetimes)
+    return Agent(algorithm.init, algorithm.step, algorithm.policy)
+
+
+@dataclass(frozen=True)
+class MetaGradient:
+    """The steps of the algorithm."""
+
+    lives: Follower
+    env_params: PyTree
+    config: Config
+
+    def init(self, key: Key[Array, ""], hyperparams: Hyperparams) -> State:
+        """Draws the objective's params and all agents."""
+        key, key_objective, key_agents = jax.random.split(key, 3)
+        hyperparams = strong(hyperparams)
+        params = self.lives.objective.init(key_objective)
+        keys = jax.random.split(key_agents, self.config.num_agents)
+        citizens = jax.vmap(self.born, (0, None))(keys, self.params_of_env(hyperparams))
+        optimiser = optax.scale_by_adam().init(params)
+        return strong(State(params, optimiser, citizens, hyperparams, key, jnp.zeros((), jnp.int32)))
+
+    def step(self, state: State) -> tuple[State, Metrics]:
+        """One iteration: some updates of all agents, and one of the objective."""
+        key, key_course, key_born = jax.random.split(state.key, 3)
+        hyperparams = state.hyperparams
+
+        def of_one(args: tuple[Citizen, Key[Array, ""]]) -> tuple[PyTree, Citizen, Metrics]:
+            return self.meta_gradient(state.params, *args, hyperparams)
+
+        keys = jax.random.split(key_course, self.config.num_agents)
+        each = self.config.at_once or self.config.num_agents
+        gradients, citizens, metrics = jax.lax.map(of_one, (state.citizens, keys), batch_size=each)
+        gradient = jax.tree.map(lambda leaf: leaf.mean(0), gradients)
+        change, optimiser = optax.scale_by_adam().update(gradient, state.optimiser)
+        params = jax.tree.map(lambda x, step: x + hyperparams.meta_learning_rate * step, state.params, change)
+        over = citizens.step >= citizens.total
+        citizens = self.renewed(citizens, over, self.params_of_env(hyperparams), key_born)
+        after = State(params, optimiser, citizens, hyperparams, key, state.iteration + 1)
+        metrics = pooled(jax.tree.map(jnp.ravel, metrics))
+        steps = jnp.asarray(self.config.steps_per_iteration, jnp.int32)
+        told = {"meta/gradient": optax.tree.norm(gradient), "meta/born": over.sum().astype(float)}
+        return after, {"env_steps": steps, **metrics, **told}
+
+    def policy(self, state: State) -> Policy:
+        """The policy of the first agent."""
+        return self.lives.policy(jax.tree.map(lambda leaf: leaf[0], state.citizens.life.params.policy))
+
+    def born(self, key: Key[Array, ""], env_params: PyTree) -> Citizen:
+        """An agent at the beginning of its life."""
+        key_world, key_total, key_life, key_value = jax.random.split(key, 4)
+        world = worlds(self.lives.env)(key_world, env_params)
+        total = horizons(self.config.lifetime_distribution, self.config.lifetimes)(key_total)
+        value = self.lives.network.init(key_value, 1)
+        optimiser = () if self.lives.network.is_table else self.lives.scaling(1.0).init(value)
+        life = self.lives.init(key_life, world)
+        return strong(Citizen(life, world, jnp.zeros((), jnp.int32), total, value, optimiser))
+
+    def renewed(self, citizens: Citizen, over: Array, env_params: PyTree, key: Key[Array, ""]) -> Citizen:
+        """The agents, others in place of those whose lives are over: few at a time, so few are computed at once."""
+        group = max(1, self.config.num_agents // 16)
+
+        def renew(over: Array, citizen: Citizen, key: Key[Array, ""]) -> Citizen:
+            return when(over, lambda _, key: self.born(key, env_params), citizen, key, group=group)
+
+        return jax.vmap(renew)(over, citizens, jax.random.split(key, self.config.num_agents))
+
+    def meta_gradient(
+        self, params: PyTree, citizen: Citizen, key: Key[Array, ""], hyperparams: Hyperparams
+    ) -> tuple[PyTree, Citizen, Metrics]:
+        """How the objective is to change for one agent's sake, that agent later, and what to log, leaves `[K]`."""
+        key_updates, key_last = jax.random.split(key)
+        told = jax.eval_shape(lambda: self.updated(citizen, params, hyperparams, key)[2])
+        number = self.config.num_updates
+        empty = jax.tree.map(lambda leaf: jnp.zeros((number, *leaf.shape), leaf.dtype), told)
+
+        def step(course: Course, params: PyTree, x: tuple[Int[Array, ""], Key[Array, ""]]) -> Course:
+            after, bonus, metrics = self.updated(course.citizen, params, hyperparams, x[1])
+            metrics = jax.tree.map(lambda all_, one: all_.at[x[0]].set(one), course.metrics, metrics)
+            return Course(after, course.bonus + bonus / number, metrics)
+
+        def outer(course: Course) -> tuple[Float[Array, ""], tuple[Citizen, Metrics]]:
+            worth, citizen, judged = self.judged(course.citizen, key_last, hyperparams)
+            total = course.bonus + worth
+            same = {"meta/objective": total, **judged}
+            return total, (citizen, {**course.metrics, **{name: jnp.full(number, x) for name, x in same.items()}})
+
+        inputs = jnp.arange(number), jax.random.split(key_updates, number)
+        begin = Course(citizen, jnp.zeros(()), empty)
+        gradient, (citizen, metrics) = unrolled_gradient(step, outer, begin, params, inputs, has_aux=True)
+        return gradient, citizen, metrics
+
+    def updated(
+        self, citizen: Citizen, params: PyTree, hyperparams: Hyperparams, key: Key[Array, ""]
+    ) -> tuple[Citizen, Float[Array, ""], Metrics]:
+        """An agent after an update, what the objective earns for how it was, and what to log."""
+        lifetime = Lifetime(citizen.step, citizen.total)
+        life, steps, said = self.lives.update(citizen.life, lifetime, params, citizen.world, hyperparams, key)
+        log_policy = self.lives.log_policy(life.params.policy, steps.observation)
+        log_prediction = self.lives.log_prediction(life.params.prediction, steps.observation)
+        bonus = hyperparams.policy_entropy * entropy(log_policy)
+        bonus += hyperparams.prediction_entropy * entropy(log_prediction)
+        bonus -= hyperparams.score_penalty * said["objective/squared_score"]
+        bonus -= hyperparams.prediction_penalty * said["objective/squared_prediction"]
+        citizen = citizen._replace(life=life, step=citizen.step + 1)
+        return self.valued(citizen, steps, hyperparams)[0], bonus, said
+
+    def judged(
+        self, citizen: Citizen, key: Key[Array, ""], hyperparams: Hyperparams
+    ) -> tuple[Float[Array, ""], Citizen, Metrics]:
+        """What is ascended of a policy: the mean of `A log pi` over a rollout of its own, `A` of unit spread."""
+        envs, steps, _ = self.lives.collect(citizen.life, citizen.world, key)
+        log_policy = self.lives.log_policy(citizen.life.params.policy, steps.observation)
+        log_prob = jnp.take_along_axis(log_policy, steps.action[..., None], -1)[..., 0]
+        citizen = citizen._replace(life=citizen.life._replace(envs=envs))
+        citizen, advantage, explained = self.valued(citizen, steps, hyperparams)
+        score = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+        told = {"meta/explained_variance": explained, "meta/average_reward": steps.reward.mean()}
+        return (log_prob * score).mean(), citizen, told
+
+    def valued(
+        self, citizen: Citizen, steps: Trajectory, hyperparams: Hyperparams
+    ) -> tuple[Citizen, Float[Array, "T N"], Float[Array, ""]]:
+        """An agent whose value has learned from a rollout, the advantages before that, and what part it explained."""
+        worth = lambda value, seen: self.lives.network.apply(value, seen, 2)[..., 0]  # noqa: E731
+        value, following = (worth(citizen.value, seen) for seen in (steps.observation, steps.next_observation))
+        ends = steps.terminated, steps.truncated
+        advantage = gae(steps.reward, value, following, *ends, hyperparams.discount, hyperparams.gae_lambda)
+        target = value + advantage
+        explained = 1 - jnp.var(advantage) / (jnp.var(target) + 1e-8)
+        if self.config.frozen_value_critic:
+            return citizen, advantage, explained
+        error = lambda params: -0.5 * jnp.square(worth(params, steps.observation) - target).mean()  # noqa: E731
+        change, optimiser = self.value_step(jax.grad(error)(citizen.value), citizen, steps, worth, hyperparams)
+        moved = jax.tree.map(jnp.add, citizen.value, change)
+        return citizen._replace(value=moved, value_optimiser=optimiser), advantage, explained
+
+    def value_step(
+        self, slope: PyTree, citizen: Citizen, steps: Trajectory, worth: Callable[..., Array], hyperparams: Hyperparams
+    ) -> tuple[PyTree, PyTree]:
+        """How the value moves along a slope, and its optimiser.
+
+        A table's rows by the means of their errors, and not by how often they were seen too: with a step that suits
+        rows seen all the time, others would stay where they are.
+        """
+        if self.lives.network.is_table:
+            seen = jax.grad(lambda value: worth(value, steps.observation).mean())(citizen.value)
+            return jax.tree.map(lambda x, n: hyperparams.value_rate * x / jnp.maximum(n, 1e-8), slope, seen), ()
+        change, optimiser = self.lives.scaling(1.0).update(slope, citizen.value_optimiser)
+        return jax.tree.map(lambda x: hyperparams.learning_rate * x, change), optimiser
+
+    def params_of_env(self, hyperparams: Hyperparams) -> PyTree:
+        """The environment's params, any discount among its reward's following the agents'."""
+        params = self.env_params if hyperparams.env_params is None else hyperparams.env_params
+        return bind_discount(params, hyperparams.discount)

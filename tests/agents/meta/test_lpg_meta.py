@@ -1,0 +1,210 @@
+"""Learning LPG's objective: its meta-gradient against finite differences, lifetimes, and that agents get better."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.flatten_util import ravel_pytree
+
+from jaxreward.agent import strong, vmap
+from jaxreward.agents.meta.lpg_meta import Config, Hyperparams, lpg_meta
+from jaxreward.agents.meta.parts.objectives import get_targets
+from jaxreward.agents.meta.parts.worlds import check_drawn, horizons, worlds
+from jaxreward.environment import with_reward
+from jaxreward.envs import make
+from jaxreward.rewards import environment_reward, weighted
+from jaxreward.run.spec import resolve
+
+NAME = "levels/tiny?observation=index"
+SMALL = {
+    "num_envs": 8,
+    "num_steps": 10,
+    "width": 16,
+    "num_agents": 16,
+    "lifetimes": (7, 20),
+    "lifetime_distribution": "list",
+    "meta_learning_rate": 3e-3,
+}
+UPDATES = 160
+
+
+@pytest.fixture(scope="module")
+def lived():
+    """Four seeds of a small run, every state of one agent and all that was logged."""
+    experiment = resolve("lpg_meta", NAME, settings=SMALL)
+    agent = vmap(experiment.agent)
+
+    def step(state, _):
+        after, metrics = agent.step(state)
+        return after, ((state.citizens.step, state.citizens.total, state.citizens.world.cells), metrics)
+
+    run = jax.jit(lambda keys, h: jax.lax.scan(step, agent.init(keys, h), length=UPDATES))
+    return run(jax.random.split(jax.random.key(0), 4), experiment.member(0))
+
+
+def test_agents_get_better_as_their_objective_does(lived):
+    """Mean reward of policies after their updates, the last quarter against the first, 4 seeds."""
+    reward = np.asarray(lived[1][1]["meta/average_reward"])
+    first, last = reward[: UPDATES // 4].mean(0), reward[-UPDATES // 4 :].mean(0)
+    assert np.isfinite(reward).all()
+    assert (last > first).sum() >= 3
+    assert last.mean() > 1.3 * first.mean()
+
+
+def test_who_has_lived_makes_room_for_another_in_another_world(lived):
+    step, total, cells = (np.asarray(x) for x in lived[1][0])
+    over = step[1:] < step[:-1]
+    assert (step[1:][over] == 0).all()
+    assert (step[1:][~over] == step[:-1][~over] + 5).all()
+    # A life of 7 updates is over after two iterations of 5, one of 20 after four.
+    assert set(step[:-1][over]) == {5, 15}
+    assert (total[:-1][over] == np.where(step[:-1][over] == 5, 7, 20)).all()
+    moved = (cells[1:] != cells[:-1]).any(-1)
+    assert not moved[~over].any()
+    assert moved[over].mean() > 0.9
+    born = np.asarray(lived[1][1]["meta/born"])
+    np.testing.assert_array_equal(born[:-1], over.sum(-1))
+
+
+def test_steps_are_counted_as_announced(lived):
+    assert (
+        lived[1][1]["env_steps"] == Config(**{k: v for k, v in SMALL.items() if "rate" not in k}).steps_per_iteration
+    ).all()
+    assert int(lived[1][1]["env_steps"][0, 0]) == 16 * 6 * 8 * 10
+
+
+def small(env, params, **settings):
+    sizes = {"num_envs": 2, "num_steps": 5, "width": 4, "predictions": 3, "num_agents": 2, "num_updates": 3}
+    return lpg_meta(env, params, Config(**{**sizes, **settings})).step.__self__
+
+
+@pytest.mark.parametrize("temporal", ["normalised", "none"])
+def test_the_meta_gradient_is_that_of_finite_differences(temporal):
+    """Through three updates, in double precision, along random directions.
+
+    What the objective reads of an agent has no derivative by definition, so its weights are zero: then nothing that it
+    reads depends on the params, and the gradient is a total one. Actions don't change as far as params are moved.
+    """
+    with jax.enable_x64(True):
+        env, params = make(NAME)
+        learner = small(env, params, temporal=temporal)
+        # Clipping is at work, and every term counts.
+        hyperparams = strong(
+            Hyperparams(
+                table_rate=5.0,
+                max_grad_norm=0.05,
+                policy_entropy=0.3,
+                prediction_entropy=0.2,
+                score_penalty=0.4,
+                prediction_penalty=0.7,
+            )
+        )
+        state = learner.init(jax.random.key(3), hyperparams)
+        weight = state.params["gru"]["input"]["weight"]
+        eta = {**state.params, "gru": {**state.params["gru"]}}
+        eta["gru"]["input"] = {**eta["gru"]["input"], "weight": weight.at[2:5].set(0.0)}
+        citizen = jax.tree.map(lambda leaf: leaf[0], state.citizens)._replace(total=jnp.int32(50))
+        flat, unravel = ravel_pytree(eta)
+        assert flat.dtype == jnp.float64
+
+        @jax.jit
+        def both(flat):
+            gradient, after, metrics = learner.meta_gradient(unravel(flat), citizen, jax.random.key(5), hyperparams)
+            return ravel_pytree(gradient)[0], metrics["meta/objective"][0], after.step
+
+        gradient, _, steps = both(flat)
+        assert int(steps) == int(citizen.step) + 3
+        for seed in range(3):
+            direction = jax.random.normal(jax.random.key(seed), flat.shape)
+            up, down = (both(flat + sign * 1e-5 * direction)[1] for sign in (1, -1))
+            expected = (up - down) / 2e-5
+            assert abs(float(expected)) > 1e-4
+            np.testing.assert_allclose(gradient @ direction, expected, rtol=1e-5)
+
+
+def test_a_value_learns_from_rollouts_unless_it_is_frozen():
+    """A row goes towards the mean of its errors by `value_rate`, whatever else was seen; rows not seen stay."""
+    env, params = make("levels/chain")
+    learner = small(env, params)
+    hyperparams = strong(Hyperparams(gae_lambda=0.0, discount=0.0, value_rate=0.25))
+    citizen = jax.tree.map(lambda leaf: leaf[0], learner.init(jax.random.key(0), hyperparams).citizens)
+    steps = learner.lives.collect(citizen.life, citizen.world, jax.random.key(1))[1]
+    steps = steps._replace(reward=jnp.where(steps.observation < 30, 2.0, 4.0))
+    after, advantage, _ = learner.valued(citizen, steps, hyperparams)
+    before = citizen.value[:, 0]
+    seen = np.unique(steps.observation)
+    expected = before.at[seen].add(0.25 * (np.where(seen < 30, 2.0, 4.0) - before[seen]))
+    np.testing.assert_allclose(after.value[:, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(advantage, steps.reward - before[steps.observation], rtol=1e-5)
+    frozen = small(env, params, frozen_value_critic=True).valued(citizen, steps, hyperparams)
+    np.testing.assert_array_equal(frozen[0].value, citizen.value)
+    np.testing.assert_array_equal(frozen[1], advantage)
+    network = small(*make("CartPole-v1"))
+    citizen = jax.tree.map(lambda leaf: leaf[0], network.init(jax.random.key(0), hyperparams).citizens)
+    steps = network.lives.collect(citizen.life, citizen.world, jax.random.key(1))[1]
+    moved = network.valued(citizen, steps, hyperparams)[0].value
+    assert all((x != y).any() for x, y in zip(*map(jax.tree.leaves, (moved, citizen.value)), strict=True))
+
+
+def test_how_many_are_computed_at_once_changes_nothing_but_rounding():
+    env, params = make(NAME)
+    state = small(env, params).init(jax.random.key(0), Hyperparams())
+    found = [jax.jit(small(env, params, at_once=number).step)(state) for number in (0, 1)]
+    for one, other in zip(*(jax.tree.leaves((after.params, metrics)) for after, metrics in found), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_what_was_learned_is_an_objective_to_follow(tmp_path):
+    from safetensors.numpy import save_file
+
+    from jaxreward.results.export import named_arrays
+
+    env, params = make(NAME)
+    learner = small(env, params)
+    state = learner.init(jax.random.key(0), Hyperparams())
+    save_file(named_arrays(state.params), tmp_path / "params.safetensors")
+    stored = get_targets(str(tmp_path / "params.safetensors"), 3).init(jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, stored, state.params)
+
+
+def test_worlds_are_drawn_under_rewards_too():
+    env, params = make(NAME)
+    rewarded = with_reward(env, weighted(task=(environment_reward(), 7.0)))
+    own = rewarded.default_params
+    drawn = worlds(rewarded)(jax.random.key(9), own)
+    other = env.sample_params(jax.random.key(9))
+    assert (drawn.env.cells == other.cells).all()
+    jax.tree.map(np.testing.assert_array_equal, drawn.reward, own.reward)
+    assert worlds(make("CartPole-v1")[0])(jax.random.key(0), "given") == "given"
+    with pytest.raises(ValueError, match="max_steps_in_episode=3 would be lost"):
+        check_drawn(env, params.replace(max_steps_in_episode=3), "lpg_meta")
+    check_drawn(rewarded, own, "lpg_meta")
+
+
+def test_lifetimes_are_drawn_as_asked():
+    keys = jax.random.split(jax.random.key(0), 400)
+    drawn = np.asarray(jax.vmap(horizons("list", (3, 9)))(keys))
+    assert set(drawn) == {3, 9}
+    assert set(np.asarray(jax.vmap(horizons("list", (4,)))(keys))) == {4}
+    between = np.asarray(jax.vmap(horizons("log_uniform", (10, 250)))(keys))
+    assert between.min() >= 10
+    assert between.max() <= 250
+    assert (between < 50).mean() == pytest.approx(0.5, abs=0.13)  # 50 is the geometric mean
+    with pytest.raises(ValueError, match="did you mean 'list'"):
+        horizons("lists", (3,))
+    with pytest.raises(ValueError, match="the lesser first"):
+        horizons("log_uniform", (9, 3))
+    with pytest.raises(ValueError, match="there are none"):
+        horizons("list", ())
+
+
+def test_a_config_that_does_not_fit_is_refused_by_the_factory():
+    env, params = make(NAME)
+    with pytest.raises(ValueError, match="the lesser first"):
+        lpg_meta(env, params, Config(lifetimes=(5,)))
+    with pytest.raises(ValueError, match="would be lost"):
+        lpg_meta(env, dataclasses.replace(params, count=jnp.int32(1)))
+    with pytest.raises(TypeError, match="reads the probability"):
+        lpg_meta(*make("Pendulum-v1"))
