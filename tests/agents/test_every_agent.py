@@ -42,6 +42,8 @@ SMALL = {
     "population": 2,
     "inner_iterations": 2,
     "judged_iterations": 1,
+    "num_agents": 2,
+    "width": 4,
 }
 OF_GENOMES = {"num_steps": 4, "chunk_size": 4, "width": 2, "layers": 1}
 OF_PICTURES = {"image_size": 16, "channels": (2,), "code": 2, "epochs": 2, "images": 8, "frames": 2}
@@ -54,7 +56,7 @@ ENVS |= {"ppo": "CartPole-v1", "subpo": "subrl/two_rooms", "global_rl": "subrl/t
 ENVS |= {"mamql": "games/gems", "iq_learn": "CartPole-v1"}
 ENVS |= {name: "MountainCarContinuous-v0" for name in ("sac", "td3", "sam")}
 REWARDS = {"reward_es": "auxiliary"}
-ENVS |= {"lpg": "levels/tiny?observation=index"}
+ENVS |= {"lpg": "levels/tiny?observation=index", "lpg_meta": "CartPole-v1"}
 VARIANTS = [(name, {}) for name in list_agents() if name.startswith("pbt/ppo") or "/" not in name]
 VARIANTS += [
     ("ppo", {"memory": 0}),

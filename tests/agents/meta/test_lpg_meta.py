@@ -23,6 +23,7 @@ SMALL = {
     "num_steps": 10,
     "width": 16,
     "num_agents": 16,
+    "at_once": 8,
     "lifetimes": (7, 20),
     "lifetime_distribution": "list",
     "meta_learning_rate": 3e-3,
@@ -80,8 +81,7 @@ def small(env, params, **settings):
     return lpg_meta(env, params, Config(**{**sizes, **settings})).step.__self__
 
 
-@pytest.mark.parametrize("temporal", ["normalised", "none"])
-def test_the_meta_gradient_is_that_of_finite_differences(temporal):
+def test_the_meta_gradient_is_that_of_finite_differences():
     """Through three updates, in double precision, along random directions.
 
     What the objective reads of an agent has no derivative by definition, so its weights are zero: then nothing that it
@@ -89,7 +89,7 @@ def test_the_meta_gradient_is_that_of_finite_differences(temporal):
     """
     with jax.enable_x64(True):
         env, params = make(NAME)
-        learner = small(env, params, temporal=temporal)
+        learner = small(env, params)
         # Clipping is at work, and every term counts.
         hyperparams = strong(
             Hyperparams(
@@ -101,7 +101,7 @@ def test_the_meta_gradient_is_that_of_finite_differences(temporal):
                 prediction_penalty=0.7,
             )
         )
-        state = learner.init(jax.random.key(3), hyperparams)
+        state = jax.jit(learner.init)(jax.random.key(3), hyperparams)
         weight = state.params["gru"]["input"]["weight"]
         eta = {**state.params, "gru": {**state.params["gru"]}}
         eta["gru"]["input"] = {**eta["gru"]["input"], "weight": weight.at[2:5].set(0.0)}
@@ -124,36 +124,36 @@ def test_the_meta_gradient_is_that_of_finite_differences(temporal):
             np.testing.assert_allclose(gradient @ direction, expected, rtol=1e-5)
 
 
+def valued(learner, hyperparams):
+    """A newborn, a rollout of it paid by what is seen, and what its value learns of that."""
+
+    @jax.jit
+    def lived(key):
+        citizen = learner.born(key, learner.env_params)
+        steps = learner.lives.collect(citizen.life, citizen.world, key)[1]
+        paid = jnp.where(steps.observation < 30, 2.0, 4.0)
+        steps = steps._replace(reward=paid.reshape(*steps.reward.shape, -1)[..., 0])
+        return citizen, steps, *learner.valued(citizen, steps, hyperparams)
+
+    return lived(jax.random.key(0))
+
+
 def test_a_value_learns_from_rollouts_unless_it_is_frozen():
     """A row goes towards the mean of its errors by `value_rate`, whatever else was seen; rows not seen stay."""
     env, params = make("levels/chain")
-    learner = small(env, params)
     hyperparams = strong(Hyperparams(gae_lambda=0.0, discount=0.0, value_rate=0.25))
-    citizen = jax.tree.map(lambda leaf: leaf[0], learner.init(jax.random.key(0), hyperparams).citizens)
-    steps = learner.lives.collect(citizen.life, citizen.world, jax.random.key(1))[1]
-    steps = steps._replace(reward=jnp.where(steps.observation < 30, 2.0, 4.0))
-    after, advantage, _ = learner.valued(citizen, steps, hyperparams)
+    citizen, steps, after, advantage, _ = valued(small(env, params), hyperparams)
     before = citizen.value[:, 0]
     seen = np.unique(steps.observation)
+    assert (seen < 30).any()
     expected = before.at[seen].add(0.25 * (np.where(seen < 30, 2.0, 4.0) - before[seen]))
     np.testing.assert_allclose(after.value[:, 0], expected, rtol=1e-5)
     np.testing.assert_allclose(advantage, steps.reward - before[steps.observation], rtol=1e-5)
-    frozen = small(env, params, frozen_value_critic=True).valued(citizen, steps, hyperparams)
-    np.testing.assert_array_equal(frozen[0].value, citizen.value)
-    np.testing.assert_array_equal(frozen[1], advantage)
-    network = small(*make("CartPole-v1"))
-    citizen = jax.tree.map(lambda leaf: leaf[0], network.init(jax.random.key(0), hyperparams).citizens)
-    steps = network.lives.collect(citizen.life, citizen.world, jax.random.key(1))[1]
-    moved = network.valued(citizen, steps, hyperparams)[0].value
-    assert all((x != y).any() for x, y in zip(*map(jax.tree.leaves, (moved, citizen.value)), strict=True))
-
-
-def test_how_many_are_computed_at_once_changes_nothing_but_rounding():
-    env, params = make(NAME)
-    state = small(env, params).init(jax.random.key(0), Hyperparams())
-    found = [jax.jit(small(env, params, at_once=number).step)(state) for number in (0, 1)]
-    for one, other in zip(*(jax.tree.leaves((after.params, metrics)) for after, metrics in found), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+    citizen, _, after, same, _ = valued(small(env, params, frozen_value_critic=True), hyperparams)
+    np.testing.assert_array_equal(after.value, citizen.value)
+    np.testing.assert_allclose(same, advantage, rtol=1e-6)
+    citizen, _, after, *_ = valued(small(*make("CartPole-v1")), hyperparams)
+    assert all((x != y).any() for x, y in zip(*map(jax.tree.leaves, (after.value, citizen.value)), strict=True))
 
 
 def test_what_was_learned_is_an_objective_to_follow(tmp_path):
@@ -161,12 +161,10 @@ def test_what_was_learned_is_an_objective_to_follow(tmp_path):
 
     from jaxreward.results.export import named_arrays
 
-    env, params = make(NAME)
-    learner = small(env, params)
-    state = learner.init(jax.random.key(0), Hyperparams())
-    save_file(named_arrays(state.params), tmp_path / "params.safetensors")
+    learned = small(*make(NAME)).lives.objective.init(jax.random.key(0))
+    save_file(named_arrays(learned), tmp_path / "params.safetensors")
     stored = get_targets(str(tmp_path / "params.safetensors"), 3).init(jax.random.key(1))
-    jax.tree.map(np.testing.assert_array_equal, stored, state.params)
+    jax.tree.map(np.testing.assert_array_equal, stored, learned)
 
 
 def test_worlds_are_drawn_under_rewards_too():
