@@ -77,6 +77,7 @@ _BUILT_IN = {
     "loop_deep": "jaxreward.agents.loop.loop_deep",
     "lpg": "jaxreward.agents.meta.lpg",
     "lpg_meta": "jaxreward.agents.meta.lpg_meta",
+    "lpg_es": "jaxreward.agents.meta.lpg_es",
 }
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""
 _POPULATION = "pbt/"

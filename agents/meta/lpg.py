@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from jaxreward.agents.meta.parts.follower import Follower, Life, Metrics, Params
 from jaxreward.agents.meta.parts.objectives import ACTOR_CRITIC, get_targets
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import scalar_environment
+from jaxreward.learning.learned_drifts import digest_of
 from jaxreward.learning.objective import Lifetime, Objective, Targets, reads_lifetime
 from jaxreward.learning.rollout import EnvBatch
 from jaxreward.reward import bind_discount
@@ -36,21 +37,26 @@ class Config(Sized):
     Attributes:
         num_envs: Environments stepped in parallel, `N`.
         num_steps: Steps of each between two updates, `T`.
-        objective: What is followed: "actor_critic", a file of params, or a user's own, see
+        objective: What is followed: "actor_critic", one that was learned, or a user's own, see
             `jaxreward.agents.meta.parts.objectives.get_targets`.
         predictions: Length of a prediction, `m`.
-        temporal: What an objective from a file reads of the lifetime, see `jaxreward.agents.meta.parts.lpg_network`.
         network: Of policy and predictions, "table" or "mlp"; "auto" for what fits the environment.
         layers: Widths of the hidden layers of "mlp".
+        objective_digest: Of its file, if it is in one, filled in when a run begins: it doesn't go on with another.
     """
 
     num_envs: int = size(64)
     num_steps: int = size(20)
     objective: str = ACTOR_CRITIC
     predictions: int = size(8, least=2)
-    temporal: str = "normalised"
     network: str = "auto"
     layers: tuple[int, ...] = size((32,))
+    objective_digest: str = ""
+
+    def for_env(self, env: Environment, env_params: PyTree) -> Self:
+        """The config with the digest of its objective's file."""
+        del env, env_params
+        return dataclasses.replace(self, objective_digest=digest_of(self.objective))
 
     def targets(self) -> Objective:
         """The objective.
@@ -58,7 +64,7 @@ class Config(Sized):
         Raises:
             ValueError: There is none of that name.
         """
-        return get_targets(self.objective, self.predictions, self.temporal)
+        return get_targets(self.objective, self.predictions)
 
     def with_numbers(self, hyperparams: Any) -> Any:
         """The hyperparams with the objective's params in them, those that it has unless something else is said."""

@@ -20,56 +20,18 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
-from jaxreward.agents.meta.parts.follower import Follower, Life, Metrics, Scalar, entropy, follower
-from jaxreward.agents.meta.parts.lpg_network import lpg
-from jaxreward.agents.meta.parts.worlds import check_drawn, horizons, worlds
-from jaxreward.contract.sizes import Sized, size
+from jaxreward.agents.meta.parts.follower import Follower, Life, Metrics, Scalar, entropy
+from jaxreward.agents.meta.parts.learned import LearnedConfig
+from jaxreward.agents.meta.parts.worlds import check_drawn, worlds
+from jaxreward.contract.sizes import size
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.bilevel import unrolled_gradient
 from jaxreward.learning.estimators import gae
 from jaxreward.learning.lazy import when
-from jaxreward.learning.objective import Lifetime, Objective
+from jaxreward.learning.objective import Lifetime
 from jaxreward.learning.population import pooled
 from jaxreward.learning.rollout import Trajectory
 from jaxreward.reward import bind_discount
-
-
-@dataclass(frozen=True)
-class LearnedConfig(Sized):
-    """What shapes an objective that is learned, and the agents it is learned on.
-
-    Attributes:
-        num_envs: Environments that an agent steps in parallel, `N`.
-        num_steps: Steps of each between two updates, `T`.
-        predictions: Length of a prediction, `m`.
-        width: Units of the objective's GRU.
-        temporal: What it reads of the lifetime, see `jaxreward.agents.meta.parts.lpg_network.lpg`.
-        with_discount: Whether it reads the discount.
-        network: Of policy and predictions, "table" or "mlp"; "auto" for what fits the environment.
-        layers: Widths of the hidden layers of "mlp".
-        lifetimes: In updates, see `lifetime_distribution`.
-        lifetime_distribution: "log_uniform" between two of them, or "list", any of them.
-    """
-
-    num_envs: int = size(64)
-    num_steps: int = size(20)
-    predictions: int = size(8, least=2)
-    width: int = size(256)
-    temporal: str = "normalised"
-    with_discount: bool = True
-    network: str = "auto"
-    layers: tuple[int, ...] = size((32,))
-    lifetimes: tuple[int, ...] = size((10, 250))
-    lifetime_distribution: str = "log_uniform"
-
-    def objective(self) -> Objective:
-        """The objective's function."""
-        return lpg(self.predictions, self.width, self.temporal, self.with_discount)
-
-    def follower(self, env: Environment, env_params: PyTree, agent: str) -> Follower:
-        """How agents follow it."""
-        sizes = (self.num_envs, self.num_steps, self.predictions)
-        return follower(env, env_params, self.objective(), self.network, self.layers, sizes, agent)
 
 
 @dataclass(frozen=True)
@@ -193,7 +155,7 @@ def lpg_meta(env: Environment, env_params: PyTree, config: Config = Config()) ->
     env = scalar_environment(env, env_params)
     check_drawn(env, env_params, "lpg_meta")
     algorithm = MetaGradient(config.follower(env, env_params, "lpg_meta"), env_params, config)
-    horizons(config.lifetime_distribution, config.lifetimes)
+    config.total()
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 
@@ -245,7 +207,7 @@ class MetaGradient:
         """An agent at the beginning of its life."""
         key_world, key_total, key_life, key_value = jax.random.split(key, 4)
         world = worlds(self.lives.env)(key_world, env_params)
-        total = horizons(self.config.lifetime_distribution, self.config.lifetimes)(key_total)
+        total = self.config.total()(key_total)
         value = self.lives.network.init(key_value, 1)
         optimiser = () if self.lives.network.is_table else self.lives.scaling(1.0).init(value)
         life = self.lives.init(key_life, world)

@@ -58,19 +58,23 @@ def read_drift(path: Path, get_drift: Callable[[str], Objective]) -> Objective:
     Raises:
         ValueError: There is no such file, it is no drift's, or it is of another architecture than its name has today.
     """
-    described, arrays = _read(path)
+    described, arrays = read_described(path)
     name = described.get("agent_config", {}).get("objective")
     if name is None or described.get("agent") != "lpo_es":
         raise ValueError(
             f"{path} holds no objective: it was exported of a run of {described.get('agent')}, not of lpo_es"
         )
     drift = get_drift(name)
-    params = _filled(path, name, jax.eval_shape(drift.init, jax.random.key(0)), arrays)
+    params = filled(path, name, jax.eval_shape(drift.init, jax.random.key(0)), arrays)
     return Objective(lambda key: jax.tree.map(jnp.asarray, params), drift.apply)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The configuration and the arrays of a file."""
+def read_described(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The configuration and the arrays of an objective's file.
+
+    Raises:
+        ValueError: There is no such file, or it does not say what it is of.
+    """
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
@@ -87,8 +91,12 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return json.loads(metadata[METADATA]), arrays
 
 
-def _filled(path: Path, name: str, like: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
-    """Params of such shapes, with the numbers of a file."""
+def filled(path: Path, name: str, like: PyTree, arrays: dict[str, np.ndarray]) -> PyTree:
+    """Params of such shapes, with the numbers of a file.
+
+    Raises:
+        ValueError: They have other shapes, or are not finite.
+    """
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     expected = {path_name(place): leaf.shape for place, leaf in leaves}
     there = {place: array.shape for place, array in arrays.items()}

@@ -56,7 +56,7 @@ ENVS |= {"ppo": "CartPole-v1", "subpo": "subrl/two_rooms", "global_rl": "subrl/t
 ENVS |= {"mamql": "games/gems", "iq_learn": "CartPole-v1"}
 ENVS |= {name: "MountainCarContinuous-v0" for name in ("sac", "td3", "sam")}
 REWARDS = {"reward_es": "auxiliary"}
-ENVS |= {"lpg": "levels/tiny?observation=index", "lpg_meta": "CartPole-v1"}
+ENVS |= {"lpg": "levels/tiny?observation=index", "lpg_meta": "CartPole-v1", "lpg_es": "CartPole-v1"}
 VARIANTS = [(name, {}) for name in list_agents() if name.startswith("pbt/ppo") or "/" not in name]
 VARIANTS += [
     ("ppo", {"memory": 0}),

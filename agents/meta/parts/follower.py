@@ -195,13 +195,12 @@ class Follower:
 
     def evaluate(
         self, policy: PyTree, env_params: PyTree, num_steps: int, num_envs: int, key: Key[Array, ""]
-    ) -> Float[Array, ""]:
-        """The mean return of fresh episodes of at most so many steps."""
+    ) -> Metrics:
+        """What fresh episodes of at most so many steps come to, see `jaxreward.learning.episodes.play`."""
         key_noise, key_play = jax.random.split(key)
         noise = self.head.noise(key_noise, (num_steps, num_envs))
         memories = start_memories(self.env, env_params, num_envs)
-        metrics = play(self.env, env_params, self.acting(policy), (), noise, memories, num_envs, key_play)[2]
-        return metrics["episode/return"]
+        return play(self.env, env_params, self.acting(policy), (), noise, memories, num_envs, key_play)[2]
 
 
 def entropy(log_probs: Float[Array, "*batch K"]) -> Float[Array, ""]:

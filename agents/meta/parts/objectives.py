@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
-from safetensors.numpy import load_file
 
-from jaxreward.agents.meta.parts.lpg_network import TEMPORAL, lpg
+from jaxreward.agents.meta.parts.lpg_network import lpg
 from jaxreward.learning.estimators import gae
+from jaxreward.learning.learned_drifts import filled, find_learned, read_described
 from jaxreward.learning.objective import Aims, Lifetime, Objective, Targets
 from jaxreward.lookup import check_reference, is_reference, load_reference, users_code
 from jaxreward.names import check_name
 from jaxreward.reward import as_init
 
 ACTOR_CRITIC = "actor_critic"
-SUFFIXES = (".safetensors", ".npz")
-"""How the names of files with the params of a learned objective end."""
+LEARNERS = ("lpg_meta", "lpg_es")
+"""The agents whose params are LPG's."""
 
 
 def actor_critic(predictions: int = 8) -> Objective:
@@ -53,25 +52,24 @@ def actor_critic(predictions: int = 8) -> Objective:
     return Objective(as_init({"gae_lambda": 0.95, "entropy": 0.01, "scale": 1.0}), apply)
 
 
-def get_targets(name: str, predictions: int, temporal: str = "normalised") -> Objective:
+def get_targets(name: str, predictions: int) -> Objective:
     """The target objective called `name`.
 
     Args:
-        name: "actor_critic"; a file of params of `lpg`, their names dotted (`gru.input.weight`), as `jaxreward export`
-            writes them, `.safetensors` or `.npz`; or `module:attribute`, `path/to/file.py:attribute`, an `Objective` or
-            a function without arguments that returns one.
+        name: "actor_critic"; a run's folder, or a file that `jaxreward export` wrote of one, of `lpg_meta` or `lpg_es`,
+            see `jaxreward.learning.learned_drifts`; or `module:attribute`, `path/to/file.py:attribute`, an `Objective`
+            or a function without arguments that returns one.
         predictions: Length of a prediction, `m`.
-        temporal: What an objective from a file reads of the lifetime, see `lpg`.
 
     Raises:
-        ValueError: If there is no such objective or file, or it is of another length of predictions or reads more or
-            less.
+        ValueError: If there is no such objective or file, or it is of another length of predictions.
     """
-    if name.endswith(SUFFIXES):
-        return _from_file(Path(name), predictions, temporal)
+    path = find_learned(name)
+    if path is not None:
+        return read_targets(path, predictions)
     check_reference(name, "objective")
     if not is_reference(name):
-        hint = f"One that was learned is a file, {' or '.join(SUFFIXES)}; your own is `path/to/file.py:function`."
+        hint = "One that was learned is a run's folder, or a file; your own is `path/to/file.py:function`."
         check_name("target objective", name, [ACTOR_CRITIC], hint)
         return actor_critic(predictions)
     with users_code(f"objective {name}"):
@@ -85,49 +83,29 @@ def get_targets(name: str, predictions: int, temporal: str = "normalised") -> Ob
     return made
 
 
-def load_params(path: Path) -> dict[str, Any]:
-    """Params from a file of arrays by dotted names.
+def read_targets(path: Path, predictions: int) -> Objective:
+    """LPG's objective in a file, whose params are those that were learned.
+
+    Args:
+        path: The file.
+        predictions: Length of a prediction that is expected.
 
     Raises:
-        ValueError: If there is no such file.
+        ValueError: There is no such file, it is of another kind of run, or of another length of predictions.
     """
-    if not path.is_file():
-        raise ValueError(f"there is no objective's file {path}")
-    if path.suffix == ".npz":
-        with np.load(path) as arrays:
-            named = dict(arrays)
-    else:
-        named = load_file(path)
-    params: dict[str, Any] = {}
-    for name, array in named.items():
-        *folders, leaf = name.split(".")
-        place = params
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[leaf] = jnp.asarray(array, float)
-    return params
-
-
-def _from_file(path: Path, predictions: int, temporal: str) -> Objective:
-    check_name("temporal input", temporal, TEMPORAL)
-    params = load_params(path)
-    shapes = lambda tree: jax.tree.map(jnp.shape, tree)  # noqa: E731
-    width = jnp.size(params.get("gru", {}).get("hidden", {}).get("bias", 0))
-    known = {}
-    for with_discount in (True, False):
-        objective = lpg(predictions, width, temporal, with_discount)
-        known[with_discount] = shapes(jax.eval_shape(objective.init, jax.random.key(0)))
-        if known[with_discount] == shapes(params):
-            return Objective(lambda key: params, objective.apply)
-    expected = jax.tree_util.tree_leaves_with_path(known[True], is_leaf=lambda x: isinstance(x, tuple))
-    given = dict(jax.tree_util.tree_leaves_with_path(shapes(params), is_leaf=lambda x: isinstance(x, tuple)))
-    wrong = [(p, shape) for p, shape in expected if given.get(p) != shape]
-    path_, shape = wrong[0]
-    raise ValueError(
-        f"{path} has no params of LPG for predictions={predictions} and temporal={temporal}: "
-        f"{jax.tree_util.keystr(path_)} is {given.get(path_, 'not there')}, expected {shape}; set predictions and "
-        "temporal to those it was learned with"
-    )
+    described, arrays = read_described(path)
+    if described.get("agent") not in LEARNERS:
+        raise ValueError(
+            f"{path} holds no target objective: it was exported of a run of {described.get('agent')}, not of "
+            f"{' or '.join(LEARNERS)}"
+        )
+    shape = [described["agent_config"][name] for name in ("predictions", "width", "temporal", "with_discount")]
+    if shape[0] != predictions:
+        raise ValueError(f"{path} has predictions of length {shape[0]}, not {predictions}: set predictions={shape[0]}")
+    objective = lpg(*shape)
+    like = jax.eval_shape(objective.init, jax.random.key(0))
+    params = filled(path, described["agent"], like, arrays)
+    return Objective(lambda key: jax.tree.map(jnp.asarray, params), objective.apply)
 
 
 def _check(name: str, objective: Objective, predictions: int) -> None:

@@ -1,6 +1,7 @@
 """The agent that follows a target objective: its update by hand, what it learns, when it stops."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jaxreward.agents.meta.parts.objectives import actor_critic, get_targets
 from jaxreward.envs import make
 from jaxreward.envs.levels.optimal import optimal_return
 from jaxreward.learning.estimators import gae
+from jaxreward.learning.learned_drifts import METADATA
 from jaxreward.learning.objective import Lifetime, Targets
 from jaxreward.learning.rollout import Trajectory
 from jaxreward.results.export import named_arrays
@@ -25,15 +27,21 @@ from jaxreward.run.spec import resolve
 
 TINY = make("levels/tiny?observation=index&seed=4")
 SMALL = {"num_envs": 4, "num_steps": 6, "predictions": 3}
+LEARNED = {"predictions": 3, "width": 5, "temporal": "normalised", "with_discount": True}
 SEEDS = jax.random.split(jax.random.key(0), 4)
+
+
+def write(path, objective, **config):
+    """A file as `jaxreward export` writes it of a run that learned an objective."""
+    described = {"agent": "lpg_es", "agent_config": {**LEARNED, **config}}
+    save_file(named_arrays(objective.init(jax.random.key(0))), path, {METADATA: json.dumps(described)})
+    return str(path)
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     """A learned objective's params."""
-    path = tmp_path_factory.mktemp("objective") / "params.safetensors"
-    save_file(named_arrays(network_objective(3, 5).init(jax.random.key(0))), path)
-    return path
+    return write(tmp_path_factory.mktemp("objective") / "params.safetensors", network_objective(3, 5))
 
 
 def steps_of(observation, action, reward, following):
@@ -216,31 +224,31 @@ def test_a_network_learns_where_states_have_no_numbers():
 
 
 def test_an_objective_from_a_file_is_followed(file, tmp_path):
-    stored = network_objective(3, 5).init(jax.random.key(0))
-    np.savez(tmp_path / "same.npz", **named_arrays(stored))
     batch = Targets(*[jnp.ones((2, 1))] * 4, jnp.full((2, 1, 3), 1 / 3), jnp.full((2, 1, 3), 1 / 3), 0.9)
     batch = batch._replace(terminated=jnp.zeros((2, 1), bool), truncated=jnp.zeros((2, 1), bool))
     time = Lifetime(jnp.int32(1), jnp.float32(4))
-    expected = network_objective(3, 5).apply(stored, batch, time)
-    for path in (file, tmp_path / "same.npz"):
-        objective = get_targets(str(path), 3)
+    other = write(
+        tmp_path / "other.safetensors", network_objective(3, 5, "raw", False), temporal="raw", with_discount=False
+    )
+    for path, made in ((file, network_objective(3, 5)), (other, network_objective(3, 5, "raw", False))):
+        objective = get_targets(path, 3)
         found = objective.apply(objective.init(jax.random.key(9)), batch, time)
-        np.testing.assert_array_equal(found.score, expected.score)
-    without = network_objective(3, 5, with_discount=False)
-    save_file(named_arrays(without.init(jax.random.key(0))), tmp_path / "without.safetensors")
-    objective = get_targets(str(tmp_path / "without.safetensors"), 3)
-    other = batch._replace(discount=0.5)
-    read = [objective.apply(objective.init(jax.random.key(0)), b, time).score for b in (batch, other)]
-    np.testing.assert_array_equal(*read)
+        np.testing.assert_array_equal(found.score, made.apply(made.init(jax.random.key(0)), batch, time).score)
+    assert resolve("lpg", "levels/chain", settings={"objective": file, "predictions": 3, "lifetime": 9}).config[
+        "agent_config"
+    ]["objective_digest"]
 
 
 def test_objectives_that_do_not_fit_are_refused(file, tmp_path):
-    with pytest.raises(ValueError, match=r"is \(3, 16\), expected \(8, 16\); set predictions"):
-        get_targets(str(file), 8)
-    with pytest.raises(ValueError, match=r"temporal=none.*gru"):
-        get_targets(str(file), 3, "none")
-    with pytest.raises(ValueError, match="there is no objective's file"):
-        get_targets(str(tmp_path / "none.npz"), 3)
+    with pytest.raises(ValueError, match="predictions of length 3, not 8: set predictions=3"):
+        get_targets(file, 8)
+    with pytest.raises(ValueError, match="of another architecture"):
+        get_targets(write(tmp_path / "wide.safetensors", network_objective(3, 6)), 3)
+    with pytest.raises(ValueError, match="there is no file"):
+        get_targets(str(tmp_path / "none.safetensors"), 3)
+    save_file({"x": np.zeros(3)}, tmp_path / "ppo.safetensors", {METADATA: json.dumps({"agent": "ppo"})})
+    with pytest.raises(ValueError, match="a run of ppo, not of lpg_meta or lpg_es"):
+        get_targets(str(tmp_path / "ppo.safetensors"), 3)
     with pytest.raises(ValueError, match="did you mean 'actor_critic'"):
         get_targets("actor_critics", 3)
     own = tmp_path / "own_objective.py"
@@ -255,7 +263,7 @@ def test_objectives_that_do_not_fit_are_refused(file, tmp_path):
 
 
 def test_a_lifetime_that_is_asked_for_must_be_said(file):
-    settings = {"objective": str(file), "predictions": 3}
+    settings = {"objective": file, "predictions": 3}
     with pytest.raises(ValueError, match="set lifetime, in iterations"):
         resolve("lpg", "levels/chain", settings=settings)
     assert resolve("lpg", "levels/chain", settings={**settings, "lifetime": 10}).member(0).lifetime == 10

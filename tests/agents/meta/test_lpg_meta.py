@@ -10,7 +10,6 @@ from jax.flatten_util import ravel_pytree
 
 from jaxreward.agent import strong, vmap
 from jaxreward.agents.meta.lpg_meta import Config, Hyperparams, lpg_meta
-from jaxreward.agents.meta.parts.objectives import get_targets
 from jaxreward.agents.meta.parts.worlds import check_drawn, horizons, worlds
 from jaxreward.environment import with_reward
 from jaxreward.envs import make
@@ -154,17 +153,6 @@ def test_a_value_learns_from_rollouts_unless_it_is_frozen():
     np.testing.assert_allclose(same, advantage, rtol=1e-6)
     citizen, _, after, *_ = valued(small(*make("CartPole-v1")), hyperparams)
     assert all((x != y).any() for x, y in zip(*map(jax.tree.leaves, (after.value, citizen.value)), strict=True))
-
-
-def test_what_was_learned_is_an_objective_to_follow(tmp_path):
-    from safetensors.numpy import save_file
-
-    from jaxreward.results.export import named_arrays
-
-    learned = small(*make(NAME)).lives.objective.init(jax.random.key(0))
-    save_file(named_arrays(learned), tmp_path / "params.safetensors")
-    stored = get_targets(str(tmp_path / "params.safetensors"), 3).init(jax.random.key(1))
-    jax.tree.map(np.testing.assert_array_equal, stored, learned)
 
 
 def test_worlds_are_drawn_under_rewards_too():
