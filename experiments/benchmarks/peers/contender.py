@@ -1,7 +1,7 @@
 """One contender's process: compiles its program, then runs it each time it is told to.
 
 Started as `python contender.py SPEC`, SPEC being JSON of `settings.spec`. It imports nothing of jaxreward, since
-peers run in an environment of their own. The program file it loads has a function `build(spec) -> (train, finish)`.
+peers run in an environment of their own, some with a jax of years ago. The program file it loads has a function `build(spec) -> (train, finish)`.
 `train(key)` is one whole training run, jit-able and vmappable (by the program's `batch`, if it has one), compiled with
 the program's `compiler_options()` if it has any. `finish(output)`, where output has a leading axis of seeds, gives one
 of
@@ -44,7 +44,7 @@ def main() -> None:
     answer({**seconds, "device": jax.devices()[0].device_kind, "jax": version("jax")})
     for line in sys.stdin:
         output, seconds = _timed(compiled, _keys(spec.seeds, json.loads(line)["run"]))
-        output = jax.tree.map(lambda x: x[None], output) if spec.seeds == 1 else output
+        output = jax.tree_util.tree_map(lambda x: x[None], output) if spec.seeds == 1 else output
         answer({**seconds, **summarise(finish(output))})
 
 
@@ -72,7 +72,7 @@ def _keys(seeds: int, run: int) -> jax.Array:
 
 def _compile(train: Callable, keys: jax.Array, options: dict[str, Any]) -> tuple[Callable, dict[str, float]]:
     start = time.perf_counter()
-    lowered = jax.jit(train).trace(keys).lower()
+    lowered = jax.jit(train).lower(keys)
     traced = time.perf_counter()
     compiled = lowered.compile(options or None)
     return compiled, {"trace_s": traced - start, "compile_s": time.perf_counter() - traced}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -41,16 +41,26 @@ def environment(cache: Path = CACHE, jax_extra: str = "") -> Path:
     return build(requirements(jax_extra), cache)
 
 
-def build(wanted: Sequence[str], cache: Path = CACHE) -> Path:
+def build(wanted: Sequence[str], cache: Path = CACHE, interpreter: str = sys.executable) -> Path:
     """The Python of an environment with some packages, built on first use and again when a version changes.
+
+    Args:
+        wanted: What is installed.
+        cache: Where environments are.
+        interpreter: The Python it is made with, another one where packages are too old for this.
 
     Raises:
         subprocess.CalledProcessError: If pip cannot install them; its own message is on stderr.
+        ValueError: If there is no such interpreter.
     """
-    folder = cache / hashlib.sha256(("\n".join(wanted) + sys.version).encode()).hexdigest()[:12]
+    found = shutil.which(interpreter)
+    if found is None:
+        raise ValueError(f"there is no {interpreter}; give the path of another interpreter of that version of Python")
+    made_with = sys.version if interpreter == sys.executable else found
+    folder = cache / hashlib.sha256(("\n".join(wanted) + made_with).encode()).hexdigest()[:12]
     python, complete = folder / "bin" / "python", folder / "requirements.txt"
     if not complete.exists():
-        venv.create(folder, clear=True, with_pip=True)
+        subprocess.run([found, "-m", "venv", "--clear", folder], check=True)
         subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
         complete.write_text("\n".join(wanted))
     return python
