@@ -1,8 +1,8 @@
 """Learning LPG's objective, against GROOVE's code: `python -m jaxreward.experiments.benchmarks.meta CHECKOUT`.
 
-Iterations of meta-gradients and generations of evolution on the same distributions of levels, at the same sizes and with
-the same objective. In each round everyone runs once, one after the other, so that the machine's other load falls on all
-alike. GROOVE's code runs as it is, in an environment of its own, with the packages of its time.
+Iterations of meta-gradients and generations of evolution on the same distributions of levels, at the same sizes and
+with the same objective. In each round everyone runs once, one after the other, so that the machine's other load falls
+on all alike. GROOVE's code runs as it is, in an environment of its own, with the packages of its time.
 
 What is not the same: with meta-gradients, GROOVE plays 4 more episodes of 750 steps with each agent, for its log alone.
 With evolution it updates every agent 250 times and throws away what comes after the agent's own lifetime, which ours

@@ -1,7 +1,8 @@
 """One contender's process: compiles its program, then runs it each time it is told to.
 
 Started as `python contender.py SPEC`, SPEC being JSON of `settings.spec`. It imports nothing of jaxreward, since
-peers run in an environment of their own, some with a jax of years ago. The program file it loads has a function `build(spec) -> (train, finish)`.
+peers run in an environment of their own, some with a jax of years ago. The program file it loads has a function
+`build(spec) -> (train, finish)`.
 `train(key)` is one whole training run, jit-able and vmappable (by the program's `batch`, if it has one), compiled with
 the program's `compiler_options()` if it has any. `finish(output)`, where output has a leading axis of seeds, gives one
 of
