@@ -1,4 +1,4 @@
-"""Learning LPG's objective, against GROOVE's code: `python -m jaxreward.experiments.benchmarks.meta CHECKOUT`.
+"""Learning LPG's objective, against GROOVE's code: `python -m jaxreward.experiments.benchmarks.meta`.
 
 Iterations of meta-gradients and generations of evolution on the same distributions of levels, at the same sizes and
 with the same objective. In each round everyone runs once, one after the other, so that the machine's other load falls
