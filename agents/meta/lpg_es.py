@@ -7,9 +7,8 @@ Numbers are those of the authors' code, in which a generation is of 1024.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +24,7 @@ from jaxreward.agents.meta.parts.evolved import Problem
 from jaxreward.agents.meta.parts.follower import Follower, Life, Scalar
 from jaxreward.agents.meta.parts.learned import LearnedConfig
 from jaxreward.agents.meta.parts.worlds import check_drawn, worlds
-from jaxreward.contract.sizes import size
-from jaxreward.environment import scalar_environment, world
-from jaxreward.learning.episodes import episode_limit
-from jaxreward.learning.objective import Lifetime
+from jaxreward.environment import scalar_environment
 from jaxreward.names import check_name
 from jaxreward.reward import bind_discount
 
@@ -46,12 +42,10 @@ class Config(evolved.Config, LearnedConfig):
         shaping: See `jaxreward.agents.meta.parts.evolved.Config`.
         initial: Where the objective's params begin: "zeros", as in the authors' code, by which policies stay as they
             are and predictions become even, or "drawn".
-        judged_steps: The most steps of the episodes that a lifetime is judged by; 0 for those of the longest.
     """
 
     shaping: str = "pairwise"
     initial: str = "zeros"
-    judged_steps: int = size(0, least=0)
 
     @property
     def steps_per_iteration(self) -> int:
@@ -63,12 +57,6 @@ class Config(evolved.Config, LearnedConfig):
     def steps_note(self) -> str:
         """Why a run may take other steps than its iterations are counted with."""
         return "(steps are counted as if every lifetime were the longest; there are fewer where they are drawn)"
-
-    def for_env(self, env: Environment, env_params: PyTree) -> Self:
-        """The config with the steps of the longest episode."""
-        inside = world(env, env_params)[0]
-        longest = self.judged_steps or getattr(inside, "longest", 0)
-        return dataclasses.replace(self, judged_steps=longest or episode_limit(env, env_params))
 
     def check_numbers(self, env: Environment, env_params: PyTree, hyperparams: Any) -> None:
         """Refuses a lifetime that the outer loop draws.
@@ -185,14 +173,7 @@ class Lifetimes:
         task = self.task(key, hyperparams)
         key_updates, key_judged = jax.random.split(task.key)
 
-        def update(now: tuple[Life, Int[Array, ""]]) -> tuple[Life, Int[Array, ""]]:
-            life, step = now
-            lifetime, key = Lifetime(step, task.total), jax.random.fold_in(key_updates, step)
-            life, _, _ = self.lives.update(life, lifetime, params, task.world, hyperparams.inner, key)
-            return life, step + 1
-
-        begin = task.life, jnp.zeros((), jnp.int32)
-        life, updates = jax.lax.while_loop(lambda now: now[1] < task.total, update, begin)
+        life, updates = self.lives.live(task.life, task.total, params, task.world, hyperparams.inner, key_updates)
         sizes = self.config.judged_steps, self.config.num_envs
         metrics = self.lives.evaluate(life.params.policy, task.world, *sizes, key_judged)
         steps = self.config.num_envs * (updates * self.config.num_steps + self.config.judged_steps)

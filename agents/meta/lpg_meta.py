@@ -9,7 +9,7 @@ for its lifetime makes room for another in another world.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -17,20 +17,23 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
+from jaxreward.agents.meta.parts.curation import CURATIONS, NEW, Buffer, Over, chosen, empty, returned
 from jaxreward.agents.meta.parts.follower import Follower, Life, Metrics, Scalar, entropy
 from jaxreward.agents.meta.parts.learned import LearnedConfig
+from jaxreward.agents.meta.parts.objectives import actor_critic
 from jaxreward.agents.meta.parts.worlds import check_drawn, worlds
 from jaxreward.contract.sizes import size
-from jaxreward.environment import scalar_environment
+from jaxreward.environment import scalar_environment, select
 from jaxreward.learning.bilevel import unrolled_gradient
 from jaxreward.learning.estimators import gae
 from jaxreward.learning.lazy import when
 from jaxreward.learning.objective import Lifetime
 from jaxreward.learning.population import pooled
 from jaxreward.learning.rollout import Trajectory
+from jaxreward.names import check_name
 from jaxreward.reward import bind_discount
 
 
@@ -44,12 +47,17 @@ class Config(LearnedConfig):
         num_updates: Updates of each in an iteration, `K`.
         frozen_value_critic: Whether the value that a policy is judged with stays as it was drawn, which is what the
             authors' code comes to.
+        curation: Which levels come again: "none"; by their regret, "rank" the highest first, or "proportional", see
+            `jaxreward.agents.meta.parts.curation`.
+        buffer_size: How many levels are kept for that.
     """
 
     num_agents: int = size(64)
     at_once: int = size(0, least=0)
     num_updates: int = size(5)
     frozen_value_critic: bool = False
+    curation: str = "none"
+    buffer_size: int = size(4000)
 
     @property
     def steps_per_iteration(self) -> int:
@@ -76,6 +84,8 @@ class Hyperparams:
         prediction_weight: See there.
         max_grad_norm: See there.
         discount: Per step; rewards with an `AgentDiscount` follow it.
+        replay: With curation, how likely a newborn lives in a level of the buffer.
+        temperature: With "proportional" curation, of the scores.
         env_params: Params of the environment and its reward, of which those that are drawn are not looked at; None for
             those the agent was made with.
     """
@@ -93,6 +103,8 @@ class Hyperparams:
     prediction_weight: Scalar = 0.5
     max_grad_norm: Scalar = 0.5
     discount: Scalar = 0.99
+    replay: Scalar = 0.5
+    temperature: Scalar = 1.0
     env_params: PyTree = None
 
 
@@ -106,6 +118,7 @@ class Citizen(NamedTuple):
         total: How many it will make.
         value: Params of what its policy is judged with.
         value_optimiser: Its optimiser.
+        place: Of its level in the buffer, or `NEW`.
     """
 
     life: Life
@@ -114,6 +127,7 @@ class Citizen(NamedTuple):
     total: Int[Array, ""]
     value: PyTree
     value_optimiser: PyTree
+    place: Int[Array, ""]
 
 
 class Course(NamedTuple):
@@ -125,11 +139,15 @@ class Course(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything a run is made of; `params` are the objective's, `citizens` have a leading axis."""
+    """Everything a run is made of: `params` are the objective's, `citizens` have a leading axis.
+
+    The buffer is there with curation.
+    """
 
     params: PyTree
     optimiser: PyTree
     citizens: Citizen
+    buffer: Buffer | None
     hyperparams: Hyperparams
     key: Key[Array, ""]
     iteration: Int[Array, ""]
@@ -154,8 +172,10 @@ def lpg_meta(env: Environment, env_params: PyTree, config: Config = Config()) ->
     """
     env = scalar_environment(env, env_params)
     check_drawn(env, env_params, "lpg_meta")
-    algorithm = MetaGradient(config.follower(env, env_params, "lpg_meta"), env_params, config)
+    check_name("curation", config.curation, CURATIONS)
+    config = config.for_env(env, env_params) if config.curation != "none" else config
     config.total()
+    algorithm = MetaGradient(config.follower(env, env_params, "lpg_meta"), env_params, config)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 
@@ -175,11 +195,13 @@ class MetaGradient:
         keys = jax.random.split(key_agents, self.config.num_agents)
         citizens = jax.vmap(self.born, (0, None))(keys, self.params_of_env(hyperparams))
         optimiser = optax.scale_by_adam().init(params)
-        return strong(State(params, optimiser, citizens, hyperparams, key, jnp.zeros((), jnp.int32)))
+        one = jax.tree.map(lambda leaf: leaf[0], citizens)
+        buffer = empty(one.world, one.total, self.config.buffer_size) if self.config.curation != "none" else None
+        return strong(State(params, optimiser, citizens, buffer, hyperparams, key, jnp.zeros((), jnp.int32)))
 
     def step(self, state: State) -> tuple[State, Metrics]:
         """One iteration: some updates of all agents, and one of the objective."""
-        key, key_course, key_born = jax.random.split(state.key, 3)
+        key, key_course, key_levels, key_born = jax.random.split(state.key, 4)
         hyperparams = state.hyperparams
 
         def of_one(args: tuple[Citizen, Key[Array, ""]]) -> tuple[PyTree, Citizen, Metrics]:
@@ -192,9 +214,13 @@ class MetaGradient:
         change, optimiser = optax.scale_by_adam().update(gradient, state.optimiser)
         params = jax.tree.map(lambda x, step: x + hyperparams.meta_learning_rate * step, state.params, change)
         over = citizens.step >= citizens.total
-        citizens = self.renewed(citizens, over, self.params_of_env(hyperparams), key_born)
-        after = State(params, optimiser, citizens, hyperparams, key, state.iteration + 1)
         metrics = pooled(jax.tree.map(jnp.ravel, metrics))
+        buffer, place = state.buffer, citizens.place
+        if buffer is not None:
+            buffer, place, said = self.curated(buffer, citizens, over, hyperparams, key_levels)
+            metrics |= said
+        citizens = self.renewed(citizens, over, buffer, place, self.params_of_env(hyperparams), key_born)
+        after = State(params, optimiser, citizens, buffer, hyperparams, key, state.iteration + 1)
         steps = jnp.asarray(self.config.steps_per_iteration, jnp.int32)
         told = {"meta/gradient": optax.tree.norm(gradient), "meta/born": over.sum().astype(float)}
         return after, {"env_steps": steps, **metrics, **told}
@@ -203,24 +229,85 @@ class MetaGradient:
         """The policy of the first agent."""
         return self.lives.policy(jax.tree.map(lambda leaf: leaf[0], state.citizens.life.params.policy))
 
-    def born(self, key: Key[Array, ""], env_params: PyTree) -> Citizen:
-        """An agent at the beginning of its life."""
+    def born(
+        self, key: Key[Array, ""], env_params: PyTree, buffer: Buffer | None = None, place: Int[Array, ""] | int = NEW
+    ) -> Citizen:
+        """An agent at the beginning of its life, in a new level or that of a place in the buffer."""
         key_world, key_total, key_life, key_value = jax.random.split(key, 4)
-        world = worlds(self.lives.env)(key_world, env_params)
-        total = self.config.total()(key_total)
+        drawn = worlds(self.lives.env)(key_world, env_params), self.config.total()(key_total)
+        if buffer is not None:
+            kept = jax.tree.map(lambda leaf: leaf[jnp.maximum(place, 0)], (buffer.world, buffer.total))
+            drawn = select(jnp.asarray(place) == NEW, drawn, kept)
+        world, total = drawn
         value = self.lives.network.init(key_value, 1)
         optimiser = () if self.lives.network.is_table else self.lives.scaling(1.0).init(value)
-        life = self.lives.init(key_life, world)
-        return strong(Citizen(life, world, jnp.zeros((), jnp.int32), total, value, optimiser))
+        life, zero = self.lives.init(key_life, world), jnp.zeros((), jnp.int32)
+        return strong(Citizen(life, world, zero, total, value, optimiser, jnp.asarray(place, jnp.int32)))
 
-    def renewed(self, citizens: Citizen, over: Array, env_params: PyTree, key: Key[Array, ""]) -> Citizen:
+    def renewed(
+        self,
+        citizens: Citizen,
+        over: Bool[Array, " L"],
+        buffer: Buffer | None,
+        place: Int[Array, " L"],
+        env_params: PyTree,
+        key: Key[Array, ""],
+    ) -> Citizen:
         """The agents, others in place of those whose lives are over: few at a time, so few are computed at once."""
-        group = max(1, self.config.num_agents // 16)
 
-        def renew(over: Array, citizen: Citizen, key: Key[Array, ""]) -> Citizen:
-            return when(over, lambda _, key: self.born(key, env_params), citizen, key, group=group)
+        def renew(over: Array, citizen: Citizen, place: Array, key: Key[Array, ""]) -> Citizen:
+            other = lambda _, place, key: self.born(key, env_params, buffer, place)  # noqa: E731
+            return when(over, other, citizen, place, key, group=self.group)
 
-        return jax.vmap(renew)(over, citizens, jax.random.split(key, self.config.num_agents))
+        return jax.vmap(renew)(over, citizens, place, jax.random.split(key, self.config.num_agents))
+
+    @property
+    def group(self) -> int:
+        """How many of those whose lives are over are looked at together."""
+        return max(1, self.config.num_agents // 16)
+
+    def curated(
+        self,
+        buffer: Buffer,
+        citizens: Citizen,
+        over: Bool[Array, " L"],
+        hyperparams: Hyperparams,
+        key: Key[Array, ""],
+    ) -> tuple[Buffer, Int[Array, " L"], Metrics]:
+        """The buffer with the regrets of lives that are over, where their successors live, and what to log."""
+        key_score, key_choice = jax.random.split(key)
+
+        def score(over: Array, citizen: Citizen, key: Key[Array, ""]) -> Array:
+            regret = lambda _, citizen, key: self.regret(citizen, hyperparams, key)  # noqa: E731
+            return when(over, regret, jnp.zeros(()), citizen, key, group=self.group)
+
+        scores = jax.vmap(score)(over, citizens, jax.random.split(key_score, self.config.num_agents))
+        buffer = returned(buffer, Over(over, citizens.place, citizens.world, citizens.total, scores))
+        numbers = hyperparams.replay, hyperparams.temperature
+        buffer, place = chosen(buffer, over, key_choice, self.config.curation, *numbers)
+        filled = buffer.score > -jnp.inf
+        mean = jnp.where(filled, buffer.score, 0.0).sum() / jnp.maximum(filled.sum(), 1)
+        told = {
+            "curation/levels": filled.sum().astype(float),
+            "curation/score": mean,
+            "curation/regret": jnp.where(over, scores, 0.0).sum() / jnp.maximum(over.sum(), 1),
+            "curation/replayed": (over & (place != NEW)).sum().astype(float),
+        }
+        return buffer, place, told
+
+    def regret(self, citizen: Citizen, hyperparams: Hyperparams, key: Key[Array, ""]) -> Float[Array, ""]:
+        """What an actor-critic earns after as long a life in the same level, more than the agent (section 3)."""
+        key_asked, key_born, key_life, key_judged = jax.random.split(key, 4)
+        other = replace(self.lives, objective=actor_critic(self.lives.predictions))
+        asked = other.objective.init(key_asked)
+        newborn = other.init(key_born, citizen.world)
+        antagonist, _ = other.live(newborn, citizen.total, asked, citizen.world, hyperparams, key_life)
+
+        def earned(policy: PyTree) -> Float[Array, ""]:
+            sizes = self.config.judged_steps, self.config.num_envs
+            return self.lives.evaluate(policy, citizen.world, *sizes, key_judged)["episode/return"]
+
+        return earned(antagonist.params.policy) - earned(citizen.life.params.policy)
 
     def meta_gradient(
         self, params: PyTree, citizen: Citizen, key: Key[Array, ""], hyperparams: Hyperparams

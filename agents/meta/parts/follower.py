@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.agent import Policy, strong
 from jaxreward.agents.meta.parts.differentiable import adam_of_first_moments, bounded
@@ -116,6 +116,24 @@ class Follower:
         kept = select(alive, (params, optimisers), (life.params, life.optimisers))
         moved = optax.tree.norm(jax.tree.map(jnp.subtract, kept[0].policy, life.params.policy))
         return Life(kept[0], kept[1], envs), steps, {**episodes, **said, "update/policy": moved}
+
+    def live(
+        self,
+        life: Life,
+        total: Int[Array, ""],
+        objective_params: PyTree,
+        env_params: PyTree,
+        rates: Rates,
+        key: Key[Array, ""],
+    ) -> tuple[Life, Int[Array, ""]]:
+        """A whole lifetime from its beginning, and how many updates it had; beside longer ones it stays as it ended."""
+
+        def update(now: tuple[Life, Int[Array, ""]]) -> tuple[Life, Int[Array, ""]]:
+            life, step = now
+            lifetime, key_update = Lifetime(step, total), jax.random.fold_in(key, step)
+            return self.update(life, lifetime, objective_params, env_params, rates, key_update)[0], step + 1
+
+        return jax.lax.while_loop(lambda now: now[1] < total, update, (life, jnp.zeros((), jnp.int32)))
 
     def collect(self, life: Life, env_params: PyTree, key: Key[Array, ""]) -> tuple[EnvBatch, Trajectory, Metrics]:
         """`T` steps of `N` environments, through which nothing is differentiated."""

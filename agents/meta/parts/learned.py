@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Int, Key, PyTree
@@ -12,6 +14,8 @@ from jaxreward.agents.meta.parts.follower import Follower, follower
 from jaxreward.agents.meta.parts.lpg_network import lpg
 from jaxreward.agents.meta.parts.worlds import horizons
 from jaxreward.contract.sizes import Sized, size
+from jaxreward.environment import world
+from jaxreward.learning.episodes import episode_limit
 from jaxreward.learning.objective import Objective
 
 
@@ -30,6 +34,7 @@ class LearnedConfig(Sized):
         layers: Widths of the hidden layers of "mlp".
         lifetimes: In updates, see `lifetime_distribution`.
         lifetime_distribution: "log_uniform" between two of them, or "list", any of them.
+        judged_steps: The most steps of the episodes that a whole life is judged by; 0 for those of the longest.
     """
 
     num_envs: int = size(64)
@@ -42,6 +47,13 @@ class LearnedConfig(Sized):
     layers: tuple[int, ...] = size((32,))
     lifetimes: tuple[int, ...] = size((10, 250))
     lifetime_distribution: str = "log_uniform"
+    judged_steps: int = size(0, least=0)
+
+    def for_env(self, env: Environment, env_params: PyTree) -> Self:
+        """The config with the steps of the longest episode."""
+        inside = world(env, env_params)[0]
+        longest = self.judged_steps or getattr(inside, "longest", 0)
+        return dataclasses.replace(self, judged_steps=longest or episode_limit(env, env_params))
 
     def total(self) -> Callable[[Key[Array, ""]], Int[Array, ""]]:
         """How lifetimes are drawn.

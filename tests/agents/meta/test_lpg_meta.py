@@ -68,6 +68,46 @@ def test_who_has_lived_makes_room_for_another_in_another_world(lived):
     np.testing.assert_array_equal(born[:-1], over.sum(-1))
 
 
+@pytest.fixture(scope="module")
+def curated():
+    """One seed whose agents live in levels that come again, and all that was logged."""
+    settings = {**SMALL, "num_agents": 8, "at_once": 0, "curation": "rank", "buffer_size": 6, "replay": 0.9}
+    experiment = resolve("lpg_meta", NAME, settings=settings)
+
+    def step(state, _):
+        after, metrics = experiment.agent.step(state)
+        return after, ((after.citizens.place, after.citizens.world.cells, after.buffer), metrics)
+
+    run = jax.jit(lambda key, h: jax.lax.scan(step, experiment.agent.init(key, h), length=30))
+    return run(jax.random.key(0), experiment.member(0))[1]
+
+
+def test_levels_of_regret_come_again(curated):
+    """Whoever lives in a level of the buffer is in that level and no other; it is lived in by one."""
+    (place, cells, buffer), metrics = curated
+    place, active = np.asarray(place), np.asarray(buffer.active)
+    for one in range(30):
+        taken = place[one][place[one] >= 0]
+        assert sorted(taken) == np.flatnonzero(active[one]).tolist()
+        np.testing.assert_array_equal(cells[one][place[one] >= 0], buffer.world.cells[one][taken])
+    assert metrics["curation/levels"][-1] == 6
+    assert metrics["curation/replayed"].sum() > 10
+    assert (np.diff(metrics["curation/levels"]) >= 0).all()
+    assert metrics["curation/regret"][0] == 0  # no life is over yet
+    assert np.isfinite(metrics["curation/score"]).all()
+
+
+def test_regret_is_what_an_actor_critic_earns_more():
+    """Of a newborn at the beginning of a chain, nearly 1: its first action is a coin's, theirs is right."""
+    learner = small(*make("levels/chain"), num_envs=32, num_steps=20, curation="rank")
+    citizen = lambda key: learner.born(key, learner.env_params)._replace(total=jnp.int32(100))  # noqa: E731
+    regret = jax.jit(lambda key: learner.regret(citizen(key), strong(Hyperparams()), key))
+    found = [float(regret(jax.random.key(seed))) for seed in range(3)]
+    # The mean of 32 coins from -1 to 1, within 5 standard deviations.
+    assert np.abs(np.array(found) - 1.0).max() < 5 / 32**0.5
+    assert min(found) > 0
+
+
 def test_steps_are_counted_as_announced(lived):
     assert (
         lived[1][1]["env_steps"] == Config(**{k: v for k, v in SMALL.items() if "rate" not in k}).steps_per_iteration
