@@ -17,6 +17,7 @@ from jaxreward.rewards import environment_reward, weighted
 from jaxreward.run.spec import resolve
 
 NAME = "levels/tiny?observation=index"
+BUFFER = 12
 SMALL = {
     "num_envs": 8,
     "num_steps": 10,
@@ -26,27 +27,47 @@ SMALL = {
     "lifetimes": (7, 20),
     "lifetime_distribution": "list",
     "meta_learning_rate": 3e-3,
+    "curation": "rank",
+    "buffer_size": BUFFER,
 }
 UPDATES = 160
 
 
 @pytest.fixture(scope="module")
-def lived():
-    """Four seeds of a small run, every state of one agent and all that was logged."""
+def everyone():
+    """Four seeds whose agents live in new levels, and one whose levels come again; some of their states, and the log.
+
+    What is told apart is a hyperparameter, so all are one program.
+    """
     experiment = resolve("lpg_meta", NAME, settings=SMALL)
-    agent = vmap(experiment.agent)
+    agent = vmap(experiment.agent, population=True)
+    hyperparams = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, 5), experiment.member(0))
+    hyperparams = dataclasses.replace(hyperparams, replay=jnp.array([0.0, 0.0, 0.0, 0.0, 0.9]))
 
     def step(state, _):
         after, metrics = agent.step(state)
-        return after, ((state.citizens.step, state.citizens.total, state.citizens.world.cells), metrics)
+        citizens = state.citizens
+        return after, ((citizens.step, citizens.total, citizens.world.cells, citizens.place, state.buffer), metrics)
 
     run = jax.jit(lambda keys, h: jax.lax.scan(step, agent.init(keys, h), length=UPDATES))
-    return run(jax.random.split(jax.random.key(0), 4), experiment.member(0))
+    return run(jax.random.split(jax.random.key(0), 5), hyperparams)[1]
+
+
+@pytest.fixture(scope="module")
+def lived(everyone):
+    """What the four did."""
+    return jax.tree.map(lambda leaf: leaf[:, :4], everyone)
+
+
+@pytest.fixture(scope="module")
+def curated(everyone):
+    """What the other did."""
+    return jax.tree.map(lambda leaf: leaf[:, 4], everyone)
 
 
 def test_agents_get_better_as_their_objective_does(lived):
     """Mean reward of policies after their updates, the last quarter against the first, 4 seeds."""
-    reward = np.asarray(lived[1][1]["meta/average_reward"])
+    reward = np.asarray(lived[1]["meta/average_reward"])
     first, last = reward[: UPDATES // 4].mean(0), reward[-UPDATES // 4 :].mean(0)
     assert np.isfinite(reward).all()
     assert (last > first).sum() >= 3
@@ -54,7 +75,7 @@ def test_agents_get_better_as_their_objective_does(lived):
 
 
 def test_who_has_lived_makes_room_for_another_in_another_world(lived):
-    step, total, cells = (np.asarray(x) for x in lived[1][0])
+    step, total, cells = map(np.asarray, lived[0][:3])
     over = step[1:] < step[:-1]
     assert (step[1:][over] == 0).all()
     assert (step[1:][~over] == step[:-1][~over] + 5).all()
@@ -64,37 +85,28 @@ def test_who_has_lived_makes_room_for_another_in_another_world(lived):
     moved = (cells[1:] != cells[:-1]).any(-1)
     assert not moved[~over].any()
     assert moved[over].mean() > 0.9
-    born = np.asarray(lived[1][1]["meta/born"])
+    born = np.asarray(lived[1]["meta/born"])
     np.testing.assert_array_equal(born[:-1], over.sum(-1))
-
-
-@pytest.fixture(scope="module")
-def curated():
-    """One seed whose agents live in levels that come again, and all that was logged."""
-    settings = {**SMALL, "num_agents": 8, "at_once": 0, "curation": "rank", "buffer_size": 6, "replay": 0.9}
-    experiment = resolve("lpg_meta", NAME, settings=settings)
-
-    def step(state, _):
-        after, metrics = experiment.agent.step(state)
-        return after, ((after.citizens.place, after.citizens.world.cells, after.buffer), metrics)
-
-    run = jax.jit(lambda key, h: jax.lax.scan(step, experiment.agent.init(key, h), length=30))
-    return run(jax.random.key(0), experiment.member(0))[1]
 
 
 def test_levels_of_regret_come_again(curated):
     """Whoever lives in a level of the buffer is in that level and no other; it is lived in by one."""
-    (place, cells, buffer), metrics = curated
+    (_, _, cells, place, buffer), metrics = curated
     place, active = np.asarray(place), np.asarray(buffer.active)
-    for one in range(30):
+    for one in range(UPDATES):
         taken = place[one][place[one] >= 0]
         assert sorted(taken) == np.flatnonzero(active[one]).tolist()
         np.testing.assert_array_equal(cells[one][place[one] >= 0], buffer.world.cells[one][taken])
-    assert metrics["curation/levels"][-1] == 6
-    assert metrics["curation/replayed"].sum() > 10
+    assert metrics["curation/levels"][-1] == BUFFER
+    assert metrics["curation/replayed"].sum() > 100
     assert (np.diff(metrics["curation/levels"]) >= 0).all()
     assert metrics["curation/regret"][0] == 0  # no life is over yet
     assert np.isfinite(metrics["curation/score"]).all()
+
+
+def test_without_replay_none_does(lived):
+    assert (np.asarray(lived[0][3]) == -1).all()
+    assert not np.asarray(lived[0][4].active).any()
 
 
 def test_regret_is_what_an_actor_critic_earns_more():
@@ -110,9 +122,9 @@ def test_regret_is_what_an_actor_critic_earns_more():
 
 def test_steps_are_counted_as_announced(lived):
     assert (
-        lived[1][1]["env_steps"] == Config(**{k: v for k, v in SMALL.items() if "rate" not in k}).steps_per_iteration
+        lived[1]["env_steps"] == Config(**{k: v for k, v in SMALL.items() if "rate" not in k}).steps_per_iteration
     ).all()
-    assert int(lived[1][1]["env_steps"][0, 0]) == 16 * 6 * 8 * 10
+    assert int(lived[1]["env_steps"][0, 0]) == 16 * 6 * 8 * 10
 
 
 def small(env, params, **settings):
