@@ -11,8 +11,8 @@ demonstrated transitions in their place. Independent IQ-Learn has critics that r
 agent sees, are trained on demonstrations, and act on zeros in place of others' actions. In the authors' code they read
 their own agent's action too, which leaves nothing to be learned to act by; that is drawn, and not claimed to be beaten.
 (Cloning reads the action that it is to predict there, and is not in the plot.) Its alpha and its temperature are 1, as
-MAMQL's are; the authors have 100 for both, the same criterion in other units, but act at a temperature of 1. All have the
-same networks, batches and steps of Adam, of which `paper` has as many as the authors.
+MAMQL's are; the authors have 100 for both, the same criterion in other units, but act at a temperature of 1. All have
+the same networks, batches and steps of Adam, of which `paper` has as many as the authors.
 
 Different here: what agents see are features, such as their own gems' relative places, where the authors have pictures;
 layers are of 64 units at `small`, without dropout. A return is the mean over the last tenth of a run, as episodes went,
