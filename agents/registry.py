@@ -32,6 +32,7 @@ _BUILT_IN = {
     "evolution_strategies": "jaxreward.agents.baselines.evolution_strategies",
     "behaviour_cloning": "jaxreward.agents.baselines.behaviour_cloning",
     "dqn": "jaxreward.agents.baselines.dqn",
+    "recurrent_dqn": "jaxreward.agents.baselines.recurrent_dqn",
     "pqn": "jaxreward.agents.baselines.pqn",
     "barfi": "jaxreward.agents.barfi.barfi",
     "barfi_ppo": "jaxreward.agents.barfi.barfi_ppo",

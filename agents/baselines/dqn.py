@@ -126,7 +126,10 @@ class DQN:
 
     def start(self, key: Key[Array, ""], observation: PyTree, hyperparams: Hyperparams) -> Learner:
         """Draws params; the target's are the same."""
-        params = self.network.init(key, self.network.read(observation))
+        return self.learner(self.network.init(key, self.network.read(observation)), hyperparams)
+
+    def learner(self, params: PyTree, hyperparams: Hyperparams) -> Learner:
+        """With these params, before the first update."""
         rate = no_average() if self.config.centring else None
         return Learner(params, params, self.optimiser(hyperparams).init(params), rate, jnp.zeros((), jnp.int32))
 

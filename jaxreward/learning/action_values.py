@@ -55,9 +55,41 @@ class ActionValues(nn.Module):
 
     def read(self, observation: PyTree, batch_axes: int = 1) -> Array:
         """What the network is given of observations behind some batch axes: floats, a vector or a picture each."""
-        if self.conv:
-            return jnp.asarray(observation, float)
-        return flatten(observation, batch_axes)
+        return read_by(self.conv, observation, batch_axes)
+
+
+class RecurrentActionValues(nn.Module):
+    """The value of each action by what was seen so far, which a GRU remembers.
+
+    Attributes:
+        memory: Its units.
+        values: What reads it.
+        conv: Channels of convolutions before it, for pictures; `()` for vectors.
+    """
+
+    memory: int
+    values: ActionValues
+    conv: Sequence[int] = ()
+
+    @nn.compact
+    def __call__(
+        self, carry: Float[Array, "*batch M"], x: Float[Array, "*batch F"] | Float[Array, "*batch H W C"]
+    ) -> tuple[Float[Array, "*batch M"], Float[Array, "*batch A"]]:
+        """One step: `(memory, seen) -> (memory, values)`."""
+        for channels in self.conv:
+            x = self.values.activation(Convolution(channels)(x))
+        x = x.reshape(*x.shape[:-3], -1) if self.conv else x
+        cell = nn.GRUCell(self.memory, param_dtype=jnp.result_type(float))
+        carry, x = cell(carry, self.values.activation(lecun(self.memory)(x)))
+        return carry, self.values(x)
+
+    def initial_carry(self, *batch: int) -> Float[Array, "*batch M"]:
+        """The memory at the start of an episode: nothing."""
+        return jnp.zeros((*batch, self.memory))
+
+    def read(self, observation: PyTree, batch_axes: int = 1) -> Array:
+        """See `ActionValues.read`."""
+        return read_by(self.conv, observation, batch_axes)
 
 
 class Convolution(nn.Module):
@@ -74,6 +106,11 @@ class Convolution(nn.Module):
         offsets = [(row, column) for row in range(WINDOW) for column in range(WINDOW)]
         seen = [x[..., row : row + height, column : column + width, :] for row, column in offsets]
         return lecun(self.channels)(jnp.concatenate(seen, -1))
+
+
+def read_by(conv: Sequence[int], observation: PyTree, batch_axes: int) -> Array:
+    """Observations as floats: pictures as they are where there are convolutions, else one vector each."""
+    return jnp.asarray(observation, float) if conv else flatten(observation, batch_axes)
 
 
 def check_pictures(env_name: str, observation: PyTree, conv: Sequence[int]) -> None:

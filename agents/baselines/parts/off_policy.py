@@ -56,7 +56,7 @@ class Config(Sized):
 
 
 class State(NamedTuple):
-    """Everything a run is made of; `judge` where the reward is learned too."""
+    """Everything a run is made of; `judge` where the reward is learned too, `memory` where the policy has one."""
 
     learner: Any
     replay: Replay
@@ -65,6 +65,7 @@ class State(NamedTuple):
     key: Key[Array, ""]
     iteration: Int[Array, ""]
     judge: PyTree = ()
+    memory: PyTree = ()
 
     @property
     def params(self) -> PyTree:
@@ -136,13 +137,18 @@ def check_config(config: Config) -> None:
             f"batch_size={config.batch_size} is more than the warm_up={config.warm_up} transitions there are at the "
             f"first update: set warm_up={config.batch_size} or more"
         )
-    least = config.n_step * config.num_envs
+    check_capacity(config, config.n_step, "n_step")
+
+
+def check_capacity(config: Config, rows: int, name: str) -> None:
+    """Refuses a ring, or a warm-up, that is too short for sequences of so many steps."""
+    least, block = rows * config.num_envs, config.num_envs * config.num_steps
     if config.capacity < least:
-        raise ValueError(f"a sequence of n_step={config.n_step} steps does not fit into capacity={config.capacity}")
+        raise ValueError(f"a sequence of {name}={rows} steps does not fit into capacity={config.capacity}")
     if max(config.warm_up, block) < least:
         raise ValueError(
             f"after warm_up={config.warm_up} transitions of num_envs={config.num_envs} there is no sequence of "
-            f"n_step={config.n_step} steps: set warm_up={least} or more"
+            f"{name}={rows} steps: set warm_up={least} or more"
         )
 
 
@@ -168,12 +174,12 @@ class OffPolicy:
     def step(self, state: State) -> tuple[State, Metrics]:
         """One iteration: act, store, sample, update."""
         key, key_act, key_envs, key_sample, key_update = jax.random.split(state.key, 5)
-        envs, trajectory, metrics = self.collect(state, key_act, key_envs)
-        replay = write(state.replay, stored(trajectory))
+        envs, memory, trajectory, metrics = self.collect(state, key_act, key_envs)
+        replay = write(state.replay, self.stored(trajectory))
         state, judged = self.judged(state, replay)
         learner, losses = self.learn(state, self.sample(state, replay, key_sample), key_update)
         steps = jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32)
-        after = State(learner, replay, envs, state.hyperparams, key, state.iteration + 1, state.judge)
+        after = State(learner, replay, envs, state.hyperparams, key, state.iteration + 1, state.judge, memory)
         return after, {"env_steps": steps, **metrics, **losses, **judged}
 
     def policy(self, state: State) -> Policy:
@@ -182,23 +188,30 @@ class OffPolicy:
 
     def collect(
         self, state: State, key_act: Key[Array, ""], key_envs: Key[Array, ""]
-    ) -> tuple[EnvBatch, Trajectory, Metrics]:
-        """`T` steps of `N` environments by the behaviour policy, or by random actions at first."""
+    ) -> tuple[EnvBatch, PyTree, Trajectory, Metrics]:
+        """`T` steps of `N` environments by the behaviour policy, or by random actions at first; its memory behind."""
         key_noise, key_random = jax.random.split(key_act)
         shape, taken = (self.config.num_steps, self.config.num_envs), self.taken(state)
         space = self.env.action_space(self.env_params)
         drawn = self.algorithm.noise(key_noise, shape), random_actions(space, key_random, shape)
 
-        def act(carry: tuple, observation: PyTree, drawn: tuple[PyTree, Array]) -> tuple[tuple, Array, tuple]:
+        def act(memory: PyTree, observation: PyTree, drawn: tuple[PyTree, Array]) -> tuple[PyTree, Array, PyTree]:
             noise, random = drawn
-            action = self.algorithm.act(state.learner, state.hyperparams, taken, observation, noise)
-            return carry, select(taken < self.config.warm_up, random, action), ()
+            after, action, extras = self.behave(state, memory, observation, noise)
+            return after, select(taken < self.config.warm_up, random, action), extras
 
         params = self.params_of_env(state.hyperparams)
         record = self.relabelling.record if self.relabelling else None
-        stepped = rollout(self.env, params, act, (), state.envs, drawn, key_envs, record)
-        envs, _, trajectory, metrics = stepped
-        return envs, trajectory, metrics
+        return rollout(self.env, params, act, state.memory, state.envs, drawn, key_envs, record)
+
+    def behave(self, state: State, memory: PyTree, observation: PyTree, noise: PyTree) -> tuple[PyTree, Array, PyTree]:
+        """The behaviour policy's memory behind a step, its actions, and what is kept of it, as of all steps."""
+        taken = self.taken(state)
+        return memory, self.algorithm.act(state.learner, state.hyperparams, taken, observation, noise), ()
+
+    def stored(self, trajectory: Trajectory) -> PyTree:
+        """What the ring keeps of a trajectory."""
+        return stored(trajectory)
 
     def judged(self, state: State, replay: Replay) -> tuple[State, Metrics]:
         """What the reward is before something is learned by it: another one where an algorithm learns it."""
