@@ -19,12 +19,8 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxreward.agent import strong
 from jaxreward.agents.baselines.parts import demonstrated
 from jaxreward.agents.baselines.td3 import adam
-from jaxreward.agents.inverse.parts.discriminator import (
-    cross_entropy,
-    entropy,
-    first_vectors,
-    spectrally_normalised,
-)
+from jaxreward.agents.inverse.parts.discriminator import cross_entropy, entropy
+from jaxreward.agents.inverse.parts.spectral import first_vectors, spectrally_normalised
 from jaxreward.contract.sizes import size
 
 Metrics = dict[str, Float[Array, ""]]

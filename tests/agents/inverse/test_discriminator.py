@@ -12,12 +12,10 @@ from jaxreward.agents.inverse.parts.discriminator import (
     beyond,
     cross_entropy,
     entropy,
-    first_vectors,
     reward_of,
     slopes,
-    spectral_norm,
-    spectrally_normalised,
 )
+from jaxreward.agents.inverse.parts.spectral import first_vectors, spectral_norm, spectrally_normalised
 
 EXPERT, POLICY = np.array([6, 3, 1, 2]), np.array([2, 2, 4, 2])
 
