@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Key, PyTree
 
 from jaxreward.agent import Agent, Policy
 from jaxreward.agents.baselines import ppo
@@ -21,11 +21,10 @@ from jaxreward.agents.meta.parts import evolved
 from jaxreward.agents.meta.parts.evolved import Life, Problem
 from jaxreward.contract.sizes import size
 from jaxreward.contract.wrappers import never_ends
-from jaxreward.environment import scalar_environment
-from jaxreward.learning.episodes import episode_limit, play, start_memories
+from jaxreward.learning.evaluation import PREFIX, EvaluationConfig, env_params_of, evaluate_policy
 from jaxreward.learning.population import pooled
+from jaxreward.learning.walker import LONGEST
 from jaxreward.names import check_name
-from jaxreward.reward import bind_discount
 
 JUDGED = {"environment": ("episode/env_return", "average_env_reward"), "reward": ("episode/return", "average_reward")}
 """By what a lifetime may be judged, and the metric of that where episodes end and where none does."""
@@ -39,38 +38,27 @@ class Config(evolved.Config, ppo.Config):
         inner_iterations: Of PPO in a lifetime.
         judged_iterations: The last so many of them are what a lifetime is judged by; an episode should end in each
             lifetime within these, or nothing is known of it.
-        judged_episodes: New episodes of the policy at the end that it is judged by instead; 0 for none.
-        episode_steps: The most steps of one; 0 for the environment's own limit.
+        judged_episodes: New episodes of the policy at the end that it is judged by instead, whose steps are not
+            counted; 0 for none.
+        episode_steps: After how many steps one that has not ended is cut.
         judged: By the returns of the "environment" itself, or of the "reward" that PPO learned from.
     """
 
     inner_iterations: int = size(100)
     judged_iterations: int = size(10)
     judged_episodes: int = size(0, least=0)
-    episode_steps: int = size(0, least=0)
+    episode_steps: int = size(LONGEST)
     judged: str = "environment"
 
     @property
     def steps_per_iteration(self) -> int:
-        """Environment steps of a generation, at most."""
-        steps = self.inner_iterations * self.num_envs * self.num_steps
-        return self.population_size * (steps + self.judged_episodes * self.episode_steps)
+        """Environment steps of a generation."""
+        return self.population_size * self.inner_iterations * self.num_envs * self.num_steps
 
     @property
-    def steps_note(self) -> str:
-        """Why a run may take other steps than its generations are counted with."""
-        early = "(steps are counted as if every new episode were as long as it may be)"
-        return early if self.judged_episodes else ""
-
-    def for_env(self, env: Environment, env_params: PyTree) -> Self:
-        """The config with the steps of an episode, if any is judged, and the digest of its objective's file.
-
-        Raises:
-            ValueError: If neither the config nor the environment limits episodes that are to be judged.
-        """
-        config = super().for_env(env, env_params)
-        steps = episode_limit(env, env_params, self.episode_steps) if self.judged_episodes else 0
-        return dataclasses.replace(config, episode_steps=steps)
+    def evaluation(self) -> EvaluationConfig:
+        """How a lifetime is judged by new episodes."""
+        return EvaluationConfig(episodes=max(self.judged_episodes, 1), steps=self.episode_steps, sampled=True)
 
     def with_numbers(self, hyperparams: Any) -> Any:
         """The hyperparams as they are: what comes with PPO's objective is not for PPO to say."""
@@ -129,14 +117,9 @@ def evolved_lifetimes(
 
     Raises:
         TypeError: If there is no policy head for the action space.
-        ValueError: If an option is unknown, sizes do not divide, the reward is a vector, or episodes that are to be
-            judged do not end.
+        ValueError: If an option is unknown, sizes do not divide, or the reward is a vector.
     """
     check_config(config)
-    config = config.for_env(env, env_params)
-    env = scalar_environment(env, env_params)
-    if config.judged_episodes and never_ends(env):
-        raise ValueError(f"no episode of {env.name} ends: judged_episodes=0, not {config.judged_episodes}")
     agent, metric = ppo.ppo(env, env_params, config), JUDGED[config.judged][never_ends(env)]
 
     def live(params: PyTree, key: Key[Array, ""], hyperparams: Hyperparams) -> Life:
@@ -145,10 +128,9 @@ def evolved_lifetimes(
         state, life = lifetime(agent, config, settings, key_life, metric)
         if not config.judged_episodes:
             return life
-        played = bind_discount(env_params if settings.env_params is None else settings.env_params, settings.discount)
-        steps, told = new_episodes(agent.policy(state), env, played, config, key_judged)
-        metrics = {**life.metrics, "env_steps": life.metrics["env_steps"] + steps}
-        return life._replace(fitness=told[metric], metrics=metrics)
+        played = env_params_of(settings, env_params)
+        told = evaluate_policy(env, played, agent.policy(state), key_judged, config.evaluation)
+        return life._replace(fitness=told[PREFIX + metric.removeprefix("episode/")])
 
     def policy(left: PyTree, hyperparams: Hyperparams) -> Policy:
         params, seen = left
@@ -187,20 +169,3 @@ def lifetime(agent: Agent, config: Config, inner: Any, key: Key[Array, ""], metr
     state, metrics = jax.lax.scan(iteration, agent.init(key, inner), length=config.inner_iterations)
     last = jax.tree.map(lambda value: value[-config.judged_iterations :], metrics)
     return state, Life(pooled(last)[metric], pooled(metrics), (state.params, state.seen))
-
-
-def new_episodes(
-    policy: Policy, env: Environment, env_params: PyTree, config: Config, key: Key[Array, ""]
-) -> tuple[Int[Array, ""], dict[str, Float[Array, ""]]]:
-    """How many steps new episodes of a policy have, and the means over them; rewards remember nothing from before."""
-    number = config.judged_episodes
-    key_act, key_env = jax.random.split(key)
-    keys = jax.random.split(key_act, (config.episode_steps, number))
-    carry = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (number, *jnp.shape(leaf))), policy.reset())
-
-    def act(carry: PyTree, observation: PyTree, keys: Key[Array, " N"]) -> tuple[PyTree, PyTree, tuple]:
-        return *jax.vmap(policy.act)(carry, observation, keys), ()
-
-    ended = start_memories(env, env_params, number)
-    _, episodes, told = play(env, env_params, act, carry, keys, ended, number, key_env)
-    return episodes.valid.sum(dtype=jnp.int32), told
