@@ -12,18 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import PyTree
 
 from jaxreward.agent import Agent
 from jaxreward.agents.baselines.ppo import drift_of, params_of
 from jaxreward.agents.meta.parts import lifetimes as shared
 from jaxreward.agents.meta.parts.lifetimes import Hyperparams, evolved_lifetimes, inner_hyperparams
-from jaxreward.names import check_name
-
-INITIAL = ("zeros", "drawn")
-"""Where evolution may begin."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +27,11 @@ class Config(shared.Config):
 
     Attributes:
         objective: What is evolved, a drift that has params: "lpo" or "ta_lpo", from nothing, "lpo_from_ppo" or
-            "ta_lpo_from_ppo", from PPO's, or another, see `jaxreward.learning.drifts.get_drift`.
-        initial: Where its params begin: "zeros", as in the authors' code, by which a network says nothing, or "drawn",
-            as the objective itself has it, for one whose numbers have a meaning.
+            "ta_lpo_from_ppo", from PPO's, or another, see `jaxreward.learning.drifts.get_drift`. Evolution begins where
+            the objective does; a network says nothing at first.
     """
 
     objective: str = "lpo_from_ppo"
-    initial: str = "zeros"
 
 
 def lpo_es(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:
@@ -55,17 +48,12 @@ def lpo_es(env: Environment, env_params: PyTree, config: Config = Config()) -> A
             vector.
     """
     drift = drift_of(config)
-    check_name("initial objective", config.initial, INITIAL)
     if drift is None or not jax.tree.leaves(params_of(drift)):
         raise ValueError(
             f"objective={config.objective} has no params to evolve; lpo, ta_lpo, lpo_from_ppo and ta_lpo_from_ppo have"
         )
 
-    def init(key: Key[Array, ""], hyperparams: Hyperparams) -> PyTree:
-        del hyperparams
-        return jax.tree.map(jnp.zeros_like, params_of(drift)) if config.initial == "zeros" else drift.init(key)
-
     def inner(params: PyTree, hyperparams: Hyperparams) -> Any:
         return inner_hyperparams(hyperparams, config, hyperparams.env_params, params)
 
-    return evolved_lifetimes(env, env_params, config, init, inner)
+    return evolved_lifetimes(env, env_params, config, lambda key, hyperparams: drift.init(key), inner)

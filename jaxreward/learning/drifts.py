@@ -74,16 +74,17 @@ def lpo(*, aware: bool = False, from_ppo: bool = False) -> Objective:
     `[x, (n / N) x]` (arXiv:2402.05828, equation 10). As `x` is 0 at `r = 1` and nothing is added to it, so is `f`,
     whatever the params; and `D = relu(f - 1e-4)`.
 
+    `W` is drawn and `w` is 0, so it says nothing at first. The authors' search begins with 0 for both: there `f` is the
+    same for any params and their negatives, and a pair of antithetic candidates tells nothing.
+
     Args:
         aware: Whether it sees how much of the lifetime has passed.
         from_ppo: Whether it learns what to add to PPO's drift, `relu(ppo_drift + f - 1e-4)`.
     """
 
     def init(key: Key[Array, ""]) -> dict[str, Array]:
-        key_hidden, key_out = jax.random.split(key)
         inputs = 16 if aware else 8
-        hidden = jax.random.normal(key_hidden, (inputs, WIDTH)) / jnp.sqrt(inputs)
-        return {"hidden": hidden, "out": jax.random.normal(key_out, (WIDTH,)) / jnp.sqrt(WIDTH)}
+        return {"hidden": jax.random.normal(key, (inputs, WIDTH)) / jnp.sqrt(inputs), "out": jnp.zeros(WIDTH)}
 
     def apply(params: PyTree, batch: Drift, lifetime: Lifetime) -> Float[Array, "*batch"]:
         x = features(batch)

@@ -24,7 +24,14 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from jaxreward.agent import Agent, Policy, over_devices, strong, with_auto_axes
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.learning import evolution
-from jaxreward.learning.evolution import Scalar, Strategy, check_pairs, check_strategy, make_strategy
+from jaxreward.learning.evolution import (
+    Scalar,
+    Strategy,
+    check_pairs,
+    check_strategy,
+    make_strategy,
+    worst_if_broken,
+)
 from jaxreward.learning.minibatch import check_minibatches
 from jaxreward.learning.population import pooled
 
@@ -134,7 +141,8 @@ def evolved(problem: Problem, config: Config) -> Agent:
     """An agent that solves a problem by evolution; a generation is an iteration.
 
     It logs `fitness/mean`, `fitness/best`, `fitness/deviation`, `fitness/broken` (the share of lifetimes whose fitness
-    is not finite, of which the others say nothing), and what lifetimes log.
+    is not finite, of which the others say nothing), `fitness/tied` (the share of pairs whose two are as fit: where all
+    are, nothing is learned), and what lifetimes log.
 
     Args:
         problem: What is evolved.
@@ -280,5 +288,6 @@ def described(fitness: Float[Array, " P"]) -> Metrics:
     mean = jnp.where(finite, fitness, 0.0).sum() / number
     deviation = jnp.sqrt(jnp.where(finite, jnp.square(fitness - mean), 0.0).sum() / number)
     best = jnp.where(finite.any(), jnp.max(jnp.where(finite, fitness, -jnp.inf)), 0.0)
-    broken = 1 - finite.mean()
-    return {"fitness/mean": mean, "fitness/best": best, "fitness/deviation": deviation, "fitness/broken": broken}
+    tied = jnp.equal(*jnp.split(worst_if_broken(fitness), 2)).mean()
+    told = {"mean": mean, "best": best, "deviation": deviation, "broken": 1 - finite.mean(), "tied": tied}
+    return {f"fitness/{name}": value for name, value in told.items()}

@@ -71,8 +71,16 @@ def data(scale: Scale) -> pd.DataFrame:
 def evolve(size: Size) -> PyTree:
     """Params of objectives, leaves `[runs, ...]`."""
     env, env_params = make("Catch-bsuite")
-    sizes = {"num_envs": 8, "num_steps": 16, "layers": (16,), "inner_iterations": TOTAL, "judged_iterations": 4}
-    config = Config(population_size=size.population, shaping="pairwise", objective=EVOLVED, **sizes)
+    config = Config(
+        population_size=size.population,
+        shaping="pairwise",
+        objective=EVOLVED,
+        inner_iterations=TOTAL,
+        judged_iterations=4,
+        num_envs=8,
+        num_steps=16,
+        layers=(16,),
+    )
     agent = vmap(lpo_es(env, env_params, config))
     hyperparams = Hyperparams(
         sigma=0.1,

@@ -62,6 +62,7 @@ def test_it_climbs(more):
     """From a distance of 11: a step of Adam is 0.05 at most for each number, so it takes 40 generations at least."""
     state, metrics = run(evolved(problem(), replace(CONFIG, **more)), 120)
     assert metrics["fitness/mean"][0] < -9
+    assert (metrics["fitness/tied"] == 0).all()
     assert far(state.params) > -1.5
     np.testing.assert_allclose(state.params["a"], GOAL, atol=0.5)
 
@@ -93,6 +94,7 @@ def test_both_of_a_pair_meet_the_same_task():
     drawn = lambda params, key: jax.random.normal(key)  # noqa: E731
     state, metrics = run(evolved(problem(drawn), replace(CONFIG, shaping="pairwise")), 3)
     np.testing.assert_array_equal(state.params["a"], 0)  # nobody was better than the other
+    np.testing.assert_array_equal(metrics["fitness/tied"], 1)
     assert (metrics["fitness/deviation"] > 0.3).all()
     assert len(set(metrics["fitness/mean"].tolist())) == 3
     together = run(evolved(problem(drawn), replace(CONFIG, same_task=True)), 3)[1]

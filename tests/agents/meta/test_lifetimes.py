@@ -21,8 +21,7 @@ from tests.probes import Probe, ProbeParams
 SEEDS = 4
 SIZES = {"num_envs": 16, "num_steps": 4, "layers": (8,), "num_epochs": 2, "num_minibatches": 2}
 LIFE = {"inner_iterations": 10, "judged_iterations": 3}
-OWN = {"initial": "drawn", "objective": f"{__file__}:weighted"}
-CONFIG = Config(population_size=8, shaping="pairwise", **OWN, **SIZES, **LIFE)
+CONFIG = Config(population_size=8, shaping="pairwise", objective=f"{__file__}:weighted", **SIZES, **LIFE)
 MATCH = ProbeParams(match=1.0)
 INNER = ppo.Hyperparams(learning_rate=0.03, entropy_coefficient=0.0)
 SETTINGS = Hyperparams(sigma=0.5, learning_rate=0.1, b1=0.5, inner=INNER)
@@ -155,7 +154,6 @@ def test_ppos_settings_are_those_of_the_inner_loop():
 @pytest.mark.parametrize(("settings", "message"), [
     ({"objective": "ppo"}, "objective=ppo has no params to evolve; lpo"),
     ({"objective": "none"}, "objective=none has no params to evolve"),
-    ({"initial": "zero"}, "no initial objective 'zero'; did you mean 'zeros'"),
     ({"judged": "rewards"}, "no judge of a lifetime 'rewards'; did you mean 'reward'"),
     ({"inner_iterations": 5}, "judged_iterations=10 are more than a lifetime has, inner_iterations=5"),
     ({"inner.lifetime": 5}, "a lifetime is inner_iterations long: set that"),

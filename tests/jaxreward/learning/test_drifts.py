@@ -28,8 +28,14 @@ def grid():
 
 def random_params(objective, scale=5.0):
     """Of 16 networks, far from nothing."""
-    params = jax.vmap(objective.init)(jax.random.split(jax.random.key(0), 16))
-    return jax.tree.map(lambda leaf: scale * leaf, params)
+    keys = jax.random.split(jax.random.key(0), 16)
+    return jax.vmap(lambda key: noisy(objective.init(key), key, scale))(keys)
+
+
+def noisy(params, key, scale):
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(key, len(leaves)) if leaves else []
+    return jax.tree.unflatten(structure, [x + scale * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves)])
 
 
 @pytest.mark.parametrize("name", list_drifts())
@@ -73,9 +79,24 @@ def test_a_drift_that_is_not_0_at_1_would_be_seen():
     assert (jnp.abs(biased) > 1e-3).all()
 
 
+@pytest.mark.parametrize("network", NETWORKS.values())
+def test_a_search_can_leave_where_a_network_begins(network):
+    """Noise and its negative make different drifts there. From zero everywhere they make the same one."""
+    start = network.init(jax.random.key(0))
+    zero = jax.tree.map(jnp.zeros_like, start)
+
+    def apart(params):
+        noise = noisy(zero, jax.random.key(1), 0.3)
+        both = [jax.tree.map(lambda a, b, s=sign: a + s * b, params, noise) for sign in (1, -1)]
+        return jnp.abs(network.apply(both[0], grid(), at(5)) - network.apply(both[1], grid(), at(5))).max()
+
+    assert apart(start) > 0.05
+    np.testing.assert_allclose(apart(zero), 0, atol=1e-5)
+
+
 @pytest.mark.parametrize("aware", [0, 1])
 def test_a_network_that_says_nothing_leaves_ppos_drift(aware):
-    params = jax.tree.map(jnp.zeros_like, NETWORKS[aware, 1].init(jax.random.key(0)))
+    params = NETWORKS[aware, 1].init(jax.random.key(0))
     np.testing.assert_allclose(NETWORKS[aware, 1].apply(params, grid(), at(3)), ppo_drift(grid()), atol=1.01e-4)
     np.testing.assert_array_equal(NETWORKS[aware, 0].apply(params, grid(), at(3)), 0)
 
@@ -114,7 +135,7 @@ def test_dpos_branches_meet():
 def test_time_multiplies_what_the_network_sees():
     """At the start TA-LPO is LPO with the first half of its weights; later the other half counts, in proportion."""
     aware, plain = NETWORKS[1, 0], NETWORKS[0, 0]
-    params = aware.init(jax.random.key(0))
+    params = noisy(aware.init(jax.random.key(0)), jax.random.key(1), 1.0)
     for step in (0, 4, 10, 15):
         hidden = params["hidden"][:8] + min(step / 10, 1) * params["hidden"][8:]
         same = plain.apply({"hidden": hidden, "out": params["out"]}, grid(), at(step))
@@ -128,7 +149,7 @@ def test_params_are_vmapped_and_differentiated(name):
     with jax.enable_x64(True):
         objective = get_drift(name)
         batch = Drift(*(leaf.astype(float) for leaf in grid()[:2]), clip=0.2)
-        params = jax.vmap(objective.init)(jax.random.split(jax.random.key(1), 4))
+        params = jax.vmap(lambda key: noisy(objective.init(key), key, 0.1))(jax.random.split(jax.random.key(1), 4))
         keys = jax.random.split(jax.random.key(2), 4)
         way = jax.vmap(lambda key, p: jax.tree.map(lambda leaf: jax.random.normal(key, leaf.shape), p))(keys, params)
         mean = jax.vmap(lambda p: objective.apply(p, batch, at(7)).mean())
