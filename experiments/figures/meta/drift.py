@@ -7,7 +7,7 @@ pass. Drawn is the slope of what is climbed, `d(r A - D) / dr`, over ratios and 
 likelier, blue less likely, and white leaves it.
 
 Different here: the paper's body could not be read, so neither its settings nor its numbers are known; what it says is
-taken from its abstract, reviews and summaries. TA-LPO is evolved from PPO's drift on Catch, in lifetimes of 20
+taken from its abstract, reviews and summaries. TA-LPO is evolved from nothing on Catch, in lifetimes of 20
 iterations of 128 steps, where the paper's are those of brax or MinAtar: a lifetime of seconds, which has little room
 for a schedule. The size of updates is the mean of the slope's magnitude over the grid, relative to that of `r A`.
 """
@@ -35,7 +35,7 @@ from jaxreward.reproduce.claims import Claim, Scale, above, below, exact
 from jaxreward.reproduce.figure import PaperFigure
 from jaxreward.results.statistics import Estimate, aggregate_mean, estimate
 
-EVOLVED, NAMES = "ta_lpo_from_ppo", {"ppo": "PPO", "dpo": "DPO", "ta_lpo_from_ppo": "TA-LPO"}
+EVOLVED, NAMES = "ta_lpo", {"ppo": "PPO", "dpo": "DPO", "ta_lpo": "TA-LPO"}
 TOTAL, TIMES = 20, (0.0, 0.25, 0.5, 0.75, 1.0)
 RATIOS, ADVANTAGES = np.linspace(0.41, 2.01, 33), np.linspace(-2, 2, 33)
 """None of the ratios is where clipping begins, where the slope is two numbers."""
@@ -55,7 +55,7 @@ class Size(NamedTuple):
     population: int
 
 
-SIZES = {"smoke": Size(2, 2, 4), "small": Size(5, 200, 64), "paper": Size(8, 800, 64)}
+SIZES = {"smoke": Size(2, 2, 4), "small": Size(5, 100, 32), "paper": Size(8, 800, 64)}
 
 
 def data(scale: Scale) -> pd.DataFrame:
@@ -85,9 +85,9 @@ def evolve(size: Size) -> PyTree:
     hyperparams = Hyperparams(
         sigma=0.1,
         sigma_decay=0.998,
-        learning_rate=0.02,
         learning_rate_decay=0.995,
-        inner=ppo.Hyperparams(learning_rate=1e-2),
+        b1=0.9,
+        inner=ppo.Hyperparams(learning_rate=0.03),
     )
     generation = jax.jit(lambda state: agent.step(state)[0])
     state = jax.jit(agent.init)(jax.random.split(jax.random.key(0), size.runs), hyperparams)
