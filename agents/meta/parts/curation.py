@@ -62,8 +62,9 @@ def empty(world: PyTree, total: Int[Array, ""], size: int) -> Buffer:
         total: How long a life is, likewise.
         size: `B`.
     """
-    zeros = jax.tree.map(lambda leaf: jnp.zeros((size, *jnp.shape(leaf)), jnp.result_type(leaf)), (world, total))
-    return Buffer(*zeros, jnp.full(size, -jnp.inf), jnp.zeros(size, bool))
+    worlds = jax.tree.map(lambda leaf: jnp.zeros((size, *jnp.shape(leaf)), jnp.result_type(leaf)), world)
+    totals = jnp.zeros(size, jnp.result_type(total))
+    return Buffer(worlds, totals, jnp.full(size, -jnp.inf), jnp.zeros(size, bool))
 
 
 def returned(buffer: Buffer, lives: Over) -> Buffer:

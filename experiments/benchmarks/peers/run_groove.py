@@ -30,7 +30,7 @@ def arguments(spec: SimpleNamespace) -> list[str]:
         "--train_steps": spec.steps,
         "--num_mini_batches": 1,
     }
-    own = {"--env_mode": "all_shortlife"}
+    own: dict[str, str | float] = {"--env_mode": "all_shortlife"}
     if spec.is_evolution:
         own = {"--env_mode": "all_vrandlife", "--lpg_learning_rate": 0.01}
     flags = ["--use_es", "--lifetime_conditioning"] if spec.is_evolution else []
