@@ -8,7 +8,7 @@ Numbers are those of the authors' code, in which a generation is of 1024.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +43,8 @@ class Config(evolved.Config, LearnedConfig):
         initial: Where the objective's params begin: "zeros", as in the authors' code, by which policies stay as they
             are and predictions become even, or "drawn".
     """
+
+    needs_episodes: ClassVar[bool] = True
 
     shaping: str = "pairwise"
     initial: str = "zeros"

@@ -21,7 +21,7 @@ from jaxreward.agent import Policy, strong
 from jaxreward.agents.meta.parts.differentiable import adam_of_first_moments, bounded
 from jaxreward.agents.meta.parts.follower_network import Network, network_for
 from jaxreward.environment import select
-from jaxreward.learning.episodes import play, start_memories
+from jaxreward.learning.evaluation import PREFIX, EvaluationConfig, evaluate_policy
 from jaxreward.learning.networks import Head, head_for
 from jaxreward.learning.objective import Lifetime, Objective, Targets
 from jaxreward.learning.rollout import Act, EnvBatch, Trajectory, reset_batch, rollout
@@ -212,13 +212,13 @@ class Follower:
         return Policy(lambda: (), act, mode)
 
     def evaluate(
-        self, policy: PyTree, env_params: PyTree, num_steps: int, num_envs: int, key: Key[Array, ""]
+        self, policy: PyTree, env_params: PyTree, num_steps: int, episodes: int, key: Key[Array, ""]
     ) -> Metrics:
-        """What fresh episodes of at most so many steps come to, see `jaxreward.learning.episodes.play`."""
-        key_noise, key_play = jax.random.split(key)
-        noise = self.head.noise(key_noise, (num_steps, num_envs))
-        memories = start_memories(self.env, env_params, num_envs)
-        return play(self.env, env_params, self.acting(policy), (), noise, memories, num_envs, key_play)[2]
+        """What fresh episodes of at most so many steps come to, as `episode/NAME`."""
+        how = EvaluationConfig(episodes=episodes, steps=num_steps, sampled=True)
+        told = evaluate_policy(self.env, env_params, self.policy(policy), key, how)
+        means = {f"episode/{name.removeprefix(PREFIX)}": value for name, value in told.items()}
+        return {"episode/count": jnp.asarray(episodes, float), **means}
 
 
 def entropy(log_probs: Float[Array, "*batch K"]) -> Float[Array, ""]:

@@ -14,6 +14,7 @@ from jaxreward.agents.meta.parts.follower import Follower, follower
 from jaxreward.agents.meta.parts.lpg_network import lpg
 from jaxreward.agents.meta.parts.worlds import horizons
 from jaxreward.contract.sizes import Sized, size
+from jaxreward.contract.wrappers import never_ends
 from jaxreward.environment import world
 from jaxreward.learning.episodes import episode_limit
 from jaxreward.learning.objective import Objective
@@ -50,7 +51,13 @@ class LearnedConfig(Sized):
     judged_steps: int = size(0, least=0)
 
     def for_env(self, env: Environment, env_params: PyTree) -> Self:
-        """The config with the steps of the longest episode."""
+        """The config with the steps of the longest episode.
+
+        Raises:
+            ValueError: If none ends, or they have no limit.
+        """
+        if never_ends(env):
+            raise ValueError(f"{env.name} never ends, and a life is judged by the returns of whole episodes")
         inside = world(env, env_params)[0]
         longest = self.judged_steps or getattr(inside, "longest", 0)
         return dataclasses.replace(self, judged_steps=longest or episode_limit(env, env_params))

@@ -94,6 +94,8 @@ def test_what_does_not_fit_is_refused():
         resolve("lpg_es", NAME, settings={"inner.lifetime": 5})
     with pytest.raises(ValueError, match=r"inner.objective is set by the outer loop"):
         lpg_es(env, params).init(jax.random.key(0), Hyperparams(inner=Inner(objective={})))
+    with pytest.raises(ValueError, match="never ends, and a life is judged"):
+        lpg_es(*make("average/river_swim"))
     assert Config().for_env(*make("levels/all")).judged_steps == 750
     assert Config().for_env(*make("CartPole-v1")).judged_steps == 500
     assert Config(judged_steps=9).for_env(env, params).judged_steps == 9
