@@ -24,7 +24,6 @@ from jaxreward.agents.baselines.parts.action_values import adam, greedy_policy, 
 from jaxreward.agents.baselines.parts.off_policy import Metrics, Scalar
 from jaxreward.contract.sizes import size
 from jaxreward.contract.wrappers import check_never_ends
-from jaxreward.learning.action_values import ActionValues
 from jaxreward.learning.centring import Average, averaged, no_average
 from jaxreward.learning.exploration import epsilon_greedy, linear
 from jaxreward.learning.n_step import Batch
@@ -119,10 +118,15 @@ def dqn(env: Environment, env_params: PyTree, config: Config = Config()) -> Agen
 
 @dataclass(frozen=True)
 class DQN:
-    """The steps of the algorithm; a variant overrides one."""
+    """The steps of the algorithm; a variant overrides one.
+
+    Attributes:
+        config: Sizes and architecture.
+        network: `ActionValues`, or what a variant reads with.
+    """
 
     config: Config
-    network: ActionValues
+    network: Any
 
     def start(self, key: Key[Array, ""], observation: PyTree, hyperparams: Hyperparams) -> Learner:
         """Draws params; the target's are the same."""
@@ -164,7 +168,7 @@ class DQN:
             metrics["rate"] = rate.value
         return Learner(params, target, optimiser, rate, number), metrics
 
-    def goal(self, learner: Learner, batch: Batch) -> Float[Array, " B"]:
+    def goal(self, learner: Learner, batch: PyTree) -> Float[Array, "*batch"]:
         """What values are moved towards: what was paid, and what the target network makes of what followed."""
         following = self.values(learner.target, batch.next_observation)
         chooser = self.values(learner.params, batch.next_observation) if self.config.double else following
@@ -173,8 +177,8 @@ class DQN:
         return reward + batch.discount * bootstrap
 
     def loss(
-        self, params: PyTree, batch: Batch, goal: Float[Array, " B"], hyperparams: Hyperparams
-    ) -> tuple[Float[Array, ""], Float[Array, " B"]]:
+        self, params: PyTree, batch: PyTree, goal: Float[Array, "*batch"], hyperparams: Hyperparams
+    ) -> tuple[Float[Array, ""], Float[Array, "*batch"]]:
         """The mean loss of the values' errors, and the values."""
         value = value_of(self.values(params, batch.observation), batch.action)
         return huber(goal - value, hyperparams.huber_delta).mean(), value

@@ -221,7 +221,7 @@ class OffPolicy:
         """What stored steps are worth; what they paid, if None."""
         return self.relabelling.rewards(self.params_of_env(state.hyperparams)) if self.relabelling else None
 
-    def sample(self, state: State, replay: Replay, key: Key[Array, ""]) -> Batch:
+    def sample(self, state: State, replay: Replay, key: Key[Array, ""]) -> PyTree:
         """The batches of an iteration, leaves `[U, B, ...]`: all at once, and outside of any branch."""
         shape, n = (self.config.num_updates, self.config.batch_size), self.config.n_step
         return n_step(replay, starts(replay, key, shape, n), n, state.hyperparams.discount, self.earn(state))
@@ -249,7 +249,7 @@ class OffPolicy:
         due = stored >= self.config.warm_up
         return when(due, lambda now, *x: update(now[0], *x), (carry, nothing), *operands)
 
-    def example(self, envs: EnvBatch) -> Steps:
+    def example(self, envs: EnvBatch) -> PyTree:
         """The shapes of one row of what is stored."""
         space = self.env.action_space(self.env_params)
         num_envs = self.config.num_envs
