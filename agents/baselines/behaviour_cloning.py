@@ -47,6 +47,7 @@ class Config(demonstrated.Config):
         layers: Widths of the hidden layers.
         activation: Between them, a name in `jaxreward.learning.networks.ACTIVATIONS`.
         normalise_observations: Whether to centre and scale observations by the moments of those demonstrated.
+        dropout: Which share of hidden units is left out at random in an update.
     """
 
     num_updates: int = size(64)
@@ -56,6 +57,7 @@ class Config(demonstrated.Config):
     layers: tuple[int, ...] = size((64, 64))
     activation: str = "tanh"
     normalise_observations: bool = False
+    dropout: float = size(0.0, least=0, most=0.95)
 
 
 @struct.dataclass
@@ -109,7 +111,8 @@ def behaviour_cloning(env: Environment, env_params: PyTree, config: Config = Con
     env, agents = single_or_game(env, env_params)
     head = head_for(env.action_space(env_params))
     given = read_demonstrations(config.demonstrations, env, env_params)
-    network = for_agents(PolicyNetwork, agents)(head.size, config.layers, ACTIVATIONS[config.activation], head.free)
+    activation = ACTIVATIONS[config.activation]
+    network = for_agents(PolicyNetwork, agents)(head.size, config.layers, activation, head.free, config.dropout)
     data, seen = data_of(given, head, agents), moments_of(given, agents)
     algorithm = Cloning(env, env_params, config, head, network, data, seen, agents)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
@@ -162,13 +165,15 @@ class Cloning:
         optimiser = self.optimiser(state.hyperparams, state.iteration)
         there = len(self.data.features)
         number = first_steps(state.hyperparams.num_demonstrations, there)
-        drawn = jax.random.randint(key, (self.config.num_updates, self.config.batch_size), 0, number)
+        key_rows, key_units = jax.random.split(key)
+        rows = jax.random.randint(key_rows, (self.config.num_updates, self.config.batch_size), 0, number)
+        drawn = rows, jax.random.split(key_units, self.config.num_updates)
         every = self.data, (jnp.arange(there) < number).astype(float)
 
-        def update(now: tuple[PyTree, PyTree], rows: Int[Array, " B"]) -> tuple[tuple[PyTree, PyTree], Metrics]:
-            params, optimiser_state = now
+        def update(now: tuple[PyTree, PyTree], drawn: tuple) -> tuple[tuple[PyTree, PyTree], Metrics]:
+            (params, optimiser_state), (rows, key) = now, drawn
             batch = jax.tree.map(lambda x: x[rows], every) if self.config.batch_size else every
-            grads, metrics = jax.grad(self.loss, has_aux=True)(params, *batch, state.hyperparams)
+            grads, metrics = jax.grad(self.loss, has_aux=True)(params, *batch, state.hyperparams, key)
             updates, optimiser_state = optimiser.update(grads, optimiser_state, params)
             return (optax.apply_updates(params, updates), optimiser_state), metrics
 
@@ -176,10 +181,15 @@ class Cloning:
         return params, optimiser_state, jax.tree.map(jnp.mean, metrics)
 
     def loss(
-        self, params: PyTree, batch: Data, weight: Float[Array, " B"], hyperparams: Hyperparams
+        self,
+        params: PyTree,
+        batch: Data,
+        weight: Float[Array, " B"],
+        hyperparams: Hyperparams,
+        key: Key[Array, ""] | None = None,
     ) -> tuple[Float[Array, ""], Metrics]:
         """The mean negative log-likelihood of weighted steps, over agents too, and what to log of it."""
-        distribution = self.head.distribution(self.outputs(params, batch.features, hyperparams))
+        distribution = self.head.distribution(self.outputs(params, batch.features, hyperparams, key))
         mean = lambda x: jnp.average(x.reshape(len(x), -1).mean(-1), weights=weight)  # noqa: E731
         loss = -mean(distribution.log_prob(batch.action))
         return loss, {"loss/policy": loss, "policy/entropy": mean(distribution.entropy())}
@@ -216,11 +226,18 @@ class Cloning:
         return flatten(observation, batch_axes + len(self.agents))
 
     def outputs(
-        self, params: PyTree, features: Float[Array, "*batch F"], hyperparams: Hyperparams
+        self,
+        params: PyTree,
+        features: Float[Array, "*batch F"],
+        hyperparams: Hyperparams,
+        key: Key[Array, ""] | None = None,
     ) -> Float[Array, "*batch O"]:
-        """What the head makes a distribution of; deviations have their least value added in squares."""
+        """What the head makes a distribution of; deviations have their least value added in squares.
+
+        By a key hidden units are left out; without one all are there.
+        """
         features = normalise(features, self.seen) if self.config.normalise_observations else features
-        outputs: Any = self.network.apply(params, features)
+        outputs: Any = self.network.apply(params, features, rngs={} if key is None else {"dropout": key})
         if not self.head.free:
             return outputs
         mean, log_std = jnp.split(outputs, 2, -1)

@@ -19,16 +19,18 @@ class PolicyNetwork(nn.Module):
         layers: Widths of the hidden layers.
         activation: Between them.
         free: Number of further outputs that do not, a head's `free`; they start at zero.
+        dropout: Which share of hidden units is left out at random, where a key "dropout" is given.
     """
 
     outputs: int
     layers: Sequence[int]
     activation: Callable[[Array], Array]
     free: int = 0
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(self, features: Float[Array, "*batch F"]) -> Float[Array, "*batch O"]:
-        outputs = dense(self.outputs, 0.01)(Torso(self.layers, self.activation)(features))
+        outputs = dense(self.outputs, 0.01)(Torso(self.layers, self.activation, dropout=self.dropout)(features))
         if not self.free:
             return outputs
         free = self.param("free_outputs", nn.initializers.zeros, (self.free,), outputs.dtype)
