@@ -15,9 +15,9 @@ MAMQL's are; the authors have 100 for both, the same criterion in other units, b
 the same networks, batches and steps of Adam, of which `paper` has as many as the authors.
 
 Different here: what agents see are features, such as their own gems' relative places, where the authors have pictures,
-and layers are of 64 units at `small`. A fifth of the hidden units is left out in updates, in all methods, as the authors
-do in their convolutions. A return is the mean over the last tenth of a run, as episodes went, with actions sampled. The
-share of the demonstrator's return that counts as its level is ours.
+and layers are of 64 units at `small`. A fifth of the hidden units is left out in updates, in all methods, as the
+authors do in their convolutions. A return is the mean over the last tenth of a run, as episodes went, with actions
+sampled. The share of the demonstrator's return that counts as its level is ours.
 """
 
 from __future__ import annotations
