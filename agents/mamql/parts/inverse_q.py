@@ -394,7 +394,7 @@ class InverseQ:
             return seen
         actions = self.env.action_space(self.env_params).n
         done = jnp.zeros((*seen.shape[:-1], actions)) if action is None else jax.nn.one_hot(action, actions)
-        own = jnp.eye(self.agents[0]) if self.reads == "others_actions" else jnp.zeros(2 * self.agents)
+        own = jnp.eye(self.agents[0]) * (self.reads == "others_actions")
         read = done[:, None] * (1 - own)[None, ..., None]
         return jnp.concatenate([seen, read.reshape(*seen.shape[:-1], -1)], -1)
 
