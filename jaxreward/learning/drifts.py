@@ -121,7 +121,7 @@ _BUILT_IN: dict[str, tuple[Callable[[], Objective], str]] = {
 def list_drifts() -> dict[str, str]:
     """The drifts that have a name and what each one is."""
     built_in = {name: description for name, (_, description) in _BUILT_IN.items()}
-    return built_in | dict.fromkeys(list_learned(), "evolved, see the documentation of meta-learning")
+    return built_in | list_learned()
 
 
 def get_drift(name: str) -> Objective:

@@ -27,9 +27,10 @@ METADATA = "jaxreward"
 """The entry of a file's metadata that has the run's configuration, as JSON."""
 
 
-def list_learned() -> list[str]:
-    """The names of those that come with the package."""
-    return sorted(path.stem for path in _folder().glob(f"*{SUFFIX}"))
+def list_learned() -> dict[str, str]:
+    """Those that come with the package, and what each one is."""
+    found = {path.stem: _read(path)[0] for path in sorted(_folder().glob(f"*{SUFFIX}"))}
+    return {name: f"{run['agent_config']['objective']}, evolved on {run['env']}" for name, run in found.items()}
 
 
 def find_learned(name: str) -> Path | None:

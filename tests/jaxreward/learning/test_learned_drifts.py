@@ -18,7 +18,7 @@ from jaxreward.run.job import Job, Setup
 from jaxreward.run.spec import resolve
 from jaxreward.run.store import RunError
 
-BATCH = Drift(jnp.linspace(0.2, 3.0, 8), jnp.linspace(-2.0, 2.0, 8))
+BATCH = Drift(*jnp.meshgrid(jnp.linspace(0.2, 3.0, 8), jnp.linspace(-2.0, 2.0, 8)))
 LIFE = Lifetime(jnp.asarray(3), jnp.asarray(4.0))
 SIZES = {"num_envs": 2, "num_steps": 4, "layers": (2,), "num_minibatches": 1, "num_epochs": 1}
 SEARCH = {"population_size": 4, "inner_iterations": 2, "judged_iterations": 2}
