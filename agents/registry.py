@@ -225,6 +225,9 @@ def _population_of(member: AgentSpec) -> AgentSpec:
     namespace |= {"headline": member.headline, "needs_episodes": member.needs_episodes}
     if hasattr(member.Config, "steps_note"):
         namespace |= {"steps_note": property(lambda config: _part(member.Config, config).steps_note)}
+    for name in ("with_numbers", "check_numbers"):
+        if hasattr(member.Config, name):
+            namespace[name] = _of_member(member.Config, name)
     config = dataclasses.make_dataclass(
         "Config",
         [(field.name, field.type, _same(field)) for field in fields]
@@ -234,6 +237,11 @@ def _population_of(member: AgentSpec) -> AgentSpec:
         namespace=namespace,
     )
     return AgentSpec(_POPULATION + member.name, make, config, member.Hyperparams)
+
+
+def _of_member(kind: type, name: str) -> Callable[..., Any]:
+    """A method of a member's config, for that of a population."""
+    return lambda config, *given: getattr(_part(kind, config), name)(*given)
 
 
 def _same(field: dataclasses.Field) -> Any:

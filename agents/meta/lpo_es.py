@@ -3,7 +3,7 @@
 "Discovered policy optimisation", arXiv:2210.05639; with an objective that knows how much of a lifetime has passed it is
 TA-LPO (Jackson et al., ICLR 2024, arXiv:2402.05828). What is evolved is a drift function, see
 `jaxreward.learning.drifts`; a candidate's fitness is what a whole lifetime of PPO comes to earn by it. Of the papers,
-the settings could not be read: the outer loop's are those of later code of the same group.
+the settings could not be read: the outer loop's are those of the authors' code and of later code of the same group.
 """
 
 from __future__ import annotations

@@ -94,9 +94,10 @@ def test_its_params_are_settings_and_a_grid_of_them_is_one_program():
     ({"objective.alpha": 1.0}, "no setting 'objective.alpha'"),
     ({"objective": "lpo", "objective.out": 1.0}, r"objective.out is an array of shape \(128,\)"),
 ])  # fmt: skip
-def test_what_cannot_work_is_refused(settings, message):
+@pytest.mark.parametrize("agent", ["ppo", "pbt/ppo"])
+def test_what_cannot_work_is_refused(agent, settings, message):
     with pytest.raises(ValueError, match=message):
-        resolve("ppo", "CartPole-v1", settings=settings)
+        resolve(agent, "CartPole-v1", settings=settings)
 
 
 @pytest.mark.parametrize(

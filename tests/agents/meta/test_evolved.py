@@ -1,5 +1,6 @@
 """The outer loop on problems whose solution is known: whose lifetime is whose, and that nothing depends on where."""
 
+import importlib.util
 from dataclasses import replace
 from functools import cache
 
@@ -189,3 +190,12 @@ def test_a_run_is_not_spread_twice():
 def test_what_cannot_work_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         evolved(problem(), replace(CONFIG, **options))
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("evosax"), reason="evosax is not installed")
+def test_evosaxs_strategies_climb_too():
+    with jax.numpy_rank_promotion("allow"):
+        config = replace(CONFIG, strategy="evosax/SNES", generation_parts=2)
+        state, metrics = run(evolved(problem(), config), 60, SETTINGS.replace(sigma=0.5))
+    assert metrics["fitness/mean"][0] < -9
+    assert far(state.params) > -0.5
