@@ -8,7 +8,6 @@ for its lifetime makes room for another in another world.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -20,19 +19,18 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
+from jaxreward.agents.meta.parts.citizens import Citizen, Citizens
 from jaxreward.agents.meta.parts.curation import CURATIONS, NEW, Buffer, Over, chosen, empty, returned
-from jaxreward.agents.meta.parts.follower import Follower, Life, Metrics, Scalar, entropy
+from jaxreward.agents.meta.parts.follower import Follower, Metrics, Scalar, entropy
 from jaxreward.agents.meta.parts.learned import LearnedConfig
 from jaxreward.agents.meta.parts.objectives import actor_critic
-from jaxreward.agents.meta.parts.worlds import check_drawn, worlds
+from jaxreward.agents.meta.parts.worlds import check_drawn
 from jaxreward.contract.sizes import size
-from jaxreward.environment import scalar_environment, select
+from jaxreward.environment import scalar_environment
 from jaxreward.learning.bilevel import unrolled_gradient
-from jaxreward.learning.estimators import gae
 from jaxreward.learning.lazy import when
 from jaxreward.learning.objective import Lifetime
 from jaxreward.learning.population import pooled
-from jaxreward.learning.rollout import Trajectory
 from jaxreward.names import check_name
 from jaxreward.reward import bind_discount
 
@@ -108,28 +106,6 @@ class Hyperparams:
     env_params: PyTree = None
 
 
-class Citizen(NamedTuple):
-    """One agent and what is known of it.
-
-    Attributes:
-        life: What it has learned, and where its environments stand.
-        world: The params of its environment.
-        step: How many updates it has made.
-        total: How many it will make.
-        value: Params of what its policy is judged with.
-        value_optimiser: Its optimiser.
-        place: Of its level in the buffer, or `NEW`.
-    """
-
-    life: Life
-    world: PyTree
-    step: Int[Array, ""]
-    total: Int[Array, ""]
-    value: PyTree
-    value_optimiser: PyTree
-    place: Int[Array, ""]
-
-
 class Course(NamedTuple):
     """A citizen in the course of some updates, what they earned on the way, and what they logged, `[K]`."""
 
@@ -187,13 +163,18 @@ class MetaGradient:
     env_params: PyTree
     config: Config
 
+    @property
+    def citizens(self) -> Citizens:
+        """How agents are born and judged."""
+        return Citizens(self.lives, self.config.total(), self.config.frozen_value_critic)
+
     def init(self, key: Key[Array, ""], hyperparams: Hyperparams) -> State:
         """Draws the objective's params and all agents."""
         key, key_objective, key_agents = jax.random.split(key, 3)
         hyperparams = strong(hyperparams)
         params = self.lives.objective.init(key_objective)
         keys = jax.random.split(key_agents, self.config.num_agents)
-        citizens = jax.vmap(self.born, (0, None))(keys, self.params_of_env(hyperparams))
+        citizens = jax.vmap(self.citizens.born, (0, None))(keys, self.params_of_env(hyperparams))
         optimiser = optax.scale_by_adam().init(params)
         one = jax.tree.map(lambda leaf: leaf[0], citizens)
         buffer = empty(one.world, one.total, self.config.buffer_size) if self.config.curation != "none" else None
@@ -229,21 +210,6 @@ class MetaGradient:
         """The policy of the first agent."""
         return self.lives.policy(jax.tree.map(lambda leaf: leaf[0], state.citizens.life.params.policy))
 
-    def born(
-        self, key: Key[Array, ""], env_params: PyTree, buffer: Buffer | None = None, place: Int[Array, ""] | int = NEW
-    ) -> Citizen:
-        """An agent at the beginning of its life, in a new level or that of a place in the buffer."""
-        key_world, key_total, key_life, key_value = jax.random.split(key, 4)
-        drawn = worlds(self.lives.env)(key_world, env_params), self.config.total()(key_total)
-        if buffer is not None:
-            kept = jax.tree.map(lambda leaf: leaf[jnp.maximum(place, 0)], (buffer.world, buffer.total))
-            drawn = select(jnp.asarray(place) == NEW, drawn, kept)
-        world, total = drawn
-        value = self.lives.network.init(key_value, 1)
-        optimiser = () if self.lives.network.is_table else self.lives.scaling(1.0).init(value)
-        life, zero = self.lives.init(key_life, world), jnp.zeros((), jnp.int32)
-        return strong(Citizen(life, world, zero, total, value, optimiser, jnp.asarray(place, jnp.int32)))
-
     def renewed(
         self,
         citizens: Citizen,
@@ -256,7 +222,7 @@ class MetaGradient:
         """The agents, others in place of those whose lives are over: few at a time, so few are computed at once."""
 
         def renew(over: Array, citizen: Citizen, place: Array, key: Key[Array, ""]) -> Citizen:
-            other = lambda _, place, key: self.born(key, env_params, buffer, place)  # noqa: E731
+            other = lambda _, place, key: self.citizens.born(key, env_params, buffer, place)  # noqa: E731
             return when(over, other, citizen, place, key, group=self.group)
 
         return jax.vmap(renew)(over, citizens, place, jax.random.split(key, self.config.num_agents))
@@ -347,7 +313,7 @@ class MetaGradient:
         bonus -= hyperparams.score_penalty * said["objective/squared_score"]
         bonus -= hyperparams.prediction_penalty * said["objective/squared_prediction"]
         citizen = citizen._replace(life=life, step=citizen.step + 1)
-        return self.valued(citizen, steps, hyperparams)[0], bonus, said
+        return self.citizens.valued(citizen, steps, hyperparams)[0], bonus, said
 
     def judged(
         self, citizen: Citizen, key: Key[Array, ""], hyperparams: Hyperparams
@@ -357,41 +323,10 @@ class MetaGradient:
         log_policy = self.lives.log_policy(citizen.life.params.policy, steps.observation)
         log_prob = jnp.take_along_axis(log_policy, steps.action[..., None], -1)[..., 0]
         citizen = citizen._replace(life=citizen.life._replace(envs=envs))
-        citizen, advantage, explained = self.valued(citizen, steps, hyperparams)
+        citizen, advantage, explained = self.citizens.valued(citizen, steps, hyperparams)
         score = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         told = {"meta/explained_variance": explained, "meta/average_reward": steps.reward.mean()}
         return (log_prob * score).mean(), citizen, told
-
-    def valued(
-        self, citizen: Citizen, steps: Trajectory, hyperparams: Hyperparams
-    ) -> tuple[Citizen, Float[Array, "T N"], Float[Array, ""]]:
-        """An agent whose value has learned from a rollout, the advantages before that, and what part it explained."""
-        worth = lambda value, seen: self.lives.network.apply(value, seen, 2)[..., 0]  # noqa: E731
-        value, following = (worth(citizen.value, seen) for seen in (steps.observation, steps.next_observation))
-        ends = steps.terminated, steps.truncated
-        advantage = gae(steps.reward, value, following, *ends, hyperparams.discount, hyperparams.gae_lambda)
-        target = value + advantage
-        explained = 1 - jnp.var(advantage) / (jnp.var(target) + 1e-8)
-        if self.config.frozen_value_critic:
-            return citizen, advantage, explained
-        error = lambda params: -0.5 * jnp.square(worth(params, steps.observation) - target).mean()  # noqa: E731
-        change, optimiser = self.value_step(jax.grad(error)(citizen.value), citizen, steps, worth, hyperparams)
-        moved = jax.tree.map(jnp.add, citizen.value, change)
-        return citizen._replace(value=moved, value_optimiser=optimiser), advantage, explained
-
-    def value_step(
-        self, slope: PyTree, citizen: Citizen, steps: Trajectory, worth: Callable[..., Array], hyperparams: Hyperparams
-    ) -> tuple[PyTree, PyTree]:
-        """How the value moves along a slope, and its optimiser.
-
-        A table's rows by the means of their errors, and not by how often they were seen too: with a step that suits
-        rows seen all the time, others would stay where they are.
-        """
-        if self.lives.network.is_table:
-            seen = jax.grad(lambda value: worth(value, steps.observation).mean())(citizen.value)
-            return jax.tree.map(lambda x, n: hyperparams.value_rate * x / jnp.maximum(n, 1e-8), slope, seen), ()
-        change, optimiser = self.lives.scaling(1.0).update(slope, citizen.value_optimiser)
-        return jax.tree.map(lambda x: hyperparams.learning_rate * x, change), optimiser
 
     def params_of_env(self, hyperparams: Hyperparams) -> PyTree:
         """The environment's params, any discount among its reward's following the agents'."""

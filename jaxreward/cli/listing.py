@@ -73,7 +73,9 @@ def _objectives() -> str:
 
     known = [f"  {name:<16} {description}" for name, description in list_drifts().items()]
     own = "  your own: path/to/file.py:function or module:function; its numbers are the settings objective.NAME"
-    return "\n".join(["objectives of PPO (--objective)", *known, own])
+    lpg = ["objectives of LPG (--agent lpg --objective)", "  actor_critic     written by hand, to compare with"]
+    learned = "  a run's folder   of lpg_meta or lpg_es, once it is exported"
+    return "\n".join(["objectives of PPO (--objective)", *known, own, "", *lpg, learned])
 
 
 def _presets() -> str:

@@ -47,7 +47,8 @@ def actor_critic(predictions: int = 8) -> Objective:
         score = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         tilt = advantage[..., None] * jnp.broadcast_to(worth, batch.prediction.shape)
         aim = jax.nn.softmax(jnp.log(batch.prediction) + tilt)
-        return Aims(score - params["entropy"] * jnp.log(batch.probability), aim)
+        likely = jnp.maximum(batch.probability, jnp.finfo(batch.probability.dtype).tiny)
+        return Aims(score - params["entropy"] * jnp.log(likely), aim)
 
     return Objective(as_init({"gae_lambda": 0.95, "entropy": 0.01, "scale": 1.0}), apply)
 

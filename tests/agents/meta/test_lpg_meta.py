@@ -112,7 +112,7 @@ def test_without_replay_none_does(lived):
 def test_regret_is_what_an_actor_critic_earns_more():
     """Of a newborn at the beginning of a chain, nearly 1: its first action is a coin's, theirs is right."""
     learner = small(*make("levels/chain"), num_envs=32, num_steps=20, curation="rank")
-    citizen = lambda key: learner.born(key, learner.env_params)._replace(total=jnp.int32(100))  # noqa: E731
+    citizen = lambda key: learner.citizens.born(key, learner.env_params)._replace(total=jnp.int32(100))  # noqa: E731
     regret = jax.jit(lambda key: learner.regret(citizen(key), strong(Hyperparams()), key))
     found = [float(regret(jax.random.key(seed))) for seed in range(3)]
     # The mean of 32 coins from -1 to 1, within 5 standard deviations.
@@ -180,11 +180,11 @@ def valued(learner, hyperparams):
 
     @jax.jit
     def lived(key):
-        citizen = learner.born(key, learner.env_params)
+        citizen = learner.citizens.born(key, learner.env_params)
         steps = learner.lives.collect(citizen.life, citizen.world, key)[1]
         paid = jnp.where(steps.observation < 30, 2.0, 4.0)
         steps = steps._replace(reward=paid.reshape(*steps.reward.shape, -1)[..., 0])
-        return citizen, steps, *learner.valued(citizen, steps, hyperparams)
+        return citizen, steps, *learner.citizens.valued(citizen, steps, hyperparams)
 
     return lived(jax.random.key(0))
 
