@@ -1,6 +1,8 @@
 """Learning LPG's objective: its meta-gradient against finite differences, lifetimes, and that agents get better."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -132,27 +134,29 @@ def small(env, params, **settings):
     return lpg_meta(env, params, Config(**{**sizes, **settings})).step.__self__
 
 
-def test_the_meta_gradient_is_that_of_finite_differences():
-    """Through three updates, in double precision, along random directions.
+# Clipping is at work, and every term counts.
+WEIGHTS = {"policy_entropy": 0.3, "prediction_entropy": 0.2, "score_penalty": 0.4, "prediction_penalty": 0.7}
+
+
+class Differentiated(NamedTuple):
+    """The gradient, what it is of and the log, as a function of flat params and hyperparams; where it was begun."""
+
+    both: Callable
+    flat: jax.Array
+    step: int
+
+
+@pytest.fixture(scope="module")
+def differentiated():
+    """Three updates of one agent, in double precision.
 
     What the objective reads of an agent has no derivative by definition, so its weights are zero: then nothing that it
-    reads depends on the params, and the gradient is a total one. Actions don't change as far as params are moved.
+    reads depends on the params, and the gradient is a total one.
     """
     with jax.enable_x64(True):
         env, params = make(NAME)
         learner = small(env, params)
-        # Clipping is at work, and every term counts.
-        hyperparams = strong(
-            Hyperparams(
-                table_rate=5.0,
-                max_grad_norm=0.05,
-                policy_entropy=0.3,
-                prediction_entropy=0.2,
-                score_penalty=0.4,
-                prediction_penalty=0.7,
-            )
-        )
-        state = jax.jit(learner.init)(jax.random.key(3), hyperparams)
+        state = jax.jit(learner.init)(jax.random.key(3), weighed())
         weight = state.params["gru"]["input"]["weight"]
         eta = {**state.params, "gru": {**state.params["gru"]}}
         eta["gru"]["input"] = {**eta["gru"]["input"], "weight": weight.at[2:5].set(0.0)}
@@ -161,18 +165,44 @@ def test_the_meta_gradient_is_that_of_finite_differences():
         assert flat.dtype == jnp.float64
 
         @jax.jit
-        def both(flat):
+        def both(flat, hyperparams):
             gradient, after, metrics = learner.meta_gradient(unravel(flat), citizen, jax.random.key(5), hyperparams)
-            return ravel_pytree(gradient)[0], metrics["meta/objective"][0], after.step
+            return ravel_pytree(gradient)[0], metrics["meta/objective"][0], metrics, after.step
 
-        gradient, _, steps = both(flat)
-        assert int(steps) == int(citizen.step) + 3
+        return Differentiated(both, flat, int(citizen.step))
+
+
+def weighed(**weights):
+    return strong(Hyperparams(table_rate=5.0, max_grad_norm=0.05, **{**WEIGHTS, **weights}))
+
+
+def test_the_meta_gradient_is_that_of_finite_differences(differentiated):
+    """Along random directions. Actions don't change as far as params are moved."""
+    with jax.enable_x64(True):
+        both, flat, step = differentiated
+        gradient, _, _, after = both(flat, weighed())
+        assert int(after) == step + 3
         for seed in range(3):
             direction = jax.random.normal(jax.random.key(seed), flat.shape)
-            up, down = (both(flat + sign * 1e-5 * direction)[1] for sign in (1, -1))
+            up, down = (both(flat + sign * 1e-5 * direction, weighed())[1] for sign in (1, -1))
             expected = (up - down) / 2e-5
             assert abs(float(expected)) > 1e-4
             np.testing.assert_allclose(gradient @ direction, expected, rtol=1e-5)
+
+
+def test_entropies_are_sought_and_large_scores_and_aims_avoided(differentiated):
+    """What a weight of 1 more adds to what is ascended, of scores and aims by what is logged of them."""
+    with jax.enable_x64(True):
+        both, flat, _ = differentiated
+        _, plain, metrics, _ = both(flat, weighed())
+        adds = {name: float(both(flat, weighed(**{name: old + 1}))[1] - plain) for name, old in WEIGHTS.items()}
+        assert adds["score_penalty"] == pytest.approx(-float(metrics["objective/squared_score"].mean()), rel=1e-9)
+        aims = -float(metrics["objective/squared_prediction"].mean())
+        assert adds["prediction_penalty"] == pytest.approx(aims, rel=1e-9)
+        # Those of what comes of an update, not of what it began with; a step is small.
+        assert adds["policy_entropy"] == pytest.approx(float(metrics["policy/entropy"].mean()), abs=0.05)
+        assert adds["prediction_entropy"] == pytest.approx(float(metrics["prediction/entropy"].mean()), abs=0.05)
+        assert 0 < adds["policy_entropy"] <= np.log(5)
 
 
 def valued(learner, hyperparams):
