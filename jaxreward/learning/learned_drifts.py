@@ -29,7 +29,7 @@ METADATA = "jaxreward"
 
 def list_learned() -> dict[str, str]:
     """Those that come with the package, and what each one is."""
-    found = {path.stem: _read(path)[0] for path in sorted(_folder().glob(f"*{SUFFIX}"))}
+    found = {path.stem: read_described(path)[0] for path in sorted(_folder().glob(f"*{SUFFIX}"))}
     return {name: f"{run['agent_config']['objective']}, evolved on {run['env']}" for name, run in found.items()}
 
 
