@@ -47,7 +47,7 @@ SMALL = {
 }
 OF_GENOMES = {"num_steps": 4, "chunk_size": 4, "width": 2, "layers": 1}
 OF_PICTURES = {"image_size": 16, "channels": (2,), "code": 2, "epochs": 2, "images": 8, "frames": 2}
-OWN = {"airl": {"memory": 0}}
+OWN = {"airl": {"memory": 0}, "recurrent_dqn": {"length": 2, "burn_in": 1, "warm_up": 6, "batch_size": 2}}
 """What an agent does not take of these."""
 LOOP = [name for name in list_agents() if "/" not in name and ".agents.loop." in get_agent(name).make.__module__]
 TABULAR = ["q_learning", "sarsa", "soft_q_learning"]
