@@ -205,6 +205,13 @@ def check_config(config: Config, reads: Reads = "state") -> None:
         raise ValueError(
             f"penalised=both is a part of chi2, and the divergence is {config.divergence}: leave one of them as it is"
         )
+    if config.penalised == "both" and (config.value_states == "start" or config.loss != "inverse"):
+        raise ValueError(
+            f"penalised=both needs the policy's transitions, which value_states={config.value_states} with "
+            f"loss={config.loss} does without: take value_states=policy, expert or mixed, and loss=inverse"
+        )
+    if config.loss != "inverse" and config.divergence != "chi2":
+        raise ValueError(f"loss={config.loss} has no divergence: leave divergence={config.divergence} out")
     if reads != "state" and config.conv:
         raise ValueError("actions are read beside a vector, not beside pictures: leave conv out")
     if reads != "state" and config.value_states == "start":
