@@ -23,7 +23,7 @@ def levels(mode: str, *, seed: int = 0, observation: str = "", random_objects: b
         seed: Of the level that is played unless another is said.
         observation: What is seen, see `GridWorld`; by default all of the state, "planes" where objects are placed
             anew and "one_hot" elsewhere.
-        random_objects: Whether objects are placed anew, which the sets "rand_..." always do.
+        random_objects: Whether objects are placed anew, which the sets `rand_...` always do.
 
     Raises:
         ValueError: If there is no such mode or observation.

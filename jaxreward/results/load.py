@@ -75,7 +75,7 @@ class Trained:
 
     @property
     def recovered(self) -> Reward:
-        """The reward that it takes demonstrators to have been after, to train on as any other: `--reward FILE.py:NAME`.
+        """The reward that it takes demonstrators to have been after, to train on as on any other.
 
         Raises:
             AttributeError: The agent infers none.
