@@ -5,6 +5,7 @@ from jaxreward.rewards.algebra import add, clip, ensemble, gate, scalarise, scal
 from jaxreward.rewards.arguments import constant
 from jaxreward.rewards.beside import beside
 from jaxreward.rewards.intrinsic import count_bonus
+from jaxreward.rewards.schedules import cosine, exponential, linear, piecewise, schedule, steps, success_rate
 from jaxreward.rewards.shaping import potential_shaping, shaped
 from jaxreward.rewards.transforms import delay, normalise, sparsify
 
@@ -33,6 +34,14 @@ __all__ = [  # noqa: RUF022, in the order of the catalogue
     "delay",
     "normalise",
     "sparsify",
+    # while an agent trains
+    "schedule",
+    "linear",
+    "cosine",
+    "exponential",
+    "piecewise",
+    "steps",
+    "success_rate",
     # novelty
     "count_bonus",
 ]
