@@ -34,7 +34,7 @@ class Counters:
         env_steps: Environment steps, `[population, seed]`.
         failed: Which runs have had numbers that aren't finite, `[population, seed]`.
         resting: Which runs are as good as was asked for and are left as they are, `[population, seed]`.
-        rows: The metrics of the last row, where a run rests.
+        rows: The metrics of the last row, where a run rests; nothing where none does.
         best: The highest evaluation so far: of the members' means over their seeds.
     """
 
@@ -84,11 +84,12 @@ class Counters:
         self.rows = metrics if self.resting.any() else {}
 
     def as_before(self, metrics: Metrics) -> Metrics:
-        """A row in which the runs that rest have what they had."""
+        """A row in which the runs that rest have what they had; evaluations are of new episodes all the same."""
         if not self.rows:
             return metrics
-        kept = {name: self.rows[name].astype(values.dtype) for name, values in metrics.items()}
-        return {name: np.where(self.resting, kept[name], values) for name, values in metrics.items()}
+        learning = {name: values for name, values in metrics.items() if not name.startswith(PREFIX)}
+        kept = {name: self.rows[name].astype(values.dtype) for name, values in learning.items()}
+        return metrics | {name: np.where(self.resting, kept[name], values) for name, values in learning.items()}
 
 
 def host_metrics(chunk: Chunk) -> Metrics:

@@ -221,9 +221,10 @@ def _split_evaluation(settings: dict[str, Any]) -> tuple[EvaluationConfig, dict[
         raise ValueError(f"{EvaluationConfig.namespace}{error}") from error
     if config.stop_when:
         parse_condition(config.stop_when)
-    if set(given) - {"stop_when"} and not config.every:
+    unused = [name for name in given if name not in ("every", "stop_when")]
+    if unused and not config.every:
         raise ValueError(
-            f"{EvaluationConfig.namespace}{next(iter(given))} is said of evaluations that are never made: "
+            f"{EvaluationConfig.namespace}{unused[0]} is said of evaluations that are never made: "
             f"set {EvaluationConfig.namespace}every too, the iterations from one to the next"
         )
     return config, {name: value for name, value in settings.items() if not name.startswith(EvaluationConfig.namespace)}

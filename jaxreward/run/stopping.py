@@ -29,6 +29,9 @@ class Condition(NamedTuple):
     sign: str
     number: float
 
+    def __str__(self) -> str:
+        return f"{self.metric}{self.sign}{self.number:g}"
+
     def holds(
         self, metrics: Mapping[str, Shaped[np.ndarray, "population seed"]]
     ) -> Bool[np.ndarray, "population seed"]:

@@ -266,6 +266,10 @@ class _Training:
         self.compile_seconds = seconds + init_seconds
         self._progress.compiled(self.compile_seconds)
         state = self._loop(chunk, state)
+        if self.rested() is not None:
+            self._progress.say(
+                f"{self._condition}: all runs rest, nothing is left to train after iteration {self.rested()}"
+            )
         self._save(state)
         self._checkpoints.wait()
         if self._evaluator:
@@ -305,7 +309,7 @@ class _Training:
             state, done = chunk(state, iterations, counters.resting)
             done = jax.device_get(done)
             seconds = time.perf_counter() - mark
-            evaluated = self._evaluated(state, iterations)
+            evaluated = self._evaluated(state, done, iterations)
             mark = time.perf_counter()
             problem = self._record(done, evaluated, iterations, seconds)
             if evaluated and counters.better(evaluated):
@@ -313,12 +317,21 @@ class _Training:
             self._after(state, problem)
         return state
 
-    def _evaluated(self, state: PyTree, iterations: int) -> Metrics:
-        """What whole episodes came to after a chunk, if it is time for them."""
-        before = self._counters.iteration
-        after, evaluator = before + iterations, self._evaluator
-        due = evaluator is not None and evaluator.config.due(before, after, self._plan.iterations)
-        return evaluator(state, after) if evaluator and due else {}
+    def _evaluated(self, state: PyTree, chunk: Chunk, iterations: int) -> Metrics:
+        """What whole episodes came to after a chunk, if it is time for them, or the last one."""
+        before, evaluator = self._counters.iteration, self._evaluator
+        if evaluator is None:
+            return {}
+        after = before + iterations
+        due = evaluator.config.due(before, after, self._plan.iterations) or self._ends_with(host_metrics(chunk))
+        return evaluator(state, after) if due else {}
+
+    def _ends_with(self, metrics: Metrics) -> bool:
+        """Whether what a chunk showed of training lets all runs rest."""
+        condition, counters = self._condition, self._counters
+        if condition is None or condition.metric not in metrics:
+            return False
+        return bool((counters.resting | counters.failed | condition.holds(metrics)).all())
 
     def _record(self, chunk: Chunk, evaluated: Metrics, iterations: int, seconds: float) -> str | None:
         """Counts a chunk and writes its metrics; says which runs are newly found not to be finite."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from jaxreward.learning.evaluation import EvaluationConfig
 from jaxreward.run.job import NAMED, Group, Setup, split
 from jaxreward.run.spec import Experiment, resolve, setting_names, static_names
 from jaxreward.run.store import to_json
@@ -41,6 +42,9 @@ def check_space(space: Space, setup: Setup) -> None:
     fixed = sorted(set(space) & set(setup.settings))
     if fixed:
         raise ValueError(f"{fixed[0]} is both set to {setup.settings[fixed[0]]!r} and searched")
+    judging = [name for name in space if name.startswith(EvaluationConfig.namespace)]
+    if judging:
+        raise ValueError(f"{judging[0]} says how trials are judged, so it is the same for all: give it by --set")
     for name in ordered(space):
         try:
             prior_of(space[name]).check()

@@ -116,6 +116,21 @@ def test_nothing_is_learned_through_what_burns_the_memory_in(algorithm, batch):
     assert loss(calm.observation.at[:BURN_IN].add(1.0)) != loss(calm.observation)  # and yet it is read
 
 
+def test_what_is_stored_is_the_memory_before_each_step():
+    """By the params that acted, which learn nothing yet; it is nothing where an episode starts."""
+    agent = recurrent_dqn(Probe(), ProbeParams(length=3), SMALL)
+    start = agent.init(jax.random.key(0), Hyperparams())
+    state = jax.jit(lambda state: agent.step(agent.step(state)[0])[0])(start)
+    steps, memory = jax.tree.map(lambda leaf: leaf[:8], state.replay.steps)
+    network = RecurrentActionValues(16, ActionValues(2, (16,)))
+    after = network.apply(start.params, memory, network.read(steps.observation, 2))[0]
+    expected = jnp.where((steps.terminated | steps.truncated)[..., None], 0.0, after)
+    assert not memory[0].any()
+    assert memory[1].any()
+    np.testing.assert_allclose(memory[1:], expected[:-1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(state.memory, expected[-1], rtol=1e-5, atol=1e-6)
+
+
 def test_a_cue_is_remembered():
     """Shown at the first of four steps, and paid for at the last: without a memory the best there is earns 0."""
     agent = vmap(recurrent_dqn(Probe(), ProbeParams(length=4, match=1.0, pays_last=True), SMALL))

@@ -173,6 +173,27 @@ def test_a_run_rests_where_it_is_as_good_as_was_asked(tmp_path):
     assert again.metrics.equals(result.metrics)
 
 
+def test_where_training_tells_when_to_rest_the_last_row_is_evaluated_too(tmp_path):
+    """All rest in the first row, which no multiple asks for; and those that rest are evaluated as before."""
+    config = {"every": 6, "episodes": 2, "stop_when": "episode/return>=-100"}
+    result = trained(tmp_path / "at_once", config, iterations=30)
+    assert list(rows(result, 0)["iteration"]) == [2]
+    assert list(rows(result, 1)["evaluation/env_return"]) == [60]
+
+
+def test_what_rests_is_evaluated_on_new_episodes(tmp_path):
+    """Member 1 rests in the first row, before any evaluation; member 0 never does."""
+    config = {"every": 4, "episodes": 2, "stop_when": "params>=12"}
+    step = lambda state: (lambda after, told: (after, told | {"params": after.params}))(*_step(state))  # noqa: E731
+    agent = COUNTER._replace(step=step)
+    evaluation = evaluation_of(agent, ENV, ENV_PARAMS, EvaluationConfig(**config))
+    named = {"population": [{"start": 0.0}, {"start": 10.0}], "evaluation": evaluation, "progress": False}
+    result = train(agent, jnp.array([-50.0, 11.5]), iterations=6, log_every=2, folder=tmp_path / "run", **named)
+    mine = rows(result, 1)
+    assert list(mine["env_steps"]) == [2, 2, 2]
+    assert list(mine["evaluation/env_return"].fillna(-1)) == [-1, 5 * 13.5, 5 * 13.5]
+
+
 def test_killed_runs_rest_as_if_they_never_were(tmp_path):
     config = {"every": 2, "episodes": 2, "stop_when": "evaluation/env_return>=40"}
     whole = trained(tmp_path / "whole", config, iterations=30)
@@ -210,6 +231,7 @@ def test_conditions():
         ({"evaluation.every": -3}, "evaluation.every must be at least 0"),
         ({"evaluation.every": 2.5}, "evaluation.every must be an integer"),
         ({"evaluation.episodes": 3}, "evaluations that are never made"),
+        ({"evaluation.every": 0, "evaluation.steps": 3}, "evaluation.steps is said of evaluations that are never made"),
         ({"evaluation.stop_when": "soon"}, "METRIC>=NUMBER"),
         ({"evaluation.every": [2, 3]}, "shapes the program"),
     ],

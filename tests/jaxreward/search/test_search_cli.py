@@ -166,6 +166,11 @@ def test_users_are_told_what_is_wrong(capsys, tmp_path, finished):
     assert "clip is both set to 0.2 and searched" in failed(
         capsys, *what, "--space", "clip=uniform(0,1)", "--set", "clip=0.2"
     )
+    assert "evaluation.episodes says how trials are judged" in failed(
+        capsys, *what, "--space", "evaluation.episodes=integer(1,4)", "--evaluate-every", "2"
+    )
+    stops = ["--space", "clip=uniform(0,1)", "--set", "evaluation.stop_when=episode/return>=3"]
+    assert "none may rest" in failed(capsys, *what, *stops)
     assert "no sampler 'tpee'; did you mean 'tpe'" in failed(
         capsys, *what, "--space", "clip=log(1e-5,1)", "--sampler", "tpee"
     )
