@@ -19,7 +19,8 @@ from jaxreward.contract.games import check_game, num_agents, refuse_game, sample
 from jaxreward.contract.indices import check_indices
 from jaxreward.contract.wrappers import AutoReset, Wrapped, as_environment, carry_over, carry_within
 from jaxreward.contract.wrappers import select as select
-from jaxreward.reward import Reward, Transition, components, episode_rewards, forget
+from jaxreward.observed import anew, observed, shown, shown_space
+from jaxreward.reward import Reward, Transition, components, episode_rewards, outlives
 
 
 @struct.dataclass
@@ -63,7 +64,8 @@ class WithReward(AutoReset):
 
     def reset_env(self, key: Key[Array, ""], params: WithRewardParams) -> tuple[PyTree, WithRewardState]:
         observation, state = self.env.reset_env(key, params.env)
-        return observation, WithRewardState(state, observation, self.reward.reset(params.reward))
+        memory = self.reward.reset(params.reward)
+        return self._shown(observation, memory), WithRewardState(state, observation, memory)
 
     def step_env(
         self, key: Key[Array, ""], state: WithRewardState, action: PyTree, params: WithRewardParams
@@ -71,7 +73,11 @@ class WithReward(AutoReset):
         t = self.transition(key, state, action, params)
         memory, reward = self.reward.step(params.reward, state.memory, t)
         info = self.describe(t.reward, t.info, components(memory))
-        return t.next_observation, WithRewardState(t.next_state, t.next_observation, memory), reward, t.terminated, info
+        now = WithRewardState(t.next_state, t.next_observation, memory)
+        return self._shown(t.next_observation, memory), now, reward, t.terminated, info
+
+    def _shown(self, observation: PyTree, memory: PyTree) -> PyTree:
+        return shown(observation, memory, num_agents(self.env))
 
     def transition(
         self, key: Key[Array, ""], state: WithRewardState, action: PyTree, params: WithRewardParams
@@ -93,7 +99,8 @@ class WithReward(AutoReset):
 
     def _carry_over(self, ended: WithRewardState, fresh: WithRewardState) -> WithRewardState:
         env = carry_over(self.env, ended.env, fresh.env)
-        return WithRewardState(env, fresh.observation, self.reward.persist(ended.memory, fresh.memory))
+        memory = anew(self.reward.persist(ended.memory, fresh.memory), fresh.memory)
+        return WithRewardState(env, fresh.observation, memory)
 
     def is_truncated(self, state: WithRewardState, params: WithRewardParams) -> Bool[Array, ""]:
         return self.env.is_truncated(state.env, params.env)
@@ -113,7 +120,8 @@ class WithReward(AutoReset):
         return self.env.action_space(params.env if params is not None else self.env.default_params)
 
     def observation_space(self, params: WithRewardParams | None = None) -> Any:
-        return self.env.observation_space(params.env if params is not None else self.env.default_params)
+        params = self.default_params if params is None else params
+        return shown_space(self.env.observation_space(params.env), first_memory(self, params))
 
     def state_space(self, params: WithRewardParams | None = None) -> Any:
         return self.env.state_space(params.env if params is not None else self.env.default_params)
@@ -124,7 +132,8 @@ def with_reward(env: Environment, reward: Reward) -> WithReward:
 
     Its params hold the environment's and the reward's (`params.env`, `params.reward`), so that an agent can be vmapped,
     searched or differentiated over either. The environment's own reward stays in `info["env_reward"]`, the named
-    parts of the reward in `info["reward/NAME"]`.
+    parts of the reward in `info["reward/NAME"]`. What the reward remembers as `jaxreward.observed.Observed` is shown
+    beside what the environment shows.
 
     Raises:
         ValueError: If the environment or the reward is none, or the reward reads a field that is not there, or does not
@@ -145,13 +154,33 @@ def world(env: Environment, params: PyTree) -> tuple[Environment, PyTree]:
     return world(env.env, params.env) if isinstance(env, WithReward) else (as_environment(env), params)
 
 
+def stage(env: Environment, params: PyTree) -> tuple[Environment, PyTree]:
+    """The environment in which episodes can be played before they are paid, and its params.
+
+    That is the one beneath all rewards, or the outermost with a reward whose memory the policy sees.
+    """
+    return stage(env.env, params.env) if _is_unseen(env, params) else (as_environment(env), params)
+
+
+def first_memory(env: WithReward, params: PyTree) -> PyTree:
+    """The shapes of what the reward remembers at the start of an episode."""
+    return jax.eval_shape(env.reward.reset, params.reward)
+
+
+def _is_unseen(env: Environment, params: PyTree) -> bool:
+    """Whether an environment's reward is one that no policy sees anything of."""
+    return isinstance(env, WithReward) and not observed(first_memory(env, params))
+
+
 def memories(env: Environment, params: PyTree, ended: tuple[PyTree, ...] | None = None) -> tuple[PyTree, ...]:
     """The memories that an episode's rewards start from, the innermost first; `ended` are those the last one left.
 
+    Those beneath the `stage` are a part of its state.
+
     Raises:
-        ValueError: If a wrapper is around a reward of which something outlives an episode: it would be forgotten.
+        ValueError: If a reward of which something outlives an episode is a part of the stage: it would be forgotten.
     """
-    if not isinstance(env, WithReward):
+    if not _is_unseen(env, params):
         _refuse_hidden(as_environment(env), params)
         return ()
     fresh = env.reward.reset(params.reward)
@@ -171,13 +200,13 @@ def earn(
         env: The environment.
         params: Its params.
         memories: Those of its rewards where the episode starts, see `memories`.
-        episode: What happened in its `world`, leaves `[T, ...]`.
+        episode: What happened on its `stage`, leaves `[T, ...]`.
         valid: Which steps belong to the episode: all up to its end.
 
     Returns:
         The memories where the episode ended, and the episode with the rewards of `env`.
     """
-    if not isinstance(env, WithReward):
+    if not _is_unseen(env, params):
         return (), episode
     ended, inner = earn(env.env, params.env, memories[:-1], episode, valid)
     memory, rewards, parts = episode_rewards(env.reward, params.reward, memories[-1], inner, valid)
@@ -275,16 +304,19 @@ def _first_move(env: WithReward, params: PyTree) -> Moves:
 
 
 def _refuse_hidden(env: Environment, params: PyTree) -> None:
-    inside, name = env, type(getattr(env, "wrapper", env)).__name__
-    while isinstance(inside, Wrapped):
-        inside = inside.env
-    if inside is env or not isinstance(inside, WithReward):
+    """Refuses a reward of which something outlives an episode, within wrappers or because the policy sees it."""
+    name = type(getattr(env, "wrapper", env)).__name__
+    what = "shows what it remembers" if isinstance(env, WithReward) else f"is within {name}"
+    while isinstance(env, Wrapped):
+        env = env.env
+    if not isinstance(env, WithReward):
         return
-    if inside.reward.persist is not forget and jax.tree.leaves(inside.reward.reset(params.reward)):
+    if outlives(env.reward, first_memory(env, params)):
         raise ValueError(
-            f"{name} is around an environment with a reward of which something outlives an episode, so it can't be "
-            "played by whole episodes: put the reward outermost, with_reward(wrapper(env), reward)"
+            f"the reward of {env.name} {what}, and something of it outlives an episode, so it can't be played by whole "
+            "episodes: put that reward outermost, with_reward(wrapper(env), reward), and let it show nothing"
         )
+    _refuse_hidden(env.env, params.env)
 
 
 def _missing(error: AttributeError | KeyError) -> str:

@@ -259,3 +259,16 @@ def of_all_environments(x: PyTree, transition: Transition) -> tuple[PyTree, Bool
         return jax.lax.all_gather(brought, ENVIRONMENTS)
     except NameError:  # the axis is not bound: one environment, stepped alone
         return jax.tree.map(lambda leaf: leaf[None], brought)
+
+
+def outlives(reward: Reward, memory: Memory) -> bool:
+    """Whether anything of an episode's memory is in that of the next.
+
+    Args:
+        reward: The reward.
+        memory: What it remembers, or its shapes.
+    """
+    jaxpr = jax.make_jaxpr(reward.persist)(memory, memory).jaxpr
+    ended = jaxpr.invars[: len(jax.tree.leaves(memory))]
+    read = [*jaxpr.outvars, *(x for equation in jaxpr.eqns for x in equation.invars)]
+    return any(x is last for x in read for last in ended)

@@ -23,11 +23,12 @@ FLOORS = [
     # Above: the host. Below: the library.
     {"agents"},
     {"envs"},
-    {"distances"},
+    {"distances", "objectives"},
     {"rewards", "mdp", "quality_diversity"},
     {"learning"},
     {"agent"},
     {"environment"},
+    {"observed"},
     {"reward"},
     {"contract"},
     {"lookup", "settings"},

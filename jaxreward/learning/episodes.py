@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
-from jaxreward.environment import earn, memories, select, world
+from jaxreward.environment import earn, memories, select, stage, world
 from jaxreward.learning.rollout import Act, summands
 from jaxreward.reward import ENVIRONMENTS, Transition
 
@@ -77,7 +77,7 @@ def play(
     """
     num_steps = jax.tree.leaves(noise)[0].shape[0]
     key_reset, key_steps = jax.random.split(key)
-    base, base_params = world(env, params)
+    base, base_params = stage(env, params)
     start = jax.vmap(base.reset_env, (0, None))(jax.random.split(key_reset, num_envs), base_params)
     step_keys = jax.random.split(key_steps, (num_steps, num_envs))
 

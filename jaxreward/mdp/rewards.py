@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from gymnax.environments.environment import Environment
 from jax.interpreters import partial_eval
 from jaxtyping import Array, Float, Int, PyTree
 
-from jaxreward.environment import earn, memories, world
+from jaxreward.environment import WithReward, earn, memories, stage, world
 from jaxreward.mdp.environment import TabularEnv, TabularParams, TabularState
 from jaxreward.reward import Components, Transition
 
@@ -40,6 +40,8 @@ def reward_table(env: Environment, params: PyTree) -> Float[Array, "S A S"]:
             f"{env.name} is a {type(inside).__name__}; only a TabularEnv has a table of rewards. For another small "
             "environment, see `jaxreward.mdp.to_tabular`"
         )
+    if isinstance(stage(env, params)[0], WithReward):
+        _refuse_memory(env.name, "something that the policy sees")
     start = memories(env, params)
     _check_markov(env.name, start)
 
@@ -89,11 +91,14 @@ def _over_all_entries(earned: Callable[..., Array], env: TabularEnv, time: Int[A
 def _check_markov(name: str, memory: PyTree) -> None:
     leaves = jax.tree.leaves(_remembered(memory))
     if leaves:
-        raise ValueError(
-            f"the reward of {name} remembers {len(leaves)} array{'s' * (len(leaves) > 1)} within an episode, so its "
-            "value depends on more than state, action and next state; expected a reward without memory, such as "
-            "`markov` makes"
-        )
+        _refuse_memory(name, f"{len(leaves)} array{'s' * (len(leaves) > 1)}")
+
+
+def _refuse_memory(name: str, what: str) -> NoReturn:
+    raise ValueError(
+        f"the reward of {name} remembers {what} within an episode, so its value depends on more than state, action and "
+        "next state; expected a reward without memory, such as `markov` makes"
+    )
 
 
 def _remembered(memory: PyTree) -> PyTree:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key
 
+from jaxreward.observed import is_observed
 from jaxreward.reward import Components, Memory, Params, Reward, Shared, Transition, as_init, is_shared
 from jaxreward.rewards.arguments import RewardLike, as_reward
 
@@ -225,6 +226,7 @@ def _unnamed(reward: Reward) -> Reward:
 
 
 def _leaves(memory: Memory) -> list[Memory]:
-    """All arrays of a memory, each `Shared` that is within something shared."""
+    """All arrays of a memory, each `Shared` that is within something shared, and what is observed as it is."""
     apart = lambda node: jax.tree.map(Shared, node.value) if is_shared(node) else node  # noqa: E731
-    return jax.tree.leaves(jax.tree.map(apart, memory, is_leaf=is_shared), is_leaf=is_shared)
+    kept = lambda node: is_shared(node) or is_observed(node)  # noqa: E731
+    return jax.tree.leaves(jax.tree.map(apart, memory, is_leaf=kept), is_leaf=kept)

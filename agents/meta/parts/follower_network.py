@@ -12,7 +12,7 @@ from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Key, PyTree
 
-from jaxreward.environment import world
+from jaxreward.environment import stage
 from jaxreward.envs.levels.grid_world import CLOCK, GridWorld
 from jaxreward.learning.networks import Torso, flatten, lecun
 from jaxreward.names import check_name
@@ -49,7 +49,7 @@ def network_for(env: Environment, env_params: PyTree, kind: str, layers: tuple[i
         ValueError: If there is no such kind.
     """
     check_name("network", kind, NETWORKS)
-    inside, space = world(env, env_params)[0], env.observation_space(env_params)
+    inside, space = stage(env, env_params)[0], env.observation_space(env_params)
     start = jax.eval_shape(lambda: env.reset_env(jax.random.key(0), env_params)[0])
     numbered = isinstance(space, spaces.Discrete)
     of_level = isinstance(inside, GridWorld) and inside.observation != "planes"

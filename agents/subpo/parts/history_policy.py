@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxreward.agents.subpo.parts.config import Config, Hyperparams
 from jaxreward.agents.subpo.parts.network import HistoryActorCritic
-from jaxreward.environment import world
+from jaxreward.environment import stage
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, Head, flatten, unroll
 from jaxreward.reward import bind_discount
 
@@ -37,7 +37,7 @@ class HistoryPolicy:
     @property
     def base(self) -> Environment:
         """The environment beneath its rewards."""
-        return world(self.env, self.env_params)[0]
+        return stage(self.env, self.env_params)[0]
 
     @property
     def is_tabular(self) -> bool:
@@ -91,7 +91,7 @@ class HistoryPolicy:
 
     def example(self) -> tuple[Float[Array, " F"], Int[Array, ""]]:
         """What the network might read at one step: zeros."""
-        base, params = world(self.env, self.env_params)
+        base, params = stage(self.env, self.env_params)
         shapes = jax.eval_shape(base.reset_env, jax.random.key(0), params)[0]
         return self.read(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes), 0)
 
