@@ -79,6 +79,6 @@ def check_ends(mdp: TabularMDP, discount: float) -> None:
         lasting = lasting & ~(possible & ~lasting).any(-1).all(-1)
     if discount == 1 and lasting.any():
         raise ValueError(
-            f"at a discount of 1 the return is not defined: from state {np.flatnonzero(lasting)[0]} a policy may go on for "
-            "ever, and the equations of its value are singular; expected a discount below 1, or the limit average"
+            f"at a discount of 1 the return is not defined: from state {np.flatnonzero(lasting)[0]} a policy may go on "
+            "for ever, and the equations of its value are singular; expected a discount below 1, or the limit average"
         )

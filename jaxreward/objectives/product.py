@@ -15,7 +15,9 @@ Labels = Mapping[str, ArrayLike]
 """What holds, by the names of propositions: booleans `[S, A, S]`, or `[S]` for what holds where a step leads to."""
 
 
-def product(mdp: TabularMDP, machine: Machine, labels: Labels, pays: Mapping[str, ArrayLike] | None = None) -> TabularMDP:
+def product(
+    mdp: TabularMDP, machine: Machine, labels: Labels, pays: Mapping[str, ArrayLike] | None = None
+) -> TabularMDP:
     """The MDP whose states are pairs, number `s * U + u`, and whose rewards are what the machine pays.
 
     Nothing is read or paid in terminal states.
@@ -37,7 +39,7 @@ def product(mdp: TabularMDP, machine: Machine, labels: Labels, pays: Mapping[str
     after, paid = (jnp.asarray(np.moveaxis(table[:, number], 0, 1)) for table in (machine.following, machine.paid))
     stays = jnp.arange(machines).reshape(1, -1, 1, 1)
     after = jnp.where(mdp.terminal.reshape(-1, 1, 1, 1), stays, after)
-    leads = after[..., None] == jnp.arange(machines)
+    leads = after[..., None] == jnp.arange(machines).reshape(1, 1, 1, 1, -1)
     transition = jnp.where(leads, mdp.transition[:, None, :, :, None], 0)
     numbers = jnp.stack([*(jnp.asarray((pays or machine.pays)[name], float) for name in machine.pays), jnp.zeros(())])
     reward = jnp.where(mdp.terminal.reshape(-1, 1, 1, 1), 0, numbers[paid])[..., None]
@@ -69,8 +71,8 @@ def label_numbers(mdp: TabularMDP, machine: Machine, labels: Labels) -> Int[np.n
         holds = np.asarray(labels[name])
         if holds.shape not in (shape, shape[:1]) or holds.dtype != bool:
             raise ValueError(
-                f"proposition {name!r} is {holds.dtype}{list(holds.shape)}; expected booleans [S, A, S] = {list(shape)}, "
-                f"or [S] = {list(shape[:1])} of where a step leads to"
+                f"proposition {name!r} is {holds.dtype}{list(holds.shape)}; expected booleans [S, A, S] = "
+                f"{list(shape)}, or [S] = {list(shape[:1])} of where a step leads to"
             )
         number += holds.astype(int) << bit
     return number

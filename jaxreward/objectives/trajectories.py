@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxreward.mdp import TabularMDP
-from jaxreward.mdp.bellman import Discount
+from jaxreward.mdp.bellman import EXACT, Discount
 
 MOST = 100_000
 """Of episodes."""
@@ -40,7 +40,9 @@ class Trajectories(NamedTuple):
     def returns(self, rewards: Float[Array, "*K S A S"], discount: Discount) -> Float[Array, "*K N"]:
         """The discounted sum of rewards of each episode."""
         weight = jnp.where(self.valid, jnp.asarray(discount, self.chance.dtype) ** jnp.arange(self.state.shape[1]), 0)
-        return jnp.sum(weight * rewards[..., self.state, self.action, self.following], -1)
+        return jnp.einsum(
+            "nt,...nt->...n", weight, rewards[..., self.state, self.action, self.following], precision=EXACT
+        )
 
 
 def trajectories(mdp: TabularMDP) -> Trajectories:

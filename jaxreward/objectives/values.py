@@ -67,10 +67,12 @@ def long_run_reward(mdp: TabularMDP, policy: Policy) -> Float[Array, ""]:
 def reach_probability(mdp: TabularMDP, policy: Policy, target: Bool[Array, " S"]) -> Float[Array, ""]:
     """The probability that an episode is ever in one of some states."""
     moves = induced_chain(mdp, policy).transition
+    identity = jnp.eye(mdp.num_states, dtype=bool)
     open_ = _leads_to(moves, target) & ~target  # others never get there, and would make the equations singular
-    among = jnp.where(open_[:, None] & open_[None, :], moves, 0)
-    into = jnp.where(open_, jnp.sum(jnp.where(target[None, :], moves, 0), -1), 0)
-    value = jnp.linalg.solve(jnp.eye(mdp.num_states, dtype=moves.dtype) - among, into)
+    leaves = jnp.where(identity, 0, moves)  # of I - P the diagonal is their sum, which rounding takes nothing from
+    equations = jnp.where(identity, jnp.sum(leaves, -1)[:, None], -jnp.where(open_[None, :], leaves, 0))
+    into = jnp.where(open_, jnp.sum(jnp.where(target[None, :], leaves, 0), -1), 0)
+    value = jnp.linalg.solve(jnp.where(open_[:, None], equations, identity.astype(moves.dtype)), into)
     return jnp.sum(mdp.start * jnp.where(target, 1, value))
 
 
