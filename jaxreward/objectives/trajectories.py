@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxreward.mdp import TabularMDP
 from jaxreward.mdp.bellman import EXACT, Discount
 
+Steps: TypeAlias = list[tuple[int, int, int]]
+"""State, action and next state of each."""
 MOST = 100_000
 """Of episodes."""
 
@@ -52,8 +54,8 @@ def trajectories(mdp: TabularMDP) -> Trajectories:
         ValueError: An episode may come back to a state, so that there is no end to them, or they are too many.
     """
     moves, start, terminal = (np.asarray(x) for x in (mdp.transition, mdp.start, mdp.terminal))
-    done: list[tuple[list[tuple[int, int, int]], float]] = []
-    open_ = [([], int(state), float(start[state])) for state in np.flatnonzero(start)]
+    done: list[tuple[Steps, float]] = []
+    open_: list[tuple[Steps, int, float]] = [([], int(state), float(start[state])) for state in np.flatnonzero(start)]
     while open_:
         steps, state, chance = open_.pop()
         if terminal[state]:
@@ -66,7 +68,7 @@ def trajectories(mdp: TabularMDP) -> Trajectories:
     return _padded(done, moves.dtype)
 
 
-def _check_new(steps: list[tuple[int, int, int]], state: int, number: int) -> None:
+def _check_new(steps: Steps, state: int, number: int) -> None:
     if any(before == state for before, *_ in steps):
         raise ValueError(
             f"an episode may come back to state {state}, so there is no end to the list of them; expected an MDP whose "
@@ -76,11 +78,12 @@ def _check_new(steps: list[tuple[int, int, int]], state: int, number: int) -> No
         raise ValueError(f"there are more than {MOST:,} episodes; expected a smaller MDP")
 
 
-def _padded(done: list[tuple[list[tuple[int, int, int]], float]], dtype: np.dtype) -> Trajectories:
+def _padded(done: list[tuple[Steps, float]], dtype: np.dtype) -> Trajectories:
     longest = max(len(steps) for steps, _ in done)
     table = np.zeros((len(done), longest, 3), np.int32)
     valid = np.zeros((len(done), longest), bool)
     for row, (steps, _) in enumerate(done):
         table[row, : len(steps)], valid[row, : len(steps)] = steps, True
     chance = np.array([chance for _, chance in done], dtype)
-    return Trajectories(*(jnp.asarray(table[..., i]) for i in range(3)), jnp.asarray(valid), jnp.asarray(chance))
+    state, action, following = (jnp.asarray(table[..., i]) for i in range(3))
+    return Trajectories(state, action, following, jnp.asarray(valid), jnp.asarray(chance))

@@ -1,0 +1,1 @@
+"""What can be said in which formalism of objectives."""

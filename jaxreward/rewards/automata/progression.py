@@ -93,8 +93,8 @@ def automaton(formula: Formula, names: Sequence[str]) -> tuple[Int[np.ndarray, "
         ValueError: It is too large.
     """
     alphabet = labels(names)
-    states, rows = [clauses(formula)], []
-    number = {states[0]: 0}
+    states, number = [clauses(formula)], {clauses(formula): 0}
+    rows: list[list[int]] = []
     while len(rows) < len(states):
         row = [progressed(states[len(rows)], label) for label in alphabet]
         for state in row:
