@@ -104,3 +104,12 @@ def auxiliary(scale: ArrayLike = 1.0) -> Reward:
         return transition.reward + params["scale"] * transition.info["reward/auxiliary"]
 
     return markov(total, {"scale": scale})
+
+
+def proxy() -> Reward:
+    """The proxy that an environment shows in `info["reward/proxy"]`, its own reward being the true one.
+
+    Any other reward is a proxy of the environment's own in the same way: that stays in `info["env_reward"]`. Where
+    the true reward is another one, `beside(proxy, true=...)` carries it.
+    """
+    return markov(lambda transition: transition.info["reward/proxy"])

@@ -11,7 +11,7 @@ from jaxreward.names import check_name
 from jaxreward.reward import Reward, environment_reward, markov
 from jaxreward.rewards.algebra import clip
 from jaxreward.rewards.auxiliary_potential import auxiliary_potential
-from jaxreward.rewards.beside import auxiliary
+from jaxreward.rewards.beside import auxiliary, proxy
 from jaxreward.rewards.sets.function import modular
 from jaxreward.rewards.transforms import normalise, sparsify
 
@@ -35,6 +35,7 @@ _BUILT_IN: dict[str, tuple[Callable[[], Reward], str]] = {
         lambda: auxiliary_potential(of="action"),
         "the same with the potential of the step itself, which for REINFORCE is biased",
     ),
+    "proxy": (proxy, "the proxy that the environment shows, its own being the true one: `hacking/...`"),
     "modular": (modular, "between a set function's gains (share=0) and what each place alone is worth (share=1)"),
     "sparse": (lambda: sparsify(environment_reward()), "the environment's, paid where the episode ends"),
 }
