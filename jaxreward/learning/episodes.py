@@ -15,6 +15,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from jaxreward.environment import earn, memories, select, stage, world
+from jaxreward.learning.proxies import told_together, with_true
 from jaxreward.learning.rollout import Act, summands
 from jaxreward.reward import ENVIRONMENTS, Transition
 
@@ -73,7 +74,8 @@ def play(
         key: For the environments.
 
     Returns:
-        What the rewards remember, the episodes, and the means over them, as `episode/NAME`.
+        What the rewards remember, the episodes, and the means over them, as `episode/NAME`, with what
+        `jaxreward.learning.proxies.told_together` tells.
     """
     num_steps = jax.tree.leaves(noise)[0].shape[0]
     key_reset, key_steps = jax.random.split(key)
@@ -121,4 +123,5 @@ def _metrics(steps: Transition, valid: Bool[Array, "T N"]) -> dict[str, Float[Ar
     of_steps = jax.vmap(jax.vmap(summands))(steps.reward, steps.info)
     totals = {name: jnp.where(valid, value, 0.0).sum(0) for name, value in of_steps.items()}
     means = {f"episode/{name}": value.mean() for name, value in totals.items()}
-    return {"episode/count": jnp.asarray(valid.shape[1], float), **means}
+    together = told_together(with_true(steps.reward, steps.info), valid)
+    return {"episode/count": jnp.asarray(valid.shape[1], float), **means, **together}

@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 from jaxreward.contract.games import num_agents, sample_action
 from jaxreward.contract.wrappers import as_environment, never_ends
 from jaxreward.environment import carry_over, select
+from jaxreward.learning.proxies import told_together, with_true
 from jaxreward.reward import ENVIRONMENTS, Transition
 
 Act = Callable[[PyTree, PyTree, PyTree], tuple[PyTree, PyTree, PyTree]]
@@ -102,7 +103,7 @@ def rollout(
 
     Returns:
         Where the environments stand now, the policy's memory, the trajectory, and the metrics: those of the ended
-        episodes, see `episode_statistics`, and of all steps, see `reward_rates`.
+        episodes, see `episode_statistics`, and of all steps, see `reward_rates` and `told_together`.
     """
     env = as_environment(env)
     num_steps = jax.tree.leaves(noise)[0].shape[0]
@@ -116,19 +117,19 @@ def rollout(
         carry, action, extras = act(carry, observation, noise)
         args = (keys, observation, state, action, start or batch.start, params)
         env_step = jax.vmap(_step(env, record), (0, 0, 0, 0, 0, None), axis_name=ENVIRONMENTS)
-        (next_observation, next_state), (reward, terminated, truncated, last), sums, recorded = env_step(*args)
+        (next_observation, next_state), (reward, terminated, truncated, last), sums, pair, recorded = env_step(*args)
         carry = select(terminated | truncated, jax.tree.map(jnp.zeros_like, carry), carry)
         steps = Trajectory(observation, action, extras, reward, terminated, truncated, last, recorded)
-        return (carry, next_observation, next_state), (steps, sums)
+        return (carry, next_observation, next_state), (steps, sums, pair)
 
     now = (carry, batch.observation, batch.state)
-    (carry, observation, state), (steps, sums) = jax.lax.scan(step, now, (noise, step_keys, starts))
+    (carry, observation, state), (steps, sums, pair) = jax.lax.scan(step, now, (noise, step_keys, starts))
     running, metrics = episode_statistics(batch.running, sums, steps.done)
     return (
         EnvBatch(observation, state, batch.start, running),
         carry,
         steps,
-        {**metrics, **reward_rates(sums, parts=never_ends(env))},
+        {**metrics, **reward_rates(sums, parts=never_ends(env)), **told_together(pair)},
     )
 
 
@@ -149,6 +150,7 @@ def _step(env: Environment, record: Callable[[Transition], PyTree] | None = None
             now,
             (reward_now, terminated, truncated, last),
             summands(reward, info, num_agents(env) is not None),
+            with_true(reward, info),
             recorded,
         )
 

@@ -32,6 +32,7 @@ from jaxreward.run.evaluator import Evaluation, Evaluator
 from jaxreward.run.folder import hold_together
 from jaxreward.run.interrupt import Interrupt, end
 from jaxreward.run.loggers import Curves, TensorBoard, WeightsAndBiases, import_wandb
+from jaxreward.run.parting import PARTS, Parting, PartingWarning
 from jaxreward.run.plan import Plan, Start, batch_sharding, check_positive, check_same, make_plan, widest_mesh
 from jaxreward.run.progress import Progress
 from jaxreward.run.record import (
@@ -231,7 +232,7 @@ class _Training:
         shape = len(plan.population), len(plan.seeds)
         self._counters = Counters.from_json(restored.counters) if restored else Counters.zero(*shape)
         self._saved, self._chunks_since, self._saved_at = self._counters.iteration, 0, time.monotonic()
-        self._signal, self.compile_seconds = 0, 0.0
+        self._signal, self.compile_seconds, self._parting = 0, 0.0, Parting()
 
     def __enter__(self) -> _Training:
         plan = self._plan
@@ -315,6 +316,7 @@ class _Training:
             if evaluated and counters.better(evaluated):
                 self._best.save(counters.iteration, state, counters.to_json())
             self._after(state, problem)
+            self._tell_parting(counters.iteration - iterations)
         return state
 
     def _evaluated(self, state: PyTree, chunk: Chunk, iterations: int) -> Metrics:
@@ -351,6 +353,7 @@ class _Training:
         metrics = counters.as_before(metrics)
         if self._condition is not None:
             counters.rest(self._condition.holds(metrics) & ~counters.failed, metrics)
+        self._parting.see(metrics)
         from_leader(lambda: self._write(metrics))
         self._progress.update(counters.iteration, int(steps.sum()) / seconds, described_result(metrics))
         return describe_failures(news, population, seeds, counters.iteration)
@@ -381,6 +384,13 @@ class _Training:
         self._signal, due = largest([self._interrupt.received, self._checkpoint_is_due()])
         if due:
             self._save(state)
+
+    def _tell_parting(self, before: int) -> None:
+        """Warns, at each tenth of a run, where the reward that is trained on and the true one part."""
+        now, whole = self._counters.iteration, self._plan.iterations
+        news = self._parting.news(now) if PARTS * now // whole > PARTS * before // whole else None
+        if news and is_leader():
+            warnings.warn(news, PartingWarning, stacklevel=5)
 
     def _checkpoint_is_due(self) -> bool:
         if self._options.checkpoint_every:
