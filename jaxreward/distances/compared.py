@@ -12,10 +12,11 @@ from jaxtyping import Array, Float, PyTree
 
 from jaxreward.distances.equivalence import npec_distance
 from jaxreward.distances.pearson import pearson_distance, spearman_distance
+from jaxreward.distances.proxy import proxy_correlation
 from jaxreward.distances.regret import regret, regret_bound
 from jaxreward.distances.starc import epic_distance, starc_distance
 from jaxreward.environment import world
-from jaxreward.mdp import TabularMDP, reward_table
+from jaxreward.mdp import TabularMDP, reward_table, uniform_policy
 
 
 class Row(NamedTuple):
@@ -59,7 +60,8 @@ def compared(mdp: TabularMDP, other: Float[Array, "S A S"], discount: float) -> 
         lost = regret(mdp, other, discount), regret_bound(mdp, other, discount), regret(back, mdp.reward, discount)
         npec = npec_distance(mdp, other, discount), npec_distance(back, mdp.reward, discount)
         correlations = pearson_distance(*plain), spearman_distance(*plain)
-        return [*starc, epic_distance(mdp, other, discount), *npec, *correlations, *lost]
+        together = proxy_correlation(mdp, other, uniform_policy(mdp), discount)
+        return [*starc, epic_distance(mdp, other, discount), *npec, *correlations, *lost, together]
 
     with jax.enable_x64(True):
         values = every(*_double(mdp, other))
@@ -105,4 +107,5 @@ _TOLD: tuple[tuple[str, float | None, str], ...] = (
     ("regret", 1, "what the best policy for the second loses by the first, of all that can be lost"),
     ("its bound", None, "by the STARC distance; loose"),
     ("regret, the other way", 1, "what the best policy for the first loses by the second"),
+    ("correlation as a proxy", 1, "on what acting at random visits; above 0 what hacking costs can be bounded"),
 )

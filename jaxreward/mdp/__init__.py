@@ -41,7 +41,13 @@ from jaxreward.mdp.inverse import (
     with_linear_reward,
 )
 from jaxreward.mdp.iteration import span
-from jaxreward.mdp.occupancy import discounted_occupancy, finite_occupancy, stationary_occupancy
+from jaxreward.mdp.occupancy import (
+    DIVERGENCES,
+    discounted_occupancy,
+    finite_occupancy,
+    occupancy_divergence,
+    stationary_occupancy,
+)
 from jaxreward.mdp.rewards import reward_table
 from jaxreward.mdp.rivers import jump_river_swim, river_swim_loop, river_swim_variant
 from jaxreward.mdp.soft import (
@@ -94,8 +100,10 @@ __all__ = [  # noqa: RUF022, in the order of the catalogue
     "soft_policy_value",
     "soft_value_iteration",
     # occupancy measures
+    "DIVERGENCES",
     "discounted_occupancy",
     "finite_occupancy",
+    "occupancy_divergence",
     "stationary_occupancy",
     # rewards that explain an expert
     "Inferred",

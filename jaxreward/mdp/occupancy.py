@@ -9,6 +9,10 @@ from jaxtyping import Array, Float
 from jaxreward.mdp.average import limiting_matrix
 from jaxreward.mdp.bellman import EXACT, Discount, continuation, induced_chain
 from jaxreward.mdp.tabular import TabularMDP
+from jaxreward.names import check_name
+
+DIVERGENCES = ("kl", "chi2", "sqrt_chi2", "tv")
+"""How far one occupancy is from another, see `occupancy_divergence`."""
 
 
 def discounted_occupancy(mdp: TabularMDP, policy: Float[Array, "S A"], discount: Discount) -> Float[Array, "S A"]:
@@ -42,3 +46,31 @@ def stationary_occupancy(mdp: TabularMDP, policy: Float[Array, "S A"]) -> Float[
     """
     limit = limiting_matrix(induced_chain(mdp, policy).transition)
     return jnp.matmul(mdp.start, limit, precision=EXACT)[:, None] * policy
+
+
+def occupancy_divergence(kind: str, occupancy: Float[Array, "S A"], reference: Float[Array, "S A"]) -> Float[Array, ""]:
+    """How far a policy's occupancy `p` is from that of a reference `q`, both scaled to sum to one.
+
+    `kl` is `sum p log(p / q)`, `chi2` is `sum (p - q)^2 / q`, `sqrt_chi2` its root and `tv` half of `sum |p - q|`. The
+    first three are infinite where `p` goes where `q` never does.
+
+    Args:
+        kind: One of `DIVERGENCES`.
+        occupancy: Of the policy, of any sum, such as `discounted_occupancy` gives.
+        reference: Of the reference, likewise.
+
+    Raises:
+        ValueError: If there is no such divergence.
+    """
+    check_name("divergence of occupancies", kind, DIVERGENCES)
+    p, q = (x / jnp.sum(x) for x in (occupancy, reference))
+    if kind == "tv":
+        return jnp.sum(jnp.abs(p - q)) / 2
+    there = jnp.where(q > 0, q, 1.0)
+    if kind == "kl":
+        parts = jnp.where(p > 0, p * (jnp.log(jnp.where(p > 0, p, 1.0)) - jnp.log(there)), 0.0)
+    else:
+        parts = jnp.square(p - q) / there
+    total = jnp.sum(jnp.where(q > 0, parts, jnp.where(p > 0, jnp.inf, 0.0)))
+    # The root has no derivative where both are the same: there it is at its least.
+    return jnp.where(total > 0, jnp.sqrt(jnp.where(total > 0, total, 1.0)), 0.0) if kind == "sqrt_chi2" else total

@@ -1,0 +1,103 @@
+"""Proxies: the bound on random tables, where it is met with equality, and divergences against loops."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreward.distances import least_improvement, least_regularisation, proxy_correlation
+from jaxreward.mdp import TabularMDP, discounted_occupancy, expected_reward, occupancy_divergence, tabular_mdp
+
+S, A, GAMMA, TABLES = 4, 3, 0.8, 1_000
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def bandit(true):
+    """One state that goes on for ever: an occupancy is a policy."""
+    return tabular_mdp(np.ones((1, len(true), 1)), np.asarray(true)[None, :, None])
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """Random MDPs, proxies, policies and references, and what the functions say of them, all at once."""
+    dirichlet = lambda *shape: RNG.dirichlet(np.ones(shape[-1]), (TABLES, *shape[:-1]))  # noqa: E731
+    true, noise = RNG.normal(size=(2, TABLES, S, A, S))
+    proxy = true + RNG.uniform(0, 2, (TABLES, 1, 1, 1)) * noise
+    mdps = TabularMDP(dirichlet(S, A, S), true, dirichlet(S), np.zeros((TABLES, S), bool))
+    given = jax.tree.map(jnp.asarray, (mdps, proxy, dirichlet(S, A), dirichlet(S, A)))
+
+    @jax.jit
+    @jax.vmap
+    def told(mdp, proxy, policy, reference):
+        occupancies = [discounted_occupancy(mdp, each, GAMMA) * (1 - GAMMA) for each in (policy, reference)]
+        rewards = [expected_reward(mdp._replace(reward=reward)) for reward in (mdp.reward, proxy)]
+        found = least_improvement(mdp, proxy, policy, reference, GAMMA)
+        numbers = [fn(mdp, proxy, reference, GAMMA) for fn in (proxy_correlation, least_regularisation)]
+        return occupancies, rewards, found, numbers
+
+    return jax.tree.map(np.asarray, told(*given))
+
+
+def test_no_policy_gains_less_than_the_bound(tables):
+    _, _, found, (correlation, _) = tables
+    assert (correlation > 0).mean() > 0.9
+    assert (found.gained - found.least > -1e-9).all()
+    assert np.isneginf(found.least[correlation <= 0]).all()
+    finite = found.least[correlation > 0]
+    assert ((found.gained[correlation > 0] - finite) < 0.5).any()  # nor is it empty
+    assert (found.gained < 0).mean() > 0.2
+
+
+def test_correlations_and_deviations_are_numpys(tables):
+    (_, reference), rewards, _, (correlation, strength) = tables
+    for i in range(20):
+        covariance = np.cov(*(reward[i].ravel() for reward in rewards), aweights=reference[i].ravel(), ddof=0)
+        expected = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
+        np.testing.assert_allclose(correlation[i], expected, rtol=1e-9)
+        np.testing.assert_allclose(strength[i], np.sqrt(covariance[1, 1] * (1 - expected**2)), rtol=1e-9)
+
+
+def test_divergences_are_their_sums(tables):
+    policies, references = tables[0]
+    of = lambda kind: jax.jit(jax.vmap(lambda p, q: occupancy_divergence(kind, 3 * p, q)))(policies, references)  # noqa: E731
+    found = {kind: np.asarray(of(kind)) for kind in ("kl", "chi2", "sqrt_chi2", "tv")}
+    ratio = policies / references
+    each = {"kl": policies * np.log(ratio), "chi2": policies * (ratio - 1), "tv": np.abs(policies - references) / 2}
+    for kind, parts in each.items():
+        np.testing.assert_allclose(found[kind], parts.sum((1, 2)), rtol=1e-9, err_msg=kind)
+    np.testing.assert_allclose(found["sqrt_chi2"] ** 2, found["chi2"], rtol=1e-9)
+    same, nowhere = jnp.full((1, 2), 0.5), jnp.array([[1.0, 0.0]])
+    root = lambda p: occupancy_divergence("sqrt_chi2", p, same)  # noqa: E731
+    assert np.isfinite(jax.grad(root)(same)).all()
+    assert np.isposinf(occupancy_divergence("kl", same, nowhere))
+    assert occupancy_divergence("tv", same, nowhere) == 0.5
+    with pytest.raises(ValueError, match="did you mean 'chi2'"):
+        occupancy_divergence("chi", same, same)
+
+
+def test_the_bound_is_met_where_a_policy_follows_what_the_proxy_adds():
+    """With `p = q (1 + t e)`, `e` what of the proxy is not correlated with the true reward."""
+    reference = RNG.dirichlet(np.ones(6))
+    true, noise = RNG.normal(size=(2, 6))
+    off = noise - reference @ noise
+    centred = true - reference @ true
+    off = off - (reference @ (off * centred)) / (reference @ centred**2) * centred
+    for sign, equal in ((1, True), (-1, False)):
+        policy = reference * (1 + sign * 0.9 / np.abs(off).max() * off)
+        proxy = (2 * true + off)[None, :, None]
+        found = least_improvement(bandit(true), jnp.asarray(proxy), policy[None], reference[None], GAMMA)
+        assert bool(np.isclose(found.gained, found.least, atol=1e-9)) == equal
+        np.testing.assert_allclose(found.gained, 0, atol=1e-9)
+
+
+def test_a_reward_that_does_not_vary_is_no_proxy():
+    constant = jnp.full((1, 3, 1), 0.1)
+    mdp, uniform = bandit([0.0, 1.0, 2.0]), np.full((1, 3), 1 / 3)
+    assert proxy_correlation(mdp, constant, uniform, GAMMA) == 0
+    assert np.isneginf(least_improvement(mdp, constant, uniform, uniform, GAMMA).least)
