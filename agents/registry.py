@@ -45,6 +45,7 @@ _BUILT_IN = {
     "gail": "jaxreward.agents.inverse.gail",
     "airl": "jaxreward.agents.inverse.airl",
     "sam": "jaxreward.agents.inverse.sam",
+    "orpo": "jaxreward.agents.hacking.orpo",
     "lirpg": "jaxreward.agents.barfi.lirpg",
     "bipars": "jaxreward.agents.barfi.bipars",
     "novelty_search": "jaxreward.agents.quality_diversity.novelty_search",

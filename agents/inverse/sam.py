@@ -24,7 +24,7 @@ from jaxreward.agents.baselines.parts import off_policy as loop
 from jaxreward.agents.baselines.parts.demonstrated import check_file, features_of, first_steps
 from jaxreward.agents.baselines.parts.off_policy import Metrics, OffPolicy, Scalar, State
 from jaxreward.agents.inverse.parts import classifier
-from jaxreward.agents.inverse.parts.classifier import Classifier, classifier_judge, joined
+from jaxreward.agents.inverse.parts.classifier import Classifier, classifier_judge
 from jaxreward.agents.inverse.parts.discriminator import Penalty, pessimistic, slopes
 from jaxreward.agents.inverse.parts.judge import Judge, JudgeState, Pairs
 from jaxreward.environment import scalar_environment
@@ -145,7 +145,7 @@ class SAM(OffPolicy):
             reward = model.reward(params, pairs, hyperparams)
             if not self.config.pessimistic:
                 return reward
-            slope = slopes(model.logits(params), joined(pairs))
+            slope = slopes(model.logits(params), model.reads(pairs))
             return pessimistic(reward, slope, hyperparams.penalty_target, hyperparams.pessimism)
 
         return worth

@@ -20,6 +20,7 @@ TASKS = {
     "jaxreward.agents.quality_diversity": "qd/point2d",
     "jaxreward.agents.loop": "average/river_swim",
     "jaxreward.agents.inverse": "CartPole-v1?max_steps_in_episode=8",
+    "jaxreward.agents.hacking": "CartPole-v1",
     "jaxreward.agents.meta": "CartPole-v1",
     "q_learning": "average/river_swim",
     "sarsa": "average/river_swim",

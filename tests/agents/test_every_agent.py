@@ -47,7 +47,11 @@ SMALL = {
 }
 OF_GENOMES = {"num_steps": 4, "chunk_size": 4, "width": 2, "layers": 1}
 OF_PICTURES = {"image_size": 16, "channels": (2,), "code": 2, "epochs": 2, "images": 8, "frames": 2}
-OWN = {"airl": {"memory": 0}, "recurrent_dqn": {"length": 2, "burn_in": 1, "warm_up": 6, "batch_size": 2}}
+OWN = {
+    "airl": {"memory": 0},
+    "orpo": {"memory": 0, "demonstrations": ""},
+    "recurrent_dqn": {"length": 2, "burn_in": 1, "warm_up": 6, "batch_size": 2},
+}
 """What an agent does not take of these."""
 LOOP = [name for name in list_agents() if "/" not in name and ".agents.loop." in get_agent(name).make.__module__]
 TABULAR = ["q_learning", "sarsa", "soft_q_learning"]
@@ -68,6 +72,7 @@ VARIANTS += [
     ("gail", {"shared": True, "env": "games/gems"}),
     ("gail", {"discriminators": "centralised", "normalise_observations": True, "env": "games/gems"}),
     ("airl", {"state_only": False}),
+    ("orpo", {"divergence": "wasserstein", "reads_actions": False, "env": "MountainCarContinuous-v0"}),
     ("sam", {"pessimistic": True, "penalty": "nagard", "one_sided": False, "n_step": 2, "warm_up": 4}),
     ("airl", {"discriminators": "decentralised_all", "normalise_observations": True, "env": "games/gems"}),
     ("subpo", {"history": "gru"}),
@@ -89,7 +94,7 @@ def small(name, more):
     }
     env = "qd/point2d" if "genome_low" in there else more.get("env", ENVS.get(single, "barfi/gridworld"))
     if "demonstrations" in there:
-        sizes["demonstrations"] = demonstrated(env)
+        sizes.setdefault("demonstrations", demonstrated(env))
     settings = {size: value for size, value in {**sizes, **more}.items() if size in there}
     return resolve(name, env, REWARDS.get(single, "environment"), settings)
 

@@ -7,7 +7,7 @@ sees all agents, or all together by one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -76,31 +76,22 @@ class Steps(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Adversary:
-    """What judges steps, and the demonstrations that it learns from.
+class Reader:
+    """How a judge reads steps.
 
     Attributes:
-        judge: It, or what is `n` of them.
-        expert: The demonstrations, leaves `[N, *n, ...]`.
         head: Of one agent's actions.
-        config: Sizes, and who judges.
+        config: Sizes, and in a game who judges.
         agents: `(n,)` of a game, `()` of one agent.
         seen: Moments of what was demonstrated, by which what is seen is normalised; None to leave it.
         reads_on: Whether it reads what followed and how likely an action was, too.
     """
 
-    judge: Judge
-    expert: Steps
     head: Head
-    config: Config
-    agents: tuple[int, ...]
-    seen: Moments | None
-    reads_on: bool
-
-    def init(self, key: Key[Array, ""]) -> JudgeState:
-        """Draws params."""
-        one = jax.tree.map(lambda leaf: leaf[:1], self.expert)
-        return self.judge.init(key, self.pairs(one, jnp.zeros((1, *self.agents))))
+    config: Any
+    agents: tuple[int, ...] = ()
+    seen: Moments | None = None
+    reads_on: bool = False
 
     def taken(self, trajectory: Trajectory) -> Steps:
         """The steps of a rollout, `B = T N`."""
@@ -152,6 +143,24 @@ class Adversary:
         shape = self.config.discriminator_updates, self.config.discriminator_batch
         rows = jax.random.randint(key, shape, 0, number)
         return jax.tree.map(lambda leaf: leaf[rows], steps)
+
+
+@dataclass(frozen=True)
+class Adversary(Reader):
+    """What judges steps, and the demonstrations that it learns from.
+
+    Attributes:
+        judge: It, or what is `n` of them.
+        expert: The demonstrations, leaves `[N, *n, ...]`.
+    """
+
+    judge: Judge = field(kw_only=True)
+    expert: Steps = field(kw_only=True)
+
+    def init(self, key: Key[Array, ""]) -> JudgeState:
+        """Draws params."""
+        one = jax.tree.map(lambda leaf: leaf[:1], self.expert)
+        return self.judge.init(key, self.pairs(one, jnp.zeros((1, *self.agents))))
 
     def train(
         self, state: JudgeState, taken: Steps, told: Callable[[Steps], Array], hyperparams: Any
@@ -275,7 +284,8 @@ def adversary_for(
     given = read_demonstrations(config.demonstrations, env, env_params)
     seen = moments_of(given, agents) if config.normalise_observations else None
     judge = make(() if config.discriminators == "centralised" else agents)
-    return Adversary(judge, expert_of(given, head, agents, reads_on), head, config, agents, seen, reads_on)
+    expert = expert_of(given, head, agents, reads_on)
+    return Adversary(head, config, agents, seen, reads_on, judge=judge, expert=expert)
 
 
 def check_alone(env: Environment, config: Config, agents: tuple[int, ...]) -> None:

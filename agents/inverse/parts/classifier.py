@@ -92,11 +92,15 @@ class Classifier:
 
     def init(self, key: Key[Array, ""], pairs: Pairs) -> PyTree:
         """Draws params."""
-        return self.network.init(key, joined(pairs))
+        return self.network.init(key, self.reads(pairs))
 
     def logit(self, params: PyTree, pairs: Pairs, hyperparams: Any) -> Float[Array, "*batch"]:
         """Of the probability that steps were demonstrated."""
-        return self.logits(params)(joined(pairs))
+        return self.logits(params)(self.reads(pairs))
+
+    def reads(self, pairs: Pairs) -> Float[Array, "*batch D"]:
+        """What was seen and done, as one vector."""
+        return jnp.concatenate([pairs.seen, pairs.action], -1)
 
     def logits(self, params: PyTree) -> Callable[[Float[Array, "*batch D"]], Float[Array, "*batch"]]:
         """The same of vectors."""
@@ -117,11 +121,6 @@ class Classifier:
         """That of slopes."""
         if self.kind == "none":
             return jnp.zeros(())
-        x = between(self.kind, key, joined(expert), joined(policy), hyperparams.penalty_spread)
+        x = between(self.kind, key, self.reads(expert), self.reads(policy), hyperparams.penalty_spread)
         excess = beyond(slopes(self.logits(params), x), hyperparams.penalty_target, self.one_sided)
         return hyperparams.gradient_penalty * excess.mean()
-
-
-def joined(pairs: Pairs) -> Float[Array, "*batch D"]:
-    """What was seen and done, as one vector."""
-    return jnp.concatenate([pairs.seen, pairs.action], -1)

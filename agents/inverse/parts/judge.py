@@ -7,6 +7,7 @@ agent, and what is told of them is a mean over agents.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -84,22 +85,36 @@ class Config(demonstrated.Config):
 
 
 @struct.dataclass
-class Hyperparams:
-    """Traced numbers of a discriminator.
+class Learning:
+    """Traced numbers of how a discriminator learns.
 
     Attributes:
         discriminator_learning_rate: Adam's step size.
         discriminator_decay: Weight of half the squares of its params in the loss.
         discriminator_entropy: Weight of the entropy of what it says, which keeps it from being sure.
-        label_smoothing: What the label of what was demonstrated is below 1.
-        num_demonstrations: How many steps are learned from, the first ones of the file; infinity for all.
     """
 
     discriminator_learning_rate: Scalar = 1e-3
     discriminator_decay: Scalar = 0.0
     discriminator_entropy: Scalar = 1e-3
+
+
+@struct.dataclass
+class Hyperparams(Learning):
+    """Traced numbers of a discriminator.
+
+    Attributes:
+        label_smoothing: What the label of what was demonstrated is below 1.
+        num_demonstrations: How many steps are learned from, the first ones of the file; infinity for all.
+    """
+
     label_smoothing: Scalar = 0.0
     num_demonstrations: Scalar = math.inf
+
+
+def crossed(expert: Float[Array, "*batch"], policy: Float[Array, "*batch"], hyperparams: Any) -> Float[Array, ""]:
+    """The cross-entropy of logits."""
+    return cross_entropy(expert, policy, hyperparams.label_smoothing)
 
 
 @dataclass(frozen=True)
@@ -109,10 +124,12 @@ class Judge:
     Attributes:
         model: It.
         spectral_norm: Whether its hidden layers have a spectral norm of 1.
+        apart: `(logits of demonstrated steps, of the policy's, hyperparams) -> loss`: how both are told apart.
     """
 
     model: Model
     spectral_norm: bool = False
+    apart: Callable[[Array, Array, Any], Array] = crossed
 
     def init(self, key: Key[Array, ""], pairs: Pairs) -> JudgeState:
         """Draws params for such steps."""
@@ -145,18 +162,18 @@ class Judge:
         key: Key[Array, ""],
         hyperparams: Any,
     ) -> tuple[Float[Array, ""], tuple[dict[str, Array], Metrics]]:
-        """The cross-entropy with what holds the model back; and vectors of power iteration, and what to log."""
+        """How both are told apart and what holds the model back; and vectors of power iteration, and what to log."""
         used, vectors = spectrally_normalised(params, state.vectors)
         of_expert, of_policy = (self.model.logit(used, pairs, hyperparams) for pairs in (expert, policy))
-        crossed = cross_entropy(of_expert, of_policy, hyperparams.label_smoothing)
+        apart = self.apart(of_expert, of_policy, hyperparams)
         unsure = (entropy(of_expert).mean() + entropy(of_policy).mean()) / 2
         squares = sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(params))
         penalty = self.model.penalty(used, expert, policy, key, hyperparams)
-        loss = crossed + penalty - hyperparams.discriminator_entropy * unsure
+        loss = apart + penalty - hyperparams.discriminator_entropy * unsure
         loss = loss + hyperparams.discriminator_decay / 2 * squares
         right = ((of_expert > 0).mean(dtype=float) + (of_policy < 0).mean(dtype=float)) / 2
         metrics = {
-            "loss/discriminator": crossed,
+            "loss/discriminator": apart,
             "loss/penalty": penalty,
             "discriminator/accuracy": right,
             "discriminator/entropy": unsure,

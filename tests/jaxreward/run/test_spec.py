@@ -364,7 +364,7 @@ def test_agents_that_need_episodes_are_refused_where_nothing_ends():
     assert {"ucrl2", "psrl"} < of_rates
     on_steps = {"ppo", "ippo", "a2c", "dqn", "recurrent_dqn", "pqn", "sac", "td3"}
     on_steps |= {"q_learning", "sarsa", "soft_q_learning", "lpg", "lpg_meta", "lpo_es", "reward_es"}
-    on_steps |= {"behaviour_cloning", "mamql", "iq_learn", "gail", "airl", "sam"}
+    on_steps |= {"behaviour_cloning", "mamql", "iq_learn", "gail", "airl", "sam", "orpo"}
     on_steps |= {f"pbt/{name}" for name in on_steps}
     assert set(without_episodes()) == on_steps | of_rates
     for name in set(list_agents()) - set(without_episodes()):

@@ -1,0 +1,1 @@
+"""Agents that keep from hacking a proxy of the reward that is meant."""

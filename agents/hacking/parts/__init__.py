@@ -1,0 +1,1 @@
+"""What agents against reward hacking are made of."""
