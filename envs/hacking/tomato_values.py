@@ -91,3 +91,18 @@ def _with_slips(worth: Float[np.ndarray, "C W A"], params: TomatoParams) -> Floa
     """The same of actions that are at times replaced by any."""
     slip = float(params.slip)
     return (1 - slip) * worth + slip * worth.mean(-1, keepdims=True)
+
+
+def visits(env: Tomato, params: TomatoParams, policy: Policy) -> Float[np.ndarray, "C W"]:
+    """How many steps of an episode lead to each cell and set, in the mean; `policy` as in `exact_returns`."""
+    steps, total = steps_of(env, params), 0
+    now = np.zeros(steps.true.shape)
+    now[env.start, 0] = 1
+    slip = float(params.slip)
+    for time in range(int(params.max_steps_in_episode)):
+        flow = now[..., None] * ((1 - slip) * policy[time % len(policy)] + slip / env.num_actions)
+        flow[:, -1] = 0  # all are watered: the episode has ended
+        now = np.zeros_like(now)
+        np.add.at(now, (np.broadcast_to(steps.cell[:, None, :], flow.shape), steps.watered), flow)
+        total = total + now
+    return np.asarray(total)
