@@ -87,7 +87,7 @@ def play(
         carry, observation, state, over = now
         noise, keys = x
         carry, action, extras = act(carry, observation, noise)
-        happened = jax.vmap(_transition(base), (0, 0, 0, 0, None))(keys, observation, state, action, base_params)
+        happened = jax.vmap(transition_of(base), (0, 0, 0, 0, None))(keys, observation, state, action, base_params)
         following = (happened.next_observation, happened.next_state)
         # What would follow an episode's end may be anything, NaN included.
         now = (carry, *select(over, (observation, state), following), over | happened.terminated | happened.truncated)
@@ -98,8 +98,8 @@ def play(
     return ended, Episodes(steps, extras, valid), _metrics(steps, valid)
 
 
-def _transition(env: Environment) -> Callable[..., Transition]:
-    """One step of an environment, everything a reward may look at."""
+def transition_of(env: Environment) -> Callable[..., Transition]:
+    """One step of an environment, `(key, observation, state, action, params) -> Transition`."""
 
     def step(key: Key[Array, ""], observation: PyTree, state: PyTree, action: PyTree, params: PyTree) -> Transition:
         last, after, reward, terminated, info = env.step_env(key, state, action, params)

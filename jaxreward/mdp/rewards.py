@@ -43,7 +43,7 @@ def reward_table(env: Environment, params: PyTree) -> Float[Array, "S A S"]:
     if isinstance(stage(env, params)[0], WithReward):
         _refuse_memory(env.name, "something that the policy sees")
     start = memories(env, params)
-    _check_markov(env.name, start)
+    check_markov(env.name, start)
 
     def earned(time: Int[Array, ""], *entry: Int[Array, ""]) -> Float[Array, "..."]:
         episode = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], _transition(inside, own, time, *entry))
@@ -88,7 +88,12 @@ def _over_all_entries(earned: Callable[..., Array], env: TabularEnv, time: Int[A
     return earned(time, states, actions, states)
 
 
-def _check_markov(name: str, memory: PyTree) -> None:
+def check_markov(name: str, memory: PyTree) -> None:
+    """Refuses a reward that remembers anything but what is logged.
+
+    Raises:
+        ValueError: It does.
+    """
     leaves = jax.tree.leaves(_remembered(memory))
     if leaves:
         _refuse_memory(name, f"{len(leaves)} array{'s' * (len(leaves) > 1)}")

@@ -55,16 +55,18 @@ class Size(NamedTuple):
         iterations: Of each run.
         settings: Of the agent.
         multiples: Strengths.
+        methods: Which ones.
     """
 
     seeds: int
     iterations: int
     settings: dict[str, Any]
     multiples: tuple[float, ...] = MULTIPLES
+    methods: tuple[str, ...] = tuple(METHODS)
 
 
 SIZES = {
-    "smoke": Size(2, 2, {"layers": (4,), "num_envs": 2, "num_minibatches": 1, "num_epochs": 1}, (0.0, 1.0)),
+    "smoke": Size(2, 2, {"layers": (4,), "num_envs": 2, "num_minibatches": 1, "num_epochs": 1}, (0.0, 1.0), (VISITS,)),
     "small": Size(5, 80, {"num_minibatches": 10, "num_epochs": 4, "discriminator_updates": 32}),
     "paper": Size(
         10,
@@ -103,7 +105,7 @@ def known() -> Known:
 def data(scale: Scale) -> pd.DataFrame:
     """A row for each method, strength and seed: columns `true` and `proxy`, and what is known exactly in each row."""
     exact, size = known(), SIZES[scale]
-    rows = pd.concat([trained(name, size, exact.unit) for name in METHODS], ignore_index=True)
+    rows = pd.concat([trained(name, size, exact.unit) for name in size.methods], ignore_index=True)
     return rows.assign(
         reference=exact.reference.true, reference_proxy=exact.reference.proxy, best=exact.best.true, unit=exact.unit
     )
@@ -146,6 +148,8 @@ def gained(method: str, multiple: float, part: str, frame: pd.DataFrame) -> Esti
 
 def lead(method: str, other: str, frame: pd.DataFrame) -> Estimate:
     """By how much a method truly earns more than another one, both at the strength that is best for them."""
+    if not {method, other} <= set(frame["method"]):
+        return NOTHING
     first, second = (max_of(frame, name) for name in (method, other))
     return estimate_difference(first, second, aggregate_mean, paired=True)
 
@@ -170,7 +174,8 @@ def plot(frame: pd.DataFrame) -> Figure:
 
 def _draw(axis: Axes, frame: pd.DataFrame, part: str, reference: float) -> None:
     multiples = sorted(frame["multiple"].unique())
-    for method, color in zip(METHODS, COLORS, strict=False):
+    there = [method for method in METHODS if method in set(frame["method"])]
+    for method, color in zip(there, COLORS, strict=False):
         found = [estimate(scores(frame, method, multiple, part), aggregate_mean) for multiple in multiples]
         value, low, high = (np.array([float(each[place]) for each in found]) for place in range(3))
         axis.plot(range(len(multiples)), value, marker="o", markersize=3, color=color, label=method)

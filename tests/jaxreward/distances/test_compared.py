@@ -65,7 +65,6 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["environment", "goall", "--env", SWIM], "goall"),
-        (["environment", "environment", "--env", "CartPole-v1"], "only a TabularEnv has a table"),
         (["environment", "mine.py:remembers", "--env", SWIM], "reads the clock"),
         (["environment", "environment"], "which environment?"),
     ],
