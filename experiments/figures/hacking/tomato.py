@@ -4,7 +4,7 @@ Laidlaw, Singhal and Dragan, "Correlated proxies: a new definition and improved 
 2025, arXiv:2403.03185), the tomato gridworld: PPO learns from the proxy, which the bucket deceives, and is kept near a
 reference by what both visit, or by how both act. Strengths of the first are multiples of what the paper's bound gives,
 `sd sqrt(1 - correlation^2)` of the proxy under the reference, from exact tables; those of the second have no such unit,
-and are multiples of 0.001 here.
+and are multiples of 0.01 here.
 
 Different here: the reference acts uniformly, where the authors have a policy that was trained a little on the true
 reward; at `small` networks have 2 x 64 units and runs 80 iterations of 4 epochs, at `paper` 4 x 512 and 500 of 8. True
@@ -41,7 +41,7 @@ METHODS: dict[str, dict[str, Any]] = {
     VISITS_KL: {"regularise": "occupancy", "divergence": "kl"},
     ACTIONS: {"regularise": "actions", "divergence": "kl"},
 }
-OF_ACTIONS = 1e-3
+OF_ACTIONS = 1e-2
 MULTIPLES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 COMMON = {"num_envs": 30, "num_steps": 100, "clip": 0.05, "gae_lambda": 0.98, "learning_rate": 1e-3}
 """The authors' numbers, as far as they are known."""
@@ -167,6 +167,7 @@ def plot(frame: pd.DataFrame) -> Figure:
     first = frame.iloc[0]
     _draw(left, frame, "true", first["reference"])
     left.axhline(first["best"], color="#222222", linestyle=":", linewidth=1, label="the best there is")
+    left.set_ylim(0, 1.05 * first["best"])
     left.legend(frameon=False, fontsize=7)
     _draw(right, frame, "proxy", first["reference_proxy"])
     return figure
@@ -182,7 +183,7 @@ def _draw(axis: Axes, frame: pd.DataFrame, part: str, reference: float) -> None:
         axis.fill_between(range(len(multiples)), low, high, color=color, alpha=0.2, linewidth=0)
     axis.axhline(reference, color="#222222", linestyle="--", linewidth=1, label="the reference")
     axis.set_xticks(range(len(multiples)), [f"{multiple:g}" for multiple in multiples])
-    axis.set(xlabel="strength, in units of the bound (of actions: 0.001)", ylabel=f"{part} return", ylim=(0, None))
+    axis.set(xlabel="strength, in units of the bound (of actions: 0.01)", ylabel=f"{part} return", ylim=(0, None))
 
 
 _CLAIMS = (
