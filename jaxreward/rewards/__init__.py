@@ -1,12 +1,28 @@
 """The catalogue of rewards. Each is a `Reward` or makes one of others; all can be composed with all."""
 
 from jaxreward.reward import Reward, Transition, environment_reward, markov
-from jaxreward.rewards.algebra import add, clip, ensemble, gate, scalarise, scale, stack, transform, weighted
+from jaxreward.rewards.accumulation import gated_accumulation
+from jaxreward.rewards.algebra import (
+    add,
+    clip,
+    ensemble,
+    gate,
+    kinesthetic,
+    scalarise,
+    scale,
+    stack,
+    transform,
+    weighted,
+)
 from jaxreward.rewards.arguments import constant
 from jaxreward.rewards.beside import beside
+from jaxreward.rewards.goals import gaussian_goal, route_completion, tiered
 from jaxreward.rewards.intrinsic import count_bonus
+from jaxreward.rewards.landmarks import landmark_bonus
+from jaxreward.rewards.random_network import random_network_bonus
 from jaxreward.rewards.schedules import cosine, exponential, linear, piecewise, schedule, steps, success_rate
 from jaxreward.rewards.shaping import potential_shaping, shaped
+from jaxreward.rewards.sharpe import differential_sharpe, terminal_sharpe
 from jaxreward.rewards.transforms import delay, normalise, sparsify
 
 __all__ = [  # noqa: RUF022, in the order of the catalogue
@@ -22,11 +38,19 @@ __all__ = [  # noqa: RUF022, in the order of the catalogue
     "clip",
     "ensemble",
     "gate",
+    "kinesthetic",
     "scalarise",
     "scale",
     "stack",
     "transform",
     "weighted",
+    # goals and whole episodes
+    "gated_accumulation",
+    "gaussian_goal",
+    "route_completion",
+    "tiered",
+    "differential_sharpe",
+    "terminal_sharpe",
     # shaping
     "potential_shaping",
     "shaped",
@@ -44,4 +68,6 @@ __all__ = [  # noqa: RUF022, in the order of the catalogue
     "success_rate",
     # novelty
     "count_bonus",
+    "landmark_bonus",
+    "random_network_bonus",
 ]

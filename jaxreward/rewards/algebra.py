@@ -93,6 +93,22 @@ def _gated(value: Float[Array, "..."], opening: Float[Array, ""]) -> Float[Array
     return jnp.where(opening == 0, 0.0, opening * value)
 
 
+def kinesthetic(*rewards: RewardLike) -> Reward:
+    """The geometric mean of rewards' sizes, negative where any of them is: all are to be high at once.
+
+    `sign * |r_1 * ... * r_n|**(1/n)`, Lucy-SKG's kinesthetic combination (arXiv:2305.15801). The sign is 1 where all
+    are 0 or more and -1 elsewhere, so two that are negative don't make up for each other. Params: a tuple of theirs.
+    """
+    return _joined("kinesthetic", rewards, _geometric)
+
+
+def _geometric(values: list[Float[Array, "..."]]) -> Float[Array, "..."]:
+    size = jnp.abs(functools.reduce(operator.mul, values))
+    root = jnp.where(size > 0, size, 1.0) ** (1 / len(values))  # at 0 a root has no derivative
+    sign = jnp.where(functools.reduce(operator.and_, [value >= 0 for value in values]), 1.0, -1.0)
+    return jnp.where(size > 0, sign * root, 0.0)
+
+
 def _joined(name: str, rewards: tuple[RewardLike, ...], join: Callable[[list[Array]], Array]) -> Reward:
     """Several rewards at once, `join` of their values; params and memory are tuples."""
     if not rewards:
