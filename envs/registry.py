@@ -2,8 +2,8 @@
 
 `subrl/NAME` are the tasks of submodular RL, `barfi/NAME` those of behaviour alignment, `qd/NAME` those of
 quality-diversity, `average/NAME` those that never end, `games/NAME` those of several agents,
-`levels/NAME` those that are drawn, `hacking/NAME` those that show a proxy of their reward, `module:factory` is a user's
-own environment.
+`levels/NAME` those that are drawn, `hacking/NAME` those that show a proxy of their reward, `finance/NAME` those of
+investing, `module:factory` is a user's own environment.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ _FAMILIES = {
     "games": "game",
     "levels": "distribution of levels",
     "hacking": "task with a proxy",
+    "finance": "task of investing",
 }
 """Modules of our own tasks by name, each with `TASKS`, and what one is called."""
 _HOW_TO_LIST = "`jaxreward list` or `list_envs()` shows all; your own environment is `module:factory`."

@@ -13,6 +13,7 @@ from jaxreward.rewards.algebra import clip
 from jaxreward.rewards.auxiliary_potential import auxiliary_potential
 from jaxreward.rewards.beside import auxiliary, proxy
 from jaxreward.rewards.sets.function import modular
+from jaxreward.rewards.sharpe import differential_sharpe, terminal_sharpe
 from jaxreward.rewards.transforms import normalise, sparsify
 
 ENVIRONMENT = "environment"
@@ -36,7 +37,15 @@ _BUILT_IN: dict[str, tuple[Callable[[], Reward], str]] = {
         "the same with the potential of the step itself, which for REINFORCE is biased",
     ),
     "proxy": (proxy, "the proxy that the environment shows, its own being the true one: `hacking/...`"),
+    "differential_sharpe": (
+        lambda: differential_sharpe(environment_reward()),
+        "how the environment's moves the Sharpe ratio of its moving average",
+    ),
     "modular": (modular, "between a set function's gains (share=0) and what each place alone is worth (share=1)"),
+    "terminal_sharpe": (
+        lambda: terminal_sharpe(environment_reward()),
+        "an episode's Sharpe ratio of the environment's, of 252 steps a year",
+    ),
     "sparse": (lambda: sparsify(environment_reward()), "the environment's, paid where the episode ends"),
 }
 
