@@ -46,6 +46,7 @@ _BUILT_IN = {
     "airl": "jaxreward.agents.inverse.airl",
     "sam": "jaxreward.agents.inverse.sam",
     "orpo": "jaxreward.agents.hacking.orpo",
+    "redistribution": "jaxreward.agents.redistribution.redistribution",
     "lirpg": "jaxreward.agents.barfi.lirpg",
     "bipars": "jaxreward.agents.barfi.bipars",
     "novelty_search": "jaxreward.agents.quality_diversity.novelty_search",

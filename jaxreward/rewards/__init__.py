@@ -16,6 +16,7 @@ from jaxreward.rewards.algebra import (
 )
 from jaxreward.rewards.arguments import constant
 from jaxreward.rewards.beside import beside
+from jaxreward.rewards.constrained import at_least, at_most, constrained
 from jaxreward.rewards.goals import gaussian_goal, route_completion, tiered
 from jaxreward.rewards.intrinsic import count_bonus
 from jaxreward.rewards.landmarks import landmark_bonus
@@ -66,6 +67,9 @@ __all__ = [  # noqa: RUF022, in the order of the catalogue
     "piecewise",
     "steps",
     "success_rate",
+    "constrained",
+    "at_least",
+    "at_most",
     # novelty
     "count_bonus",
     "landmark_bonus",

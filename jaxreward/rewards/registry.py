@@ -36,12 +36,12 @@ _BUILT_IN: dict[str, tuple[Callable[[], Reward], str]] = {
         lambda: auxiliary_potential(of="action"),
         "the same with the potential of the step itself, which for REINFORCE is biased",
     ),
-    "proxy": (proxy, "the proxy that the environment shows, its own being the true one: `hacking/...`"),
     "differential_sharpe": (
         lambda: differential_sharpe(environment_reward()),
         "how the environment's moves the Sharpe ratio of its moving average",
     ),
     "modular": (modular, "between a set function's gains (share=0) and what each place alone is worth (share=1)"),
+    "proxy": (proxy, "the proxy that the environment shows, its own being the true one: `hacking/...`"),
     "terminal_sharpe": (
         lambda: terminal_sharpe(environment_reward()),
         "an episode's Sharpe ratio of the environment's, of 252 steps a year",

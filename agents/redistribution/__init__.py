@@ -1,0 +1,1 @@
+"""Returns of whole episodes, given to the steps that earned them."""

@@ -1,0 +1,1 @@
+"""What redistribution is made of: episodes gathered from rollouts, losses and models."""
