@@ -178,7 +178,8 @@ def memories(env: Environment, params: PyTree, ended: tuple[PyTree, ...] | None 
     Those beneath the `stage` are a part of its state.
 
     Raises:
-        ValueError: If a reward of which something outlives an episode is a part of the stage: it would be forgotten.
+        ValueError: If a reward of which something outlives an episode is a part of the stage, or the environment's state
+            is such: it would be forgotten.
     """
     if not _is_unseen(env, params):
         _refuse_hidden(as_environment(env), params)
@@ -304,9 +305,14 @@ def _first_move(env: WithReward, params: PyTree) -> Moves:
 
 
 def _refuse_hidden(env: Environment, params: PyTree) -> None:
-    """Refuses a reward of which something outlives an episode, within wrappers or because the policy sees it."""
+    """Refuses what outlives an episode: of a reward within wrappers or that the policy sees, or of an environment."""
     name = type(getattr(env, "wrapper", env)).__name__
     what = "shows what it remembers" if isinstance(env, WithReward) else f"is within {name}"
+    if getattr(env, "remembers", False):
+        raise ValueError(
+            f"{name} has a state of which something outlives an episode, so it can't be played by whole episodes: take "
+            "an agent on rollouts, such as ppo, or a limit that does not follow training"
+        )
     while isinstance(env, Wrapped):
         env = env.env
     if not isinstance(env, WithReward):

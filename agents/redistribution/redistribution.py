@@ -50,7 +50,7 @@ class Config(ppo.Config):
             gives a vector; none for the observation, the action, one-hot if it is discrete, and the change of the
             observation. "least_squares" needs some.
         episode_steps: The most steps of an episode, 0 for the environment's own limit.
-        episodes: How many are kept, the last ones that ended, `num_envs` or more.
+        kept_episodes: How many are kept, the last ones that ended, `num_envs` or more.
         model_layers: Widths of the hidden layers of "rrd" and "ircr", and of "rudder" of its GRU, one number.
         model_updates: Steps of the model's Adam in an iteration.
         model_batch: Episodes for each.
@@ -64,7 +64,7 @@ class Config(ppo.Config):
     method: Method = "rrd"
     factors: str = ""
     episode_steps: int = size(0, least=0)
-    episodes: int = size(256)
+    kept_episodes: int = size(256)
     model_layers: tuple[int, ...] = size((64,))
     model_updates: int = size(16)
     model_batch: int = size(32)
@@ -122,10 +122,10 @@ def redistribution(env: Environment, env_params: PyTree, config: Config = Config
 
 def check_sizes(config: Config) -> None:
     """Refuses sizes that do not go together."""
-    if config.episodes < config.num_envs:
+    if config.kept_episodes < config.num_envs:
         raise ValueError(
-            f"episodes={config.episodes} are kept, and {config.num_envs} may end in one step: set "
-            f"episodes={config.num_envs} or more"
+            f"kept_episodes={config.kept_episodes}, and {config.num_envs} may end in one step: set "
+            f"kept_episodes={config.num_envs} or more"
         )
     if config.method == "least_squares" and not config.factors:
         raise ValueError(
@@ -224,7 +224,7 @@ class Redistributes(PPO):
         key, key_model, key_draw = jax.random.split(key, 3)
         state = super().init(key, hyperparams)
         seen = Moments(jnp.zeros(()), jnp.zeros(self.size), jnp.ones(self.size))
-        store = empty_store(self.config.num_envs, self.config.episodes, self.steps, self.size)
+        store = empty_store(self.config.num_envs, self.config.kept_episodes, self.steps, self.size)
         fitted = Fitted(*self.model.init(key_draw, self.size), seen)
         beside = Redistribution(fitted, store, self.model.start(self.config.num_envs), key_model)
         return state._replace(judge=strong(beside))

@@ -22,6 +22,7 @@ TASKS = {
     "jaxreward.agents.inverse": "CartPole-v1?max_steps_in_episode=8",
     "jaxreward.agents.hacking": "CartPole-v1",
     "jaxreward.agents.meta": "CartPole-v1",
+    "jaxreward.agents.redistribution": "CartPole-v1?max_steps_in_episode=8",
     "q_learning": "average/river_swim",
     "sarsa": "average/river_swim",
     "soft_q_learning": "average/river_swim",

@@ -44,6 +44,10 @@ SMALL = {
     "judged_iterations": 1,
     "num_agents": 2,
     "width": 4,
+    "kept_episodes": 4,
+    "model_layers": (2,),
+    "model_updates": 2,
+    "model_batch": 2,
 }
 OF_GENOMES = {"num_steps": 4, "chunk_size": 4, "width": 2, "layers": 1}
 OF_PICTURES = {"image_size": 16, "channels": (2,), "code": 2, "epochs": 2, "images": 8, "frames": 2}
@@ -75,6 +79,7 @@ VARIANTS += [
     ("orpo", {"divergence": "wasserstein", "reads_actions": False, "env": "MountainCarContinuous-v0"}),
     ("sam", {"pessimistic": True, "penalty": "nagard", "one_sided": False, "n_step": 2, "warm_up": 4}),
     ("airl", {"discriminators": "decentralised_all", "normalise_observations": True, "env": "games/gems"}),
+    ("redistribution", {"method": "rudder", "memory": 0}),
     ("subpo", {"history": "gru"}),
     ("subpo", {"history": "visited"}),
 ]

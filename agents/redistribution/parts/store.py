@@ -79,10 +79,10 @@ def gathered(
         capacity = len(store.ended.length)
         ends = done.astype(jnp.int32)
         # Where environments end together their places follow each other; the others are put behind the ring: nowhere.
-        place = jnp.where(done, (store.position + jnp.cumsum(ends) - ends) % capacity, capacity)
+        place = jnp.where(done, (store.position + jnp.cumsum(ends, dtype=jnp.int32) - ends) % capacity, capacity)
         ended = jax.tree.map(lambda old, new: old.at[place].set(new, mode="drop"), store.ended, running)
         fresh = jax.tree.map(jnp.zeros_like, running)
-        return Store(select(done, fresh, running), ended, (store.position + ends.sum()) % capacity), None
+        return Store(select(done, fresh, running), ended, (store.position + ends.sum(dtype=jnp.int32)) % capacity), None
 
     return jax.lax.scan(step, store, (inputs, reward, done))[0]
 

@@ -19,8 +19,9 @@ from jaxreward.agents.redistribution.parts.losses import (
 )
 from jaxreward.agents.redistribution.parts.models import Fitted, Prefix, Rollout
 from jaxreward.agents.redistribution.parts.store import Episodes, drawn, empty_store, gathered
-from jaxreward.agents.redistribution.redistribution import Config, Hyperparams, redistribution
+from jaxreward.agents.redistribution.redistribution import Config, Hyperparams, model_of, reader, redistribution
 from jaxreward.environment import with_reward
+from jaxreward.learning.networks import head_for
 from jaxreward.learning.normaliser import Moments
 from jaxreward.rewards import environment_reward, sparsify
 from jaxreward.run.spec import resolve
@@ -193,7 +194,14 @@ LATE = with_reward(Cues(), sparsify(environment_reward()))
 """Each of 20 steps is worth 1 or -1, by whether its action matches its cue; all is paid at the end."""
 LATE_PARAMS = LATE.default_params.replace(env=LATE.env.default_params.replace(length=20, cue_steps=20, match=1.0))
 SIZES = {"num_envs": 8, "num_steps": 24, "layers": (8,), "num_epochs": 2, "num_minibatches": 2}
-MODEL = {"episode_steps": 20, "episodes": 32, "model_layers": (8,), "model_updates": 8, "model_batch": 8, "sampled": 8}
+MODEL = {
+    "episode_steps": 20,
+    "kept_episodes": 32,
+    "model_layers": (8,),
+    "model_updates": 8,
+    "model_batch": 8,
+    "sampled": 8,
+}
 
 
 def matching(observation, action, following):
@@ -222,12 +230,22 @@ def test_what_comes_late_is_learned_sooner_by_its_parts():
     assert state.judge.store.ended.length.max() == 20
 
 
-def test_given_factors_are_paid_what_they_are_worth():
-    config = Config(**SIZES, **MODEL, method="least_squares", factors=f"{__file__}:matching")
-    _, state = returns(redistribution(LATE, LATE_PARAMS, config), Hyperparams(ridge=1e-6), iterations=3)
-    weights = np.asarray(state.judge.fitted.params)
-    np.testing.assert_allclose(weights[:, 0], 1, atol=1e-2)
-    np.testing.assert_allclose(weights[:, 1:].sum(1), 0, atol=1e-2)  # the second is the third
+def test_given_factors_are_read_and_paid_what_they_are_worth(linear):
+    read = reader(f"{__file__}:matching", head_for(LATE.action_space()))
+    np.testing.assert_allclose(read(np.array([0.5, 0.0]), 0, np.array([0.0, 2.0])), [-0.5, 3.0])
+    episodes, weights = linear
+    model = model_of(Config(method="least_squares", factors="any"), 8)
+    totals = episodes.total + 0.7 * episodes.length  # what each step pays beside its factors
+    none = Episodes(jnp.zeros((4, 8, 3)), jnp.zeros(4, jnp.int32), jnp.full(4, jnp.nan))
+    kept = jax.tree.map(lambda *x: jnp.concatenate(x), episodes._replace(total=totals), none)
+    steps = Rollout(jnp.asarray(RNG.normal(size=(2, 3, 3)), float), jnp.zeros((2, 3)), jnp.zeros((2, 3), bool))
+
+    def paid(kept):
+        before = Fitted(*model.init(jax.random.key(0), 3), ())
+        fitted, _ = model.fit(before, kept, jax.random.key(0), Hyperparams(ridge=1e-7))
+        return model.pay(fitted, (), steps)[1]
+
+    np.testing.assert_allclose(jax.jit(paid)(kept), np.asarray(steps.inputs) @ weights + 0.7, atol=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +254,7 @@ def test_given_factors_are_paid_what_they_are_worth():
         ({"method": "rrdd"}, "no method of redistribution 'rrdd'; did you mean 'rrd'"),
         ({"method": "least_squares"}, "least_squares is of rewards that are linear in factors, and there are none"),
         ({"method": "rudder", "model_layers": (8, 8)}, "a GRU has one width"),
-        ({"episodes": 4, "num_envs": 8}, "episodes=8 or more"),
+        ({"kept_episodes": 4, "num_envs": 8}, "kept_episodes=8 or more"),
         ({"corrected": True, "sampled": 1}, "one step has no variance"),
         ({"corrected": True, "method": "ircr"}, "corrected=true is of method=rrd"),
         ({"episode_steps": 100}, "set episode_steps=500, or make the environment with max_steps_in_episode=100"),
