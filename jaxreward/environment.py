@@ -178,8 +178,8 @@ def memories(env: Environment, params: PyTree, ended: tuple[PyTree, ...] | None 
     Those beneath the `stage` are a part of its state.
 
     Raises:
-        ValueError: If a reward of which something outlives an episode is a part of the stage, or the environment's state
-            is such: it would be forgotten.
+        ValueError: If something outlives an episode of a reward that is a part of the stage, or of the environment's
+            state: it would be forgotten.
     """
     if not _is_unseen(env, params):
         _refuse_hidden(as_environment(env), params)

@@ -20,6 +20,7 @@ from jaxreward.rewards.constrained import at_least, at_most, constrained
 from jaxreward.rewards.goals import gaussian_goal, route_completion, tiered
 from jaxreward.rewards.intrinsic import count_bonus
 from jaxreward.rewards.landmarks import landmark_bonus
+from jaxreward.rewards.perceptual import perceptual_steps
 from jaxreward.rewards.random_network import random_network_bonus
 from jaxreward.rewards.schedules import cosine, exponential, linear, piecewise, schedule, steps, success_rate
 from jaxreward.rewards.shaping import potential_shaping, shaped
@@ -48,6 +49,7 @@ __all__ = [  # noqa: RUF022, in the order of the catalogue
     # goals and whole episodes
     "gated_accumulation",
     "gaussian_goal",
+    "perceptual_steps",
     "route_completion",
     "tiered",
     "differential_sharpe",
