@@ -55,7 +55,7 @@ from jaxreward.contract.sizes import size
 from jaxreward.environment import WithRewardParams, scalar_environment, with_reward, world
 from jaxreward.learning.bilevel import Gradient, implicit_gradient
 from jaxreward.learning.episodes import Episodes, play, start_memories
-from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, head_for, unroll
+from jaxreward.learning.networks import head_for, unroll
 from jaxreward.names import check_name
 from jaxreward.rewards.alignment import Initial, Primary
 
@@ -175,7 +175,7 @@ def barfi_ppo(env: Environment, env_params: PyTree, config: Config = Config()) -
     outer = Barfi(learner, env_params, outer_config, reward)
     learned = env if own else with_reward(env, reward)
     head = head_for(env.action_space(env_params))
-    network = ActorCritic(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.memory)
+    network = actor_critic(env, env_params, config, head)
     algorithm = BarfiPPO(config, outer, ppo.PPO(learned, None, config, head, network, ppo.drift_of(config)))
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 

@@ -28,6 +28,7 @@ from jaxreward.environment import single_or_game
 from jaxreward.learning.demonstrations import read_demonstrations
 from jaxreward.learning.networks import ACTIVATIONS, Head, flatten, for_agents, head_for
 from jaxreward.learning.normaliser import Moments, normalise
+from jaxreward.learning.reading import ReadingConfig, reading_for
 from jaxreward.learning.rollout import EnvBatch, reset_batch, rollout
 from jaxreward.reward import bind_discount
 
@@ -36,8 +37,8 @@ Scalar = Float[Array, ""] | float
 
 
 @dataclass(frozen=True)
-class Config(demonstrated.Config):
-    """What shapes the program, and where the demonstrations are.
+class Config(demonstrated.Config, ReadingConfig):
+    """What shapes the program, with what `ReadingConfig` has, and where the demonstrations are.
 
     Attributes:
         num_updates: Steps of Adam in an iteration.
@@ -111,8 +112,9 @@ def behaviour_cloning(env: Environment, env_params: PyTree, config: Config = Con
     env, agents = single_or_game(env, env_params)
     head = head_for(env.action_space(env_params))
     given = read_demonstrations(config.demonstrations, env, env_params)
-    activation = ACTIVATIONS[config.activation]
-    network = for_agents(PolicyNetwork, agents)(head.size, config.layers, activation, head.free, config.dropout)
+    activation, reading = ACTIVATIONS[config.activation], reading_for(env, env_params, config, agents)
+    shape = head.size, config.layers, activation, head.free, config.dropout, reading
+    network = for_agents(PolicyNetwork, agents)(*shape)
     data, seen = data_of(given, head, agents), moments_of(given, agents)
     algorithm = Cloning(env, env_params, config, head, network, data, seen, agents)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)

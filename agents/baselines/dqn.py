@@ -37,7 +37,6 @@ class Config(off_policy.Config):
     Attributes:
         layers: Widths of the hidden layers.
         activation: Between them, a name in `jaxreward.learning.networks.ACTIVATIONS`.
-        conv: Channels of convolutions before them, of windows of 3 by 3, for pictures; none by default.
         duelling: Whether the network has a value and an advantage of each action.
         double: Whether the action that is bootstrapped from is the learned network's choice, not the target's.
         centring: Whether to learn from rewards less their rate, in an environment that never ends; with a discount of
@@ -46,7 +45,6 @@ class Config(off_policy.Config):
 
     layers: tuple[int, ...] = size((64, 64))
     activation: str = "relu"
-    conv: tuple[int, ...] = size(())
     duelling: bool = False
     double: bool = True
     centring: bool = False
@@ -108,10 +106,9 @@ def dqn(env: Environment, env_params: PyTree, config: Config = Config()) -> Agen
     """
     if config.centring:
         check_never_ends(env, "centring=True")
-    shape: dict[str, Any] = {"duelling": config.duelling, "conv": config.conv}
 
     def make(env: Environment, env_params: PyTree) -> DQN:
-        return DQN(config, network_for(env, env_params, "dqn", config.layers, config.activation, **shape))
+        return DQN(config, network_for(env, env_params, "dqn", config, duelling=config.duelling))
 
     return off_policy.off_policy(env, env_params, config, make, "dqn")
 

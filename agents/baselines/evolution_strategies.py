@@ -18,19 +18,20 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.baselines.parts.on_policy import check_activation
 from jaxreward.agents.baselines.parts.policy import PolicyNetwork
-from jaxreward.contract.sizes import Sized, size
+from jaxreward.contract.sizes import size
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.episodes import episode_limit, play, start_memories
 from jaxreward.learning.evolution import Settings, Strategy, check_pairs, check_strategy, everyone, make_strategy
 from jaxreward.learning.networks import ACTIVATIONS, Head, flatten, head_for
+from jaxreward.learning.reading import ReadingConfig, reading_for
 from jaxreward.reward import bind_discount
 
 Metrics = dict[str, Float[Array, ""]]
 
 
 @dataclass(frozen=True)
-class Config(Sized):
-    """What shapes the program.
+class Config(ReadingConfig):
+    """What shapes the program, with what `ReadingConfig` has.
 
     Attributes:
         population_size: Policies of a generation, `P`, even.
@@ -109,7 +110,8 @@ def evolution_strategies(env: Environment, env_params: PyTree, config: Config = 
     config = config.for_env(env, env_params)
     env = scalar_environment(env, env_params)
     head = head_for(env.action_space(env_params))
-    network = PolicyNetwork(head.size, config.layers, ACTIVATIONS[config.activation])
+    reading = reading_for(env, env_params, config)
+    network = PolicyNetwork(head.size, config.layers, ACTIVATIONS[config.activation], reading=reading)
     algorithm = Evolution(env, env_params, config, head, network, _strategy(env, env_params, config, network))
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 

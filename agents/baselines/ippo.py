@@ -18,11 +18,11 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.baselines import ppo
-from jaxreward.agents.baselines.parts.on_policy import Metrics, State, iterated
+from jaxreward.agents.baselines.parts.on_policy import Metrics, State, actor_critic, iterated
 from jaxreward.agents.baselines.ppo import PPO, Hyperparams, check_config, drift_of
 from jaxreward.contract.wrappers import check_never_ends
 from jaxreward.environment import game_environment
-from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, flatten, head_for
+from jaxreward.learning.networks import flatten, head_for
 from jaxreward.learning.rollout import EnvBatch, Trajectory, reset_batch, rollout
 
 _SHARED: dict[str, Any] = dict.fromkeys(("envs", "hyperparams", "key", "iteration", "judge"))
@@ -77,7 +77,7 @@ def independent(kind: Callable[..., IPPO], env: Environment, env_params: PyTree,
         check_never_ends(env, "centring=True")
     env, agents = game_environment(env, env_params)
     head = head_for(env.action_space(env_params))
-    network = ActorCritic(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.memory)
+    network = actor_critic(env, env_params, config, head, (agents,))
     algorithm = kind(PPO(env, env_params, config, head, network, drift_of(config)), config, agents)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 

@@ -20,12 +20,13 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.baselines.parts.action_values import Optimiser, adam, greedy_policy, network_for, value_of
-from jaxreward.contract.sizes import Sized, size
+from jaxreward.contract.sizes import size
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.action_values import ActionValues
 from jaxreward.learning.estimators import lambda_returns
 from jaxreward.learning.exploration import epsilon_greedy, linear
 from jaxreward.learning.minibatch import check_minibatches, epochs
+from jaxreward.learning.reading import ReadingConfig
 from jaxreward.learning.rollout import EnvBatch, Trajectory, reset_batch, rollout
 from jaxreward.names import check_name
 from jaxreward.reward import bind_discount
@@ -35,8 +36,8 @@ Scalar = Float[Array, ""] | float
 
 
 @dataclass(frozen=True)
-class Config(Sized):
-    """What shapes the program: sizes and architecture.
+class Config(ReadingConfig):
+    """What shapes the program: sizes and architecture, and what `ReadingConfig` has.
 
     Attributes:
         num_envs: Environments stepped in parallel, `N`.
@@ -46,7 +47,6 @@ class Config(Sized):
         layers: Widths of the hidden layers.
         activation: Between them, a name in `jaxreward.learning.networks.ACTIVATIONS`.
         layer_norm: Whether they are normalised.
-        conv: Channels of convolutions before them, of windows of 3 by 3, for pictures; none by default.
         duelling: Whether the network has a value and an advantage of each action.
         optimiser: "radam", as in the authors' code, or "adam".
     """
@@ -58,7 +58,6 @@ class Config(Sized):
     layers: tuple[int, ...] = size((64, 64))
     activation: str = "relu"
     layer_norm: bool = True
-    conv: tuple[int, ...] = size(())
     duelling: bool = False
     optimiser: Optimiser = "radam"
 
@@ -125,10 +124,7 @@ def pqn(env: Environment, env_params: PyTree, config: Config = Config()) -> Agen
     check_name("optimiser", config.optimiser, get_args(Optimiser))
     check_minibatches(config.num_minibatches, config.num_envs * config.num_steps, "num_envs * num_steps")
     env = scalar_environment(env, env_params)
-    shape = config.layers, config.activation
-    network = network_for(
-        env, env_params, "pqn", *shape, duelling=config.duelling, layer_norm=config.layer_norm, conv=config.conv
-    )
+    network = network_for(env, env_params, "pqn", config, duelling=config.duelling, layer_norm=config.layer_norm)
     algorithm = PQN(env, env_params, config, network)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 

@@ -9,7 +9,6 @@ not here.) All else is as in `jaxreward.agents.baselines.dqn`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +26,7 @@ from jaxreward.contract.wrappers import check_never_ends
 from jaxreward.learning.action_values import RecurrentActionValues
 from jaxreward.learning.exploration import epsilon_greedy, linear
 from jaxreward.learning.networks import unroll
+from jaxreward.learning.reading import PLAIN
 from jaxreward.learning.replay import Replay, starts
 from jaxreward.learning.rollout import EnvBatch, Trajectory
 from jaxreward.learning.sequences import Remembered, Sequences, rows_of, sequences
@@ -71,9 +71,9 @@ def recurrent_dqn(env: Environment, env_params: PyTree, config: Config = Config(
     check_capacity(config, config.rows, "burn_in + length + n_step - 1")
 
     def make(env: Environment, env_params: PyTree) -> RecurrentDQN:
-        shape: dict[str, Any] = {"duelling": config.duelling, "conv": config.conv}
-        values = network_for(env, env_params, "recurrent_dqn", config.layers, config.activation, **shape)
-        return RecurrentDQN(config, RecurrentActionValues(config.memory, values.clone(conv=()), values.conv))
+        values = network_for(env, env_params, "recurrent_dqn", config, duelling=config.duelling)
+        behind = values.clone(reading=PLAIN)
+        return RecurrentDQN(config, RecurrentActionValues(config.memory, behind, values.reading))
 
     return off_policy(env, env_params, config, make, "recurrent_dqn", Loop)
 

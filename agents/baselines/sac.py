@@ -26,6 +26,7 @@ from jaxreward.agents.baselines.parts.off_policy import Metrics, Scalar
 from jaxreward.contract.sizes import size
 from jaxreward.learning.n_step import Batch
 from jaxreward.learning.networks import ACTIVATIONS, flatten
+from jaxreward.learning.reading import PLAIN, Reading, reading_for
 from jaxreward.learning.targets import soft_update
 from jaxreward.names import check_name
 
@@ -102,16 +103,16 @@ def sac(env: Environment, env_params: PyTree, config: Config = Config()) -> Agen
         ValueError: If a side of the action space has no bound, the activation is unknown, the reward is a vector, or
             sizes do not fit.
     """
-    algorithm = SAC(*networks(env.action_space(env_params), config, "sac"))
+    algorithm = SAC(*networks(env.action_space(env_params), config, "sac", reading_for(env, env_params, config)))
     return loop.off_policy(env, env_params, config, lambda env, env_params: algorithm, name="sac")
 
 
-def networks(space: Any, config: Config, who: str) -> tuple[Actions, MLP, Twins]:
+def networks(space: Any, config: Config, who: str, reading: Reading = PLAIN) -> tuple[Actions, MLP, Twins]:
     """The actions of a space, and a policy and critics for them; raises as `sac` does."""
     check_name("activation", config.activation, ACTIVATIONS)
     actions, activation = actions_for(space, who), ACTIVATIONS[config.activation]
-    policy = MLP(actions.outputs, config.layers, activation, scale=0.01)
-    return actions, policy, Twins(MLP(actions.values, config.layers, activation))
+    policy = MLP(actions.outputs, config.layers, activation, 0.01, reading)
+    return actions, policy, Twins(MLP(actions.values, config.layers, activation, reading=reading))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from jaxreward.contract.sizes import size
 from jaxreward.learning.lazy import when
 from jaxreward.learning.n_step import Batch
 from jaxreward.learning.networks import ACTIVATIONS, flatten
+from jaxreward.learning.reading import reading_for
 from jaxreward.learning.squashed import UnitBox, unit_box
 from jaxreward.learning.targets import soft_update
 from jaxreward.names import check_name
@@ -107,8 +108,9 @@ def algorithm_for(env: Environment, env_params: PyTree, config: Config, name: st
     """The algorithm for an environment, for an agent of this name; see `td3`."""
     check_name("activation", config.activation, ACTIVATIONS)
     box, activation = unit_box(env.action_space(env_params), name), ACTIVATIONS[config.activation]
-    policy = MLP(box.size, config.layers, activation, scale=0.01)
-    return TD3(box, policy, Twins(MLP(1, config.layers, activation)))
+    reading = reading_for(env, env_params, config)
+    policy = MLP(box.size, config.layers, activation, 0.01, reading)
+    return TD3(box, policy, Twins(MLP(1, config.layers, activation, reading=reading)))
 
 
 @dataclass(frozen=True)

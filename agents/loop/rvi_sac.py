@@ -22,6 +22,7 @@ from jaxreward.agents.baselines.parts.off_policy import Metrics, Scalar
 from jaxreward.agents.baselines.sac import Learner, networks
 from jaxreward.contract.wrappers import check_never_ends
 from jaxreward.learning.n_step import Batch
+from jaxreward.learning.reading import reading_for
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ def rvi_sac(env: Environment, env_params: PyTree, config: Config = Config()) -> 
         ValueError: If the environment has episodes, or as `sac` does.
     """
     check_never_ends(env, "rvi_sac")
-    algorithm = RVISAC(*networks(env.action_space(env_params), config, "rvi_sac"))
+    reading = reading_for(env, env_params, config)
+    algorithm = RVISAC(*networks(env.action_space(env_params), config, "rvi_sac", reading))
     return loop.off_policy(env, env_params, config, lambda env, env_params: algorithm, name="rvi_sac")
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from jaxreward.cli.shell import RUN_FAILED, Number, OptionalPath, Repeated, Text, console, note, say
-from jaxreward.cli.train import with_evaluation
+from jaxreward.cli.train import with_options
 
 if TYPE_CHECKING:
     from jaxreward.run.launcher import Launcher
@@ -35,6 +35,7 @@ class Search:
         env: A name (`jaxreward list environments`), or `module:factory` of your own.
         reward: A name (`jaxreward list rewards`), or your own as `path/to/file.py:function`; the environment's by
             default.
+        network: A network of your own that reads observations, see `jaxreward train`.
         set: Settings that are the same in all trials, as NAME=VALUE.
         space: What is searched, as NAME=log(LOW,HIGH), uniform(LOW,HIGH), integer(LOW,HIGH), log_integer(LOW,HIGH) or
             choice(A,B,...), and maybe ` if OTHER=VALUE` after it. Names are those of --set, and agent, env and reward.
@@ -74,6 +75,7 @@ class Search:
     agent: Text = None
     env: Text = None
     reward: Text = None
+    network: Text = None
     set: Annotated[Repeated, tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
     space: Annotated[Repeated, tyro.conf.arg(metavar="NAME=KIND(...) ...")] = ()
     steps: Number = None
@@ -137,7 +139,7 @@ class Search:
         table = read_toml(self.file) if self.file else there
         given = {name: getattr(self, name) for name in TABLE_ENTRIES}
         table |= {name: value for name, value in given.items() if value is not None}
-        settings = with_evaluation(parse_settings(itertools.chain(*self.set)), self)
+        settings = with_options(parse_settings(itertools.chain(*self.set)), self)
         table["settings"] = {**flatten(table.get("settings", {})), **settings}
         space = parse_space(itertools.chain(*self.space))
         table["space"] = {**table.get("space", {}), **{name: str(prior) for name, prior in space.items()}}

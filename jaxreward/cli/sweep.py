@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from jaxreward.cli.shell import RUN_FAILED, Number, OptionalPath, Preset, Repeated, Text, note, say
-from jaxreward.cli.train import counted_seeds, finish, required_env, with_evaluation
+from jaxreward.cli.train import counted_seeds, finish, required_env, with_options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +37,7 @@ class Sweep:
         env: A name (`jaxreward list environments`), or `module:factory` of your own.
         reward: A name (`jaxreward list rewards`), or your own as `path/to/file.py:function`; the environment's by
             default.
+        network: A network of your own that reads observations, see `jaxreward train`.
         steps: Environment steps of each run, rounded up to whole iterations.
         seeds: How many seeds; 1 by default.
         set: Settings that are the same everywhere, as NAME=VALUE.
@@ -64,6 +65,7 @@ class Sweep:
     agent: Text = None
     env: Text = None
     reward: Text = None
+    network: Text = None
     steps: Number = None
     seeds: Number = None
     set: Annotated[Repeated, tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
@@ -127,7 +129,7 @@ class Sweep:
         given = {n: v for n in ("agent", "env", "reward", "steps", "log_every") if (v := getattr(self, n)) is not None}
         if self.seeds is not None:
             given["seeds"] = list(counted_seeds(self.seeds))
-        settings = with_evaluation(parse_settings(itertools.chain(*self.set)), self)
+        settings = with_options(parse_settings(itertools.chain(*self.set)), self)
         grid = parse_grid(itertools.chain(*self.grid))
         axes = [{name: values} for name, values in grid.items()] + [parse_grid(texts) for texts in self.zip]
         varied = [name for axis in axes for name in axis]

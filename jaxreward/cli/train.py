@@ -36,6 +36,8 @@ class Train:
             default.
         objective: What keeps PPO's policy near the one that acted, the setting `objective`: a name (`jaxreward list
             objectives`), or your own as `path/to/file.py:function`. (That of a search is what it makes better.)
+        network: A network of your own that reads observations before the agent's layers, the setting `network`:
+            `path/to/file.py:factory` of a flax module.
         steps: Environment steps of each run, rounded up to whole iterations.
         seeds: How many seeds, all trained at once.
         set: Settings as NAME=VALUE: hyperparameters (learning_rate=1e-3), the reward's (reward.goal=2) and the
@@ -66,6 +68,7 @@ class Train:
     env: Text = None
     reward: Text = None
     objective: Text = None
+    network: Text = None
     steps: Number = None
     seeds: Number = None
     set: Annotated[Repeated, tyro.conf.arg(metavar="NAME=VALUE ...")] = ()
@@ -115,7 +118,7 @@ def _job(command: Train) -> Job:
     _check_folder(command)
     named = {name: value for name in ("agent", "env", "reward") if (value := getattr(command, name)) is not None}
     objective = [] if command.objective is None else [f"objective={command.objective}"]
-    settings = with_evaluation(parse_settings(itertools.chain(objective, *command.set)), command)
+    settings = with_options(parse_settings(itertools.chain(objective, *command.set)), command)
     seeds = None if command.seeds is None else counted_seeds(command.seeds)
     if command.resume:
         asked = {"named": named, "settings": settings, "seeds": seeds, "log_every": command.log_every}
@@ -167,6 +170,15 @@ def _check_folder(command: Train) -> None:
         raise ValueError("--from needs --resume: a new run begins at nothing")
 
 
+_OPTIONS = {
+    "evaluation.every": "evaluate_every",
+    "evaluation.episodes": "evaluate_episodes",
+    "evaluation.stop_when": "stop_when",
+    "network": "network",
+}
+"""Settings that have options of their own."""
+
+
 def counted_seeds(seeds: int) -> tuple[int, ...]:
     """The seeds that a number of them stands for."""
     from jaxreward.contract.sizes import MOST_SEEDS
@@ -176,14 +188,13 @@ def counted_seeds(seeds: int) -> tuple[int, ...]:
     return tuple(range(seeds))
 
 
-def with_evaluation(settings: dict[str, Any], command: Any) -> dict[str, Any]:
-    """Settings with those that the options of evaluation stand for."""
-    options = {"every": "evaluate_every", "episodes": "evaluate_episodes", "stop_when": "stop_when"}
-    given = {f"evaluation.{name}": getattr(command, option, None) for name, option in options.items()}
+def with_options(settings: dict[str, Any], command: Any) -> dict[str, Any]:
+    """Settings with those that options of their own stand for."""
+    given = {name: getattr(command, option, None) for name, option in _OPTIONS.items()}
     given = {name: value for name, value in given.items() if value is not None}
     twice = sorted(set(given) & set(settings))
     if twice:
-        option = options[twice[0].removeprefix("evaluation.")].replace("_", "-")
+        option = _OPTIONS[twice[0]].replace("_", "-")
         raise ValueError(f"{twice[0]} was given twice: by --set and by --{option}")
     return settings | given
 

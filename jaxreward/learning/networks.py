@@ -19,6 +19,7 @@ from gymnax.environments import spaces
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from jaxreward.environment import select
+from jaxreward.learning.reading import PLAIN, Reading
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": nn.tanh,
@@ -48,6 +49,7 @@ class Torso(nn.Module):
         layer_norm: Whether each is normalised before that (Ba et al. 2016, arXiv:1607.06450).
         orthogonal: Whether weights start orthogonal, as `dense` has them, or as `lecun` has them.
         dropout: Which share of units is left out at random (Srivastava et al. 2014), where a key "dropout" is given.
+        reading: What comes before them.
     """
 
     layers: Sequence[int]
@@ -55,9 +57,11 @@ class Torso(nn.Module):
     layer_norm: bool = False
     orthogonal: bool = True
     dropout: float = 0.0
+    reading: Reading = PLAIN
 
     @nn.compact
     def __call__(self, x: Float[Array, "*batch F"]) -> Float[Array, "*batch H"]:
+        x = self.reading(x, self.activation)
         for features in self.layers:
             x = (dense(features, math.sqrt(2)) if self.orthogonal else lecun(features))(x)
             x = nn.LayerNorm(param_dtype=jnp.result_type(float))(x) if self.layer_norm else x
@@ -96,6 +100,7 @@ class ActorCritic(nn.Module):
         layers: Widths of the hidden layers.
         activation: Between them.
         memory: Units of the GRU that reads the observations first; 0 for a memoryless network.
+        reading: What comes before the hidden layers of each, or before the GRU.
     """
 
     outputs: int
@@ -103,15 +108,18 @@ class ActorCritic(nn.Module):
     layers: Sequence[int] = (64, 64)
     activation: Callable[[Array], Array] = nn.tanh
     memory: int = 0
+    reading: Reading = PLAIN
 
     def setup(self) -> None:
-        self.actor = Torso(self.layers, self.activation)
-        self.critic = Torso(self.layers, self.activation)
+        behind = PLAIN if self.memory else self.reading
+        self.actor = Torso(self.layers, self.activation, reading=behind)
+        self.critic = Torso(self.layers, self.activation, reading=behind)
         self.actor_out = dense(self.outputs, 0.01)
         self.critic_out = dense(1, 1.0)
         if self.free:
             self.free_outputs = self.param("free_outputs", nn.initializers.zeros, (self.free,))
         if self.memory:
+            self.reader = Torso((), self.activation, reading=self.reading)
             self.embed = dense(self.memory, math.sqrt(2))
             self.cell = nn.GRUCell(self.memory, param_dtype=jnp.result_type(float))
 
@@ -124,7 +132,7 @@ class ActorCritic(nn.Module):
     ) -> tuple[PyTree, Float[Array, "*batch O"], Float[Array, "*batch"]]:
         """One step: `(carry, features) -> (carry, outputs of the policy, value)`."""
         if self.memory:
-            carry, features = self.cell(carry, self.activation(self.embed(features)))
+            carry, features = self.cell(carry, self.activation(self.embed(self.reader(features))))
         outputs = self.actor_out(self.actor(features))
         if self.free:
             free = jnp.broadcast_to(self.free_outputs, (*outputs.shape[:-1], self.free))

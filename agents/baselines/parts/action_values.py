@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -13,9 +12,10 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreward.agent import Policy
-from jaxreward.learning.action_values import ActionValues, check_pictures
+from jaxreward.learning.action_values import ActionValues
 from jaxreward.learning.exploration import epsilon_greedy
 from jaxreward.learning.networks import ACTIVATIONS, for_agents
+from jaxreward.learning.reading import reading_for
 from jaxreward.names import check_name
 
 Scalar = Float[Array, ""] | float
@@ -23,39 +23,33 @@ Optimiser = Literal["adam", "radam"]
 
 
 def network_for(
-    env: Environment,
-    env_params: PyTree,
-    agent: str,
-    layers: Sequence[int],
-    activation: str,
-    *,
-    duelling: bool = False,
-    layer_norm: bool = False,
-    conv: Sequence[int] = (),
-    agents: tuple[int, ...] = (),
-    dropout: float = 0.0,
+    env: Environment, env_params: PyTree, agent: str, config: Any, *, agents: tuple[int, ...] = (), **shape: Any
 ) -> ActionValues:
     """A network for an environment, or one for each agent of a game; see `ActionValues`.
 
     With `agents=(n,)` what it reads and gives has an axis of agents behind those of a batch, its params a leading one.
 
+    Args:
+        env: The environment.
+        env_params: Its params.
+        agent: Who asks.
+        config: Its config, with `layers`, `activation` and what `ReadingConfig` has.
+        agents: See above.
+        shape: What else `ActionValues` is to be.
+
     Raises:
         TypeError: If actions are not discrete.
-        ValueError: If there is no such activation, or convolutions don't fit what is observed.
+        ValueError: If there is no such activation, or convolutions or the user's network don't fit what is observed.
     """
     space = env.action_space(env_params)
     if not isinstance(space, spaces.Discrete):
         raise TypeError(
             f"{agent} has a value for each of some actions; {env.name} has {type(space).__name__}. See ppo or sac"
         )
-    check_name("activation", activation, ACTIVATIONS)
-    shown = jax.eval_shape(lambda key: env.reset_env(key, env_params)[0], jax.random.key(0))
-    of_one = lambda leaf: jax.ShapeDtypeStruct(leaf.shape[len(agents) :], leaf.dtype)  # noqa: E731
-    check_pictures(env.name, jax.tree.map(of_one, shown), conv)
-    shape: dict[str, Any] = {"duelling": duelling, "layer_norm": layer_norm, "conv": tuple(conv)}
-    shape["dropout"] = dropout
-    network = for_agents(ActionValues, agents, -4 if conv else -2)
-    return network(int(space.n), tuple(layers), ACTIVATIONS[activation], **shape)
+    check_name("activation", config.activation, ACTIVATIONS)
+    reading = reading_for(env, env_params, config, agents)
+    sizes = int(space.n), tuple(config.layers), ACTIVATIONS[config.activation]
+    return for_agents(ActionValues, agents)(*sizes, reading=reading, **shape)
 
 
 def adam(learning_rate: Scalar, max_grad_norm: Scalar, kind: Optimiser = "adam") -> optax.GradientTransformation:

@@ -11,6 +11,7 @@ import jax
 from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreward.learning.networks import Torso, dense
+from jaxreward.learning.reading import PLAIN, Reading
 
 
 class MLP(nn.Module):
@@ -21,16 +22,18 @@ class MLP(nn.Module):
         layers: Widths of the hidden layers.
         activation: Between them.
         scale: Of the last layer's initial weights.
+        reading: What comes before them.
     """
 
     outputs: int
     layers: tuple[int, ...]
     activation: Callable[[Array], Array]
     scale: float = 1.0
+    reading: Reading = PLAIN
 
     @nn.compact
     def __call__(self, features: Float[Array, "*batch F"]) -> Float[Array, "*batch O"]:
-        return dense(self.outputs, self.scale)(Torso(self.layers, self.activation)(features))
+        return dense(self.outputs, self.scale)(Torso(self.layers, self.activation, reading=self.reading)(features))
 
 
 @dataclass(frozen=True)

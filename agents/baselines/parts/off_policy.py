@@ -16,11 +16,12 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
-from jaxreward.contract.sizes import Sized, size
+from jaxreward.contract.sizes import size
 from jaxreward.environment import scalar_environment, select
 from jaxreward.learning.exploration import check_explorable, random_actions
 from jaxreward.learning.lazy import when
 from jaxreward.learning.n_step import Batch, Steps, n_step
+from jaxreward.learning.reading import ReadingConfig
 from jaxreward.learning.relabel import Relabelling, relabelling
 from jaxreward.learning.replay import Replay, empty_replay, nearest, starts, write
 from jaxreward.learning.rollout import EnvBatch, Trajectory, reset_batch, rollout
@@ -31,8 +32,8 @@ Scalar = Float[Array, ""] | float
 
 
 @dataclass(frozen=True)
-class Config(Sized):
-    """What shapes the program.
+class Config(ReadingConfig):
+    """What shapes the program, with what `ReadingConfig` has.
 
     Attributes:
         num_envs: Environments stepped in parallel, `N`.

@@ -19,13 +19,14 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
-from jaxreward.contract.sizes import Sized, size
+from jaxreward.contract.sizes import size
 from jaxreward.contract.wrappers import check_never_ends
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.centring import Average, averaged, no_average
 from jaxreward.learning.estimators import gae
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, Head, flatten, head_for, unroll
 from jaxreward.learning.normaliser import Moments, merge, moments, normalise
+from jaxreward.learning.reading import ReadingConfig, reading_for
 from jaxreward.learning.rollout import EnvBatch, Trajectory, reset_batch, rollout
 from jaxreward.reward import bind_discount
 
@@ -34,8 +35,8 @@ Scalar = Float[Array, ""] | float
 
 
 @dataclass(frozen=True)
-class RolloutConfig(Sized):
-    """What shapes the program of every algorithm on rollouts: sizes and architecture.
+class RolloutConfig(ReadingConfig):
+    """What shapes the program of every algorithm on rollouts: sizes and architecture, with what `ReadingConfig` has.
 
     Attributes:
         num_envs: Environments stepped in parallel, `N`.
@@ -146,9 +147,20 @@ def on_policy(kind: Callable[..., OnPolicy], env: Environment, env_params: PyTre
         check_never_ends(env, "centring=True")
     env = scalar_environment(env, env_params)
     head = head_for(env.action_space(env_params))
-    network = ActorCritic(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.memory)
-    algorithm = kind(env, env_params, config, head, network)
+    algorithm = kind(env, env_params, config, head, actor_critic(env, env_params, config, head))
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
+
+
+def actor_critic(
+    env: Environment, env_params: PyTree, config: RolloutConfig, head: Head, agents: tuple[int, ...] = ()
+) -> ActorCritic:
+    """The network of a config for an environment, of a game that of one agent.
+
+    Raises:
+        ValueError: If convolutions or the user's network don't fit what is observed.
+    """
+    activation, reading = ACTIVATIONS[config.activation], reading_for(env, env_params, config, agents)
+    return ActorCritic(head.size, head.free, config.layers, activation, config.memory, reading)
 
 
 def check_activation(name: str) -> None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxreward.learning.networks import Torso, dense
+from jaxreward.learning.reading import PLAIN, Reading
 
 
 class PolicyNetwork(nn.Module):
@@ -20,6 +21,7 @@ class PolicyNetwork(nn.Module):
         activation: Between them.
         free: Number of further outputs that do not, a head's `free`; they start at zero.
         dropout: Which share of hidden units is left out at random, where a key "dropout" is given.
+        reading: What comes before them.
     """
 
     outputs: int
@@ -27,10 +29,12 @@ class PolicyNetwork(nn.Module):
     activation: Callable[[Array], Array]
     free: int = 0
     dropout: float = 0.0
+    reading: Reading = PLAIN
 
     @nn.compact
     def __call__(self, features: Float[Array, "*batch F"]) -> Float[Array, "*batch O"]:
-        outputs = dense(self.outputs, 0.01)(Torso(self.layers, self.activation, dropout=self.dropout)(features))
+        torso = Torso(self.layers, self.activation, dropout=self.dropout, reading=self.reading)
+        outputs = dense(self.outputs, 0.01)(torso(features))
         if not self.free:
             return outputs
         free = self.param("free_outputs", nn.initializers.zeros, (self.free,), outputs.dtype)

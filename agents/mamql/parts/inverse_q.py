@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +26,7 @@ from jaxreward.contract.sizes import size
 from jaxreward.learning.action_values import ActionValues
 from jaxreward.learning.demonstrations import Transitions, read_demonstrations, transitions_of
 from jaxreward.learning.networks import categorical_head
+from jaxreward.learning.reading import ReadingConfig
 from jaxreward.learning.replay import Replay, empty_replay, nearest, sample, write
 from jaxreward.learning.rollout import EnvBatch, Trajectory, reset_batch, rollout
 from jaxreward.learning.targets import periodic_update
@@ -50,8 +51,8 @@ _CHOICES = {
 
 
 @dataclass(frozen=True)
-class Config(demonstrated.Config):
-    """What shapes the program, and where the demonstrations are.
+class Config(demonstrated.Config, ReadingConfig):
+    """What shapes the program, with what `ReadingConfig` has, and where the demonstrations are.
 
     Attributes:
         divergence: What is minimised between what was demonstrated and what the policy does, see
@@ -73,7 +74,6 @@ class Config(demonstrated.Config):
         capacity: Transitions of the policies so far that are kept, the newest ones; a multiple of `N T`.
         layers: Widths of the hidden layers.
         activation: Between them, a name in `jaxreward.learning.networks.ACTIVATIONS`.
-        conv: Channels of convolutions before them, of windows of 3 by 3, for pictures; none by default.
         dropout: Which share of hidden units is left out at random in an update, as the authors of MAMQL do.
     """
 
@@ -90,7 +90,6 @@ class Config(demonstrated.Config):
     capacity: int = size(16_384)
     layers: tuple[int, ...] = size((256, 256))
     activation: str = "elu"
-    conv: tuple[int, ...] = size(())
     dropout: float = size(0.0, least=0, most=0.95)
 
     @property
@@ -183,8 +182,7 @@ def inverse_q(
     """
     check_config(config, reads)
     check_file(config, name)
-    shape: dict[str, Any] = {"conv": config.conv, "dropout": config.dropout, "agents": agents}
-    network = network_for(env, env_params, name, config.layers, config.activation, **shape)
+    network = network_for(env, env_params, name, config, agents=agents, dropout=config.dropout)
     given = transitions_of(read_demonstrations(config.demonstrations, env, env_params))
     algorithm = InverseQ(env, env_params, config, network, jax.tree.map(jnp.asarray, given), agents, reads)
     return Agent(algorithm.init, algorithm.step, algorithm.policy, algorithm.reward)
@@ -212,8 +210,6 @@ def check_config(config: Config, reads: Reads = "state") -> None:
         )
     if config.loss != "inverse" and config.divergence != "chi2":
         raise ValueError(f"loss={config.loss} has no divergence: leave divergence={config.divergence} out")
-    if reads != "state" and config.conv:
-        raise ValueError("actions are read beside a vector, not beside pictures: leave conv out")
     if reads != "state" and config.value_states == "start":
         raise ValueError("there are no actions where an episode starts: set value_states to another one than start")
 

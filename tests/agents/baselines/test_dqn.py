@@ -11,9 +11,10 @@ import pytest
 from jaxreward.agent import vmap
 from jaxreward.agents.baselines.dqn import DQN, Config, Hyperparams, Learner, dqn
 from jaxreward.envs import make
-from jaxreward.learning.action_values import ActionValues, Convolution
+from jaxreward.learning.action_values import ActionValues
 from jaxreward.learning.centring import no_average
 from jaxreward.learning.n_step import Batch
+from jaxreward.learning.reading import Convolution
 from jaxreward.mdp import average_policy_iteration, tabular_mdp, two_state, value_iteration
 from tests.probes import Probe, ProbeParams
 

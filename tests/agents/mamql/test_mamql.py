@@ -310,7 +310,6 @@ def refused(message, error=ValueError, make_agent=mamql, name=GAME, config=Confi
         ({"loss": "nll"}, "no loss 'nll'"),
         ({"capacity": 100}, r"capacity=100 is no multiple of num_envs \* num_steps = 64; try 128"),
         ({"divergence": "js", "penalised": "both"}, "penalised=both is a part of chi2, and the divergence is js"),
-        ({"reads": "joint_action", "conv": (2,)}, "actions are read beside a vector, not beside pictures"),
         ({"reads": "joint_action", "value_states": "start"}, "no actions where an episode starts"),
         ({"penalised": "both", "value_states": "start"}, "which value_states=start with loss=inverse does without"),
         ({"penalised": "both", "loss": "squared_likelihood"}, "with loss=squared_likelihood does without"),
