@@ -6,6 +6,7 @@ them. A picture, or whatever else an environment shows, is made of it again here
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -140,13 +141,7 @@ def check_module(name: str, reading: Reading, env_name: str) -> None:
     Raises:
         ValueError: It is no module, has more than params, or gives something else.
     """
-    makes = callable(reading.make) and not isinstance(reading.make, nn.Module)
-    module = reading.make() if makes else reading.make
-    if not (makes and isinstance(module, nn.Module)):
-        raise ValueError(
-            f"network {name} {'makes' if makes else 'is'} a {type(module).__name__}; expected a class of flax modules, "
-            "or a function without arguments that makes a module"
-        )
+    module = _made(name, reading.make)
     given = [jax.ShapeDtypeStruct((_BATCH, *shape), jnp.result_type(float)) for shape in reading.shapes]
     observations = jax.tree.unflatten(reading.structure, given)
     variables = jax.eval_shape(module.init, jax.random.key(0), observations)
@@ -164,6 +159,25 @@ def check_module(name: str, reading: Reading, env_name: str) -> None:
             f"{shapes[0] if len(shapes) == 1 else shapes}; expected floats [{_BATCH}, H], a vector for each: the "
             "agent's own layers and outputs come behind it"
         )
+
+
+def _made(name: str, make: Any) -> nn.Module:
+    """What a class or a function makes, if that is a module."""
+    makes = callable(make) and not isinstance(make, nn.Module)
+    needed = (
+        [part for part in inspect.signature(make).parameters.values() if part.default is part.empty] if makes else []
+    )
+    if needed and needed[0].kind in (needed[0].POSITIONAL_OR_KEYWORD, needed[0].POSITIONAL_ONLY):
+        said = f"needs {needed[0].name!r} to make a module"
+    else:
+        module = make() if makes else make
+        if makes and isinstance(module, nn.Module):
+            return module
+        said = f"{'makes' if makes else 'is'} one {type(module).__name__}"
+    raise ValueError(
+        f"network {name} {said}; expected a class of flax modules whose fields have defaults, or a function without "
+        "arguments that makes a module"
+    )
 
 
 def _is_vectors(made: Any) -> bool:

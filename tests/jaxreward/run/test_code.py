@@ -218,9 +218,20 @@ def test_places_are_found_within_names_and_settings():
         "agent": "pbt/my/agent.py:mine",
         "env": "a.b:make?x=1:2",
         "reward": "environment",
-        "settings": {"features": "seen.py:f", "layers": [1], "method": "gae", "space": "learning_rate=log(1,2)"},
+        "settings": {
+            "features": "seen.py:f",
+            "network": "net.py:N",
+            "layers": [1],
+            "method": "gae",
+            "space": "learning_rate=log(1,2)",
+        },
     }
-    assert places_of(config) == {"my/agent.py": "agent", "a.b": "environment", "seen.py": "features"}
+    assert places_of(config) == {
+        "my/agent.py": "agent",
+        "a.b": "environment",
+        "seen.py": "features",
+        "net.py": "network",
+    }
 
 
 @pytest.mark.parametrize(
