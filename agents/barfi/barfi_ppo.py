@@ -50,6 +50,7 @@ from jaxreward.agents.baselines.parts.learner import (
     returns_to_go,
     without_rest,
 )
+from jaxreward.agents.baselines.parts.on_policy import actor_critic
 from jaxreward.agents.subpo.parts.estimators import others_mean
 from jaxreward.contract.sizes import size
 from jaxreward.environment import WithRewardParams, scalar_environment, with_reward, world
