@@ -25,6 +25,7 @@ from jaxreward.cli.search import Search
 from jaxreward.cli.shell import asked, guarded, one_line
 from jaxreward.cli.sweep import Sweep
 from jaxreward.cli.train import Train
+from jaxreward.cli.watch import Watch
 from jaxreward.compilation.cpu_scheduler import use_every_core
 
 _sub = tyro.conf.subcommand
@@ -32,6 +33,7 @@ Command = (
     Annotated[Train, _sub("train")]
     | Annotated[Sweep, _sub("sweep")]
     | Annotated[Search, _sub("search")]
+    | Annotated[Watch, _sub("watch")]
     | Annotated[Evaluate, _sub("evaluate")]
     | Annotated[Demonstrate, _sub("demonstrate")]
     | Annotated[Export, _sub("export")]

@@ -104,6 +104,27 @@ def check_own(path: Path, ours: bool) -> None:
         raise RunError(f"{path} is there already and was not made by jaxreward: choose another name, or move it away")
 
 
+def at_work(folder: Path) -> bool | None:
+    """Whether the process that had a folder last is there still; None if it is another machine's, or nobody's yet.
+
+    The lock is only read: to try it would keep out whoever comes at that moment.
+    """
+    try:
+        said = json.loads((folder / LOCK).read_bytes())
+        process, host = int(said["process"]), said["host"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if host != socket.gethostname():
+        return None
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is somebody else's
+        return True
+    return True
+
+
 def _sign(lock: int) -> None:
     """Writes into the lock's file who holds it, where other machines see it at once."""
     now = datetime.datetime.now(datetime.UTC).isoformat(sep=" ", timespec="seconds")

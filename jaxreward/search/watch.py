@@ -1,0 +1,76 @@
+"""How far a search is, from its study and the runs of its last generation; nothing is written here."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from jaxreward.results.tables import find_runs
+from jaxreward.results.watch import MOST_FAILURES, Watched, described_by, watch_run
+from jaxreward.run.folder import at_work
+from jaxreward.run.progress import duration
+from jaxreward.run.store import RunError
+from jaxreward.search.progress import best_so_far
+from jaxreward.search.study import Session, load_session
+
+
+def watch_search(folder: Path) -> Watched:
+    """A search.
+
+    Raises:
+        RunError: There is none, or it can't be read.
+        ValueError: Its storage can't be opened.
+    """
+    session = load_session(folder)
+    trials = session.study.get_trials(deepcopy=False)
+    ended = [trial for trial in trials if trial.state.is_finished()]
+    total = session.search.trials
+    words = {True: "at work", False: "stopped", None: "begun elsewhere"}
+    state = "finished" if len(ended) >= total else words[at_work(folder)]
+    stopped = sum(trial.state == TrialState.PRUNED for trial in ended)
+    facts = [f"{len(ended)} of {total} trials done, {stopped} of them stopped early", best_so_far(session.study)]
+    if state not in ("finished", "stopped"):
+        facts += _left(ended, total) + _generation(session)
+    setup = session.search.setup
+    named = {"agent": setup.agent, "env": setup.env, "reward": setup.reward}
+    return Watched(
+        f"search of {', '.join(session.search.space)}: {described_by(named)} -> {folder}",
+        state,
+        min(len(ended) / total, 1.0),
+        facts,
+        _failures(ended),
+        pd.DataFrame(),
+        [],
+        [],
+    )
+
+
+def _left(ended: list[FrozenTrial], total: int) -> list[str]:
+    """As fast as trials were so far."""
+    begun = [trial.datetime_start for trial in ended if trial.datetime_start]
+    done = [trial.datetime_complete for trial in ended if trial.datetime_complete]
+    if not (begun and done):
+        return []
+    spent = (max(done) - min(begun)) / datetime.timedelta(seconds=1)
+    return [f"about {duration(spent / len(done) * (total - len(ended)))} left"]
+
+
+def _generation(session: Session) -> list[str]:
+    """How far the runs of this worker's newest generation are."""
+    generations = sorted(session.folder.path.glob("generations/*"))
+    if not generations:
+        return []
+    try:
+        runs = [watch_run(run) for run in find_runs(generations[-1])]
+    except RunError:  # none has begun
+        return []
+    return [f"generation {int(generations[-1].name)}: {each.facts[0]}" for each in runs if each.state != "finished"]
+
+
+def _failures(ended: list[FrozenTrial]) -> list[str]:
+    failed = [trial for trial in ended if trial.state == TrialState.FAIL]
+    told = [f"trial {trial.number}: {trial.user_attrs.get('error', 'numbers that are not finite')}" for trial in failed]
+    return [*told[:MOST_FAILURES], *([f"and {len(told) - MOST_FAILURES} more"] if len(told) > MOST_FAILURES else [])]
