@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jaxreward.environment import with_reward as with_reward
     from jaxreward.learning.population import pbt as pbt
     from jaxreward.results.load import load as load
+    from jaxreward.results.tables import query as query
     from jaxreward.reward import Reward as Reward
     from jaxreward.reward import Transition as Transition
     from jaxreward.reward import markov as markov
@@ -29,6 +30,7 @@ _HOME = {
     "load": "results.load",
     "markov": "reward",
     "pbt": "learning.population",
+    "query": "results.tables",
     "shard": "agent",
     "vmap": "agent",
     "with_reward": "environment",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,9 +13,14 @@ from jaxreward.cli.shell import OptionalPath, Text, console, note
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.table import Table
 
 LARGEST_SHOWN = 200
 """Rows of an answer that are printed; a file or another format has all."""
+LARGEST_TURNED = 3
+"""Rows that are printed one beside the other, a line for each column, where columns don't fit."""
+NAMED_HIDDEN = 8
+"""Columns that are named where they don't fit."""
 _EXAMPLE = """for example
   jaxreward results 'SELECT learning_rate, avg("episode/return") FROM final GROUP BY ALL ORDER BY ALL'"""
 
@@ -121,14 +126,64 @@ def _print(answer: pd.DataFrame, kind: str) -> None:
 
 
 def _print_table(answer: pd.DataFrame) -> None:
+    """An answer as a table, what does not fit turned or cut, with a word on how to see the rest."""
+    from rich.console import Group
+    from rich.text import Text
+
+    out, shown = console(), answer.head(LARGEST_SHOWN)
+    cells = [
+        list(map(str, answer.columns)),
+        *([_cell(value) for value in row] for row in shown.itertuples(index=False)),
+    ]
+    fitting = _fitting(cells, out.width)
+    if fitting == len(cells[0]):
+        out.print(Group(_table(cells), Text(_rest(answer, fitting))) if len(answer) > len(shown) else _table(cells))
+    elif len(shown) <= LARGEST_TURNED:
+        turned = [["", *(str(number + 1) for number in range(len(shown)))], *map(list, zip(*cells, strict=True))]
+        out.print(_table(turned))
+    else:
+        out.print(Group(_table([row[:fitting] for row in cells]), Text(_rest(answer, fitting))))
+
+
+def _fitting(cells: Sequence[Sequence[str]], width: int) -> int:
+    """How many columns fit beside each other, at least one."""
+    used, count = 1, 0
+    for column in zip(*cells, strict=True):
+        used += 3 + max(max(map(_width, cell.splitlines()), default=0) for cell in column)
+        if used > width:
+            break
+        count += 1
+    return max(count, 1)
+
+
+def _table(cells: Sequence[Sequence[str]]) -> Table:
     from rich.table import Table
 
-    table = Table(*map(str, answer.columns))
-    for row in answer.head(LARGEST_SHOWN).itertuples(index=False):
-        table.add_row(*map(_cell, row))
+    table = Table(*cells[0])
+    for row in cells[1:]:
+        table.add_row(*row)
+    return table
+
+
+def _width(text: str) -> int:
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _rest(answer: pd.DataFrame, columns: int) -> str:
+    """What is not shown, and how to see it."""
+    parts = []
     if len(answer) > LARGEST_SHOWN:
-        table.caption = f"the first {LARGEST_SHOWN} of {len(answer):,} rows; --csv FILE has all"
-    console().print(table)
+        parts.append(f"the first {LARGEST_SHOWN} of {len(answer):,} rows; --csv FILE has all")
+    if columns < answer.shape[1]:
+        hidden = ", ".join(f'"{name}"' for name in answer.columns[columns : columns + NAMED_HIDDEN])
+        more = " and so on" if columns + NAMED_HIDDEN < answer.shape[1] else ""
+        parts.append(
+            f"the first {columns} of {answer.shape[1]} columns, as many as fit; not shown are {hidden}{more}. SELECT "
+            f"those you want, or add LIMIT {LARGEST_TURNED}: so few rows are shown column by column; --csv FILE has all"
+        )
+    return "\n".join(parts)
 
 
 def _markdown(value: object) -> str:

@@ -17,6 +17,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from jaxreward.names import check_name
+from jaxreward.results.described import asked_settings, run_names
 from jaxreward.results.statistics import (
     NOTHING,
     Estimate,
@@ -198,7 +199,8 @@ def _selected(place: str) -> tuple[Path, pd.DataFrame]:
     else:
         frame = load(folder)
     for name, value in parse_settings(_OUTSIDE_BRACKETS.split(conditions) if conditions else ()).items():
-        frame = _with_value(frame, _column(frame, name), value)
+        check_name("column of the results", name, map(str, frame))
+        frame = _with_value(frame, name, value)
     if frame.empty and conditions:
         raise RunError(f"no run in {folder} has {conditions}")
     return folder, frame
@@ -212,13 +214,6 @@ def _parted(place: str) -> tuple[Path, str]:
             return Path(place[:end]), place[end + 1 :]
     folder, _, conditions = place.rpartition(":")
     return (Path(folder), conditions) if folder and "=" in conditions else (Path(place), "")
-
-
-def _column(frame: pd.DataFrame, name: str) -> str:
-    """The column a setting is in: its own if it was varied, else one of the runs' configuration."""
-    column = f"settings.{name}" if name not in frame and f"settings.{name}" in frame else name
-    check_name("column of the results", column, map(str, frame))
-    return column
 
 
 def _with_value(frame: pd.DataFrame, column: str, value: object) -> pd.DataFrame:
@@ -250,7 +245,7 @@ def _reference(folder: Path, frame: pd.DataFrame) -> str | None:
     """How the first of these configurations is named; None if it can't be, as values may have commas in them."""
     row = frame.iloc[0]
     runs = [] if (folder / "sweep.json").is_file() else find_runs(folder)
-    place = next((run for run in runs if str(row["run"]) in (run.name, str(run))), folder)
+    place = dict(zip(run_names(runs), runs, strict=True)).get(str(row["run"]), folder)
     conditions = [f"{name}={row[name]}" for name in _varied(place, _selected(str(place))[1])]
     text = ":".join([str(place), *([",".join(conditions)] if conditions else [])])
     try:
@@ -264,6 +259,8 @@ def _varied(folder: Path, frame: pd.DataFrame) -> list[str]:
     """The settings that the configurations in a folder differ in."""
     if (folder / "sweep.json").is_file():
         return sweep_of(folder).names()
-    named = [name for run in find_runs(folder) for name in configurations(RunFolder(run).read_config())]
-    of_runs = [name for name in map(str, frame) if name.startswith("settings.") or name in NAMED]
-    return [name for name in dict.fromkeys([*named, *of_runs]) if frame[name].nunique(dropna=False) > 1]
+    described = [RunFolder(run).read_config() for run in find_runs(folder)]
+    varied = [name for config in described for name in configurations(config)]
+    of_runs = [name for config in described for name in asked_settings(config)]
+    named = [name for name in dict.fromkeys([*varied, *NAMED, *of_runs]) if name in frame]
+    return [name for name in named if frame[name].nunique(dropna=False) > 1]

@@ -1,8 +1,9 @@
 """Questions in SQL across any number of runs: DuckDB over their Parquet files, where they lie.
 
 There are three tables. `metrics` has a row for each logged chunk, member and seed; `final` has each run's values over
-the last tenth of its iterations; `runs` has a row for each run folder. All of them have the entries of the runs'
-`config` as columns.
+the last tenth of its iterations; `runs` has a row for each run folder. All of them have what was trained as columns:
+agent, environment, reward and so on, and every setting by its one name, whether it was set, varied or left as it is. In
+`runs` a setting that the members differ in is null.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pyarrow.fs import LocalFileSystem
 
+from jaxreward.contract.agents import RATES, RETURNS
+from jaxreward.results.described import agreed, entries, run_names, settings_of
 from jaxreward.run.record import COLUMNS
-from jaxreward.run.store import RunError, RunFolder, flatten, read_part, read_schema
+from jaxreward.run.store import RunError, RunFolder, read_part, read_schema
 
 FINAL_FRACTION = 0.1
 """The part of a run's iterations, its last, over which its final value is a mean."""
@@ -40,28 +43,35 @@ def connect(folders: Sequence[RunFolder]) -> Iterator[duckdb.DuckDBPyConnection]
     """A DuckDB connection with the three tables, open within the block; metrics are read when they are asked for.
 
     Args:
-        folders: The runs; they are called by their folder's name, by its path where names are not unique.
+        folders: The runs; they are called by their folder's name, with as much of its path as tells them apart.
 
     Raises:
         RunError: A folder holds no run.
     """
     described = [folder.read_config() for folder in folders]
-    unique = len({folder.path.name for folder in folders}) == len(folders)
-    names = [folder.path.name if unique else str(folder.path) for folder in folders]
-    configs = _table({"run": name} | _cells(config) for name, config in zip(names, described, strict=True))
+    names = run_names([folder.path for folder in folders])
+    settings = [settings_of(config) for config in described]
+    configs = _table({"run": name} | entries(config) for name, config in zip(names, described, strict=True))
+    members = _table(
+        {**row, "run": name, "member": number}
+        for name, rows in zip(names, settings, strict=True)
+        for number, row in enumerate(rows)
+    )
     facts = _table(
         {"run": name, "path": str(folder.path), **_facts(config)}
         for name, folder, config in zip(names, folders, described, strict=True)
     )
     parts = [(path, name) for name, folder in zip(names, folders, strict=True) for path in folder.parts().values()]
-    runs = pd.concat([facts, configs[configs.columns.difference(facts.columns, False)]], axis=1)
-    searched = {name for config in described for member in config.get("population", ()) for name in member}
+    shared = _table(agreed(rows) for rows in settings)
+    runs = _beside(_beside(facts, configs), shared)
+    searched = {name for config in described for member in config["population"] for name in member}
     with duckdb.connect() as connection:
         connection.register("configs", configs)
+        connection.register("members", members)
         connection.register("runs", runs)
         connection.register("parts", _numbered(parts))
-        _create_metrics(connection, list(configs.columns), [path for path, _ in parts])
-        _create_final(connection, {*configs.columns, *COLUMNS, *searched})
+        logged = _create_metrics(connection, configs, members, [path for path, _ in parts], searched)
+        _create_final(connection, {*configs.columns, *members.columns, *COLUMNS} - (logged - {*searched, *COLUMNS}))
         for lock in _LOCKS:
             connection.execute(lock)
         yield connection
@@ -78,12 +88,6 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> pd.DataFrame:
         return connection.execute(sql).df()
     except duckdb.Error as error:
         raise _explained(error, connection) from error
-
-
-def _cells(described: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a run's `config`, as cells of a table."""
-    config = flatten(described["config"])
-    return {k: str(v) if isinstance(v, list | dict) else v for k, v in config.items() if k not in ("run", "")}
 
 
 def _facts(described: dict[str, Any]) -> dict[str, Any]:
@@ -108,18 +112,56 @@ def _table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     return table
 
 
-def _create_metrics(connection: duckdb.DuckDBPyConnection, configured: list[str], parts: list[Path]) -> None:
+def _beside(table: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
+    """A table with the columns of another that it does not have."""
+    return pd.concat([table, other[other.columns.difference(table.columns, False)]], axis=1)
+
+
+def _create_metrics(
+    connection: duckdb.DuckDBPyConnection,
+    configs: pd.DataFrame,
+    members: pd.DataFrame,
+    parts: list[Path],
+    searched: set[str],
+) -> set[str]:
+    """What was logged, and beside it what was trained; gives the names of what was logged.
+
+    A setting that some runs varied, and so logged, is a setting of the others too. A metric that is called like one
+    that nobody varied hides it.
+    """
     if not parts:
-        connection.execute("CREATE VIEW metrics AS SELECT * FROM configs LIMIT 0")
-        return
+        connection.execute("CREATE VIEW metrics AS SELECT * FROM configs JOIN members USING (run) LIMIT 0")
+        return set()
     logged = _logged(parts)
     connection.register("logged", logged)
-    config = _columns(f"configs.{_quoted(name)}" for name in configured if name not in logged.schema.names)
+    filled = {name for name in map(str, members) if name in searched and name in logged.schema.names}
+    first = [*COLUMNS, *sorted(filled), *RETURNS, *RATES]  # a table is cut to what fits
+    names = [*(name for name in first if name in logged.schema.names), *logged.schema.names]
+    chosen = [
+        "run",
+        *(
+            _filled(name, logged.schema.field(name), members[name]) if name in filled else f"rows.{_quoted(name)}"
+            for name in dict.fromkeys(names)
+            if name != "_part"
+        ),
+        *(f"configs.{_quoted(name)}" for name in map(str, configs) if name not in [*names, "run"]),
+        *(f"members.{_quoted(name)}" for name in map(str, members) if name not in [*names, *configs]),
+    ]
     connection.execute(
-        f"CREATE VIEW metrics AS SELECT {config}, rows.* EXCLUDE (_part, _row) "
-        "FROM (SELECT *, row_number() OVER () AS _row FROM logged) AS rows "
-        "JOIN parts USING (_part) JOIN configs USING (run) ORDER BY _row"
+        f"CREATE VIEW metrics AS SELECT {_columns(chosen)} "
+        "FROM (SELECT *, row_number() OVER () AS _row FROM logged) AS rows JOIN parts USING (_part) "
+        "JOIN configs USING (run) LEFT JOIN members ON members.run = configs.run AND members.member = rows.member "
+        "ORDER BY _row"
     )
+    return set(logged.schema.names)
+
+
+def _filled(name: str, logged: pa.Field, setting: pd.Series) -> str:
+    """A column that was logged where it was varied, with the setting where it was not; text where types differ."""
+    numbers = pa.types.is_floating(logged.type) or pa.types.is_integer(logged.type)
+    alike = numbers and pd.api.types.is_numeric_dtype(setting) and not pd.api.types.is_bool_dtype(setting)
+    kind = "" if alike else "::VARCHAR"
+    return f"coalesce(rows.{_quoted(name)}{kind}, members.{_quoted(name)}{kind}) AS {_quoted(name)}"
 
 
 def _logged(parts: Sequence[Path]) -> ds.Dataset:

@@ -44,9 +44,9 @@ def load(places: Places = "runs") -> pd.DataFrame:
         places: Run folders, or folders with runs in them.
 
     Returns:
-        The columns of `jaxreward.run.record.table`, before them `run`, the folder's name (its path where names are not
-        unique), and one column for each entry of the runs' `config` that no column is named like, with dots where it is
-        nested.
+        The columns of `jaxreward.run.record.table`, before them `run`, the folder's name (with as much of its path as
+        tells it from others), and behind them what was trained: one column for each entry of the runs' `config` and for
+        each setting, see `jaxreward.results.query`.
 
     Raises:
         RunError: A place holds no run, or a file in it is damaged.

@@ -126,7 +126,7 @@ def test_choices_are_trained_in_few_programs_and_never_twice(tmp_path, monkeypat
     # 2 widths, 2 rates, 2 seeds and 2 rows of the metrics.
     assert made.claims[0].estimate.value == 16
     frame = pd.read_parquet(tmp_path / "data.parquet")
-    assert sorted(frame["settings.layers"].unique()) == ["[4]", "[8]"]
+    assert sorted(frame["layers"].unique()) == ["[4]", "[8]"]
     assert sorted(frame["learning_rate"].unique()) == [1e-3, 1e-2]
     (tmp_path / "claims.json").unlink()
     assert reproduce("trained", "smoke", tmp_path, launch).claims == made.claims

@@ -1,7 +1,9 @@
 """Questions across runs, and the folders they are asked of."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -9,7 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+import jaxreward
 from jaxreward.cli import main
+from jaxreward.results.described import run_names
 from jaxreward.results.tables import final_values, find_runs, load, query
 from jaxreward.run.store import RunError, RunFolder
 
@@ -64,9 +68,10 @@ def test_load_is_all_runs_one_below_the_other(store):
         expected = RunFolder(folder).metrics()
         mine = frame[frame["run"] == name][expected.columns].reset_index(drop=True)
         pd.testing.assert_frame_equal(mine, expected, check_dtype=False)
-    assert list(frame.columns[:4]) == ["run", "env", "settings.num_envs", "settings.layers"]
+    assert list(frame.columns[:3]) == ["run", "iteration", "env_steps"]
+    assert set(frame.columns) >= {"env", "num_envs", "layers"}
     assert frame.loc[frame["run"] == "a", "episode/shaping"].isna().all()
-    assert set(frame["settings.layers"].dropna()) == {"[8, 8]"}
+    assert set(frame["layers"].dropna()) == {"[8, 8]"}
 
 
 @pytest.mark.parametrize("metric", ["episode/return", "episode/count", "loss/value", "episode/shaping"])
@@ -85,7 +90,7 @@ def test_final_has_one_row_for_each_run_member_and_seed(store):
 
 def test_a_question_joins_runs_with_their_numbers(store):
     sql = """
-        SELECT "settings.num_envs" AS envs, count(*) AS rows, max(iterations) AS iterations
+        SELECT "num_envs" AS envs, count(*) AS rows, max(iterations) AS iterations
         FROM metrics JOIN (SELECT run, iterations FROM runs WHERE finished) USING (run) GROUP BY envs ORDER BY envs
     """
     expected = pd.DataFrame({"envs": [4, 8], "rows": [80, 120], "iterations": [40, 60]})
@@ -95,13 +100,13 @@ def test_a_question_joins_runs_with_their_numbers(store):
 def test_settings_of_several_types_are_text(store):
     make_run(store / "c", {"num_envs": "many"}, 2, rates=("slow", "fast"))
     frame = load(store)
-    assert set(frame["settings.num_envs"]) == {"4", "8", "many"}
+    assert set(frame["num_envs"]) == {"4", "8", "many"}
     assert set(frame["learning_rate"]) == {"0.1", "0.2", "slow", "fast"}
 
 
 def test_equal_names_are_told_apart_by_their_paths(store):
     make_run(store / "other" / "a")
-    assert set(load([store / "a", store / "other"])["run"]) == {str(store / "a"), str(store / "other" / "a")}
+    assert set(load([store / "a", store / "other"])["run"]) == {f"{store.name}/a", "other/a"}
 
 
 def test_a_run_without_metrics_yet_is_no_obstacle(store):
@@ -273,7 +278,7 @@ def test_damage_that_only_reading_shows_is_named(store):
 def test_the_command_says_what_can_be_asked(store, capsys):
     assert main(["results", "--in", str(store)]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in ("runs\n", "final\n", "metrics\n", "episode/return", "settings.num_envs"))
+    assert all(name in text for name in ("runs\n", "final\n", "metrics\n", "episode/return", "num_envs"))
     assert main(["results", "--in", str(store / "nowhere")]) == 2
     assert "nowhere is not a run folder" in capsys.readouterr().err
 
@@ -290,3 +295,90 @@ def test_its_connection_is_closed_also_when_a_file_is_damaged(tmp_path, monkeypa
     for connection in opened:
         with pytest.raises(duckdb.ConnectionException, match="closed"):
             connection.execute("SELECT 1")
+
+
+@pytest.fixture
+def named(tmp_path):
+    """A run that varied its learning rate, one that set it, and one that left it and a metric of a setting's name."""
+
+    def write(name, config, rates, population=({}, {}), **logged):
+        run = RunFolder(tmp_path / name)
+        run.create()
+        left = {"discount": [0.9, 0.9], "anneal_iterations": ["inf", "inf"], "env_params.reward.goal": [1.0, 2.0]}
+        described = {"config": {"env": "Pole", "agent_config": {"num_envs": 4, "conv": []}, **config}}
+        described |= {"hyperparams": {"learning_rate": rates, **left}, "population": list(population)}
+        run.write_config({**described, "seeds": [0], "iterations": 2})
+        rows = {"iteration": [2, 2], "member": [0, 1], "seed": [0, 0], "failed": [False, False], "loss/x": [1.0, 2.0]}
+        run.write_part(2, pa.table({**rows, "episode/return": [3.0, 4.0], "episode/count": [1, 1], **logged}))
+
+    write(
+        "varied",
+        {"reward": "goal", "settings": {"num_envs": 4}},
+        [0.1, 0.2],
+        [{"learning_rate": 0.1}, {"learning_rate": 0.2}],
+        learning_rate=[0.1, 0.2],
+    )
+    write("set", {"reward": "goal", "settings": {"learning_rate": 0.3, "env.gravity": 5.0}}, [0.3, 0.3])
+    write("left", {"reward": "environment", "settings": {}}, [0.4, 0.4], discount=[7.0, 8.0], member=[0, 0])
+    return tmp_path
+
+
+def test_a_setting_has_one_name_whether_it_was_varied_set_or_left(named):
+    frame = query("SELECT * FROM metrics", named).drop_duplicates(["run", "member"]).set_index(["run", "member"])
+    rates = {
+        ("left", 0): 0.4,
+        ("set", 0): 0.3,
+        ("set", 1): 0.3,
+        ("varied", 0): 0.1,
+        ("varied", 1): 0.2,
+    }
+    assert frame["learning_rate"].to_dict() == rates
+    assert set(frame["num_envs"]) == {4}
+    assert set(frame["anneal_iterations"]) == {np.inf}
+    assert set(frame.loc["set", "env.gravity"]) == {5.0}
+    assert frame.loc["varied", "reward.goal"].to_list() == [1.0, 2.0]
+    assert frame.loc["left", "env.reward.goal"].to_list() == [1.0]  # the environment's own params are called so
+    assert frame.columns.to_list()[:6] == ["iteration", "seed", "failed", "learning_rate", "episode/return", "loss/x"]
+    final = query("SELECT run, member, learning_rate FROM final", named).set_index(["run", "member"])
+    assert final["learning_rate"].to_dict() == rates
+
+
+def test_a_metric_hides_a_setting_of_its_name(named):
+    assert set(query("SELECT discount FROM metrics WHERE run = 'left'", named)["discount"]) == {7.0, 8.0}
+    assert set(query("SELECT discount FROM final WHERE run = 'left'", named)["discount"]) == {7.5}  # the mean of rows
+
+
+def test_a_setting_that_members_differ_in_is_null_of_a_run(named):
+    runs = query("SELECT run, learning_rate, num_envs, conv FROM runs ORDER BY run", named)
+    np.testing.assert_array_equal(runs["learning_rate"].to_numpy(float), [0.4, 0.3, np.nan])
+    assert (runs["num_envs"].to_list(), set(runs["conv"])) == ([4, 4, 4], {"[]"})
+
+
+def test_names_of_runs_are_as_short_as_tells_them_apart():
+    paths = [Path(text) for text in ("/x/a", "/x/y/b", "/x/z/b", "/b", "/q/x/y/c")]
+    assert run_names(paths) == ["a", "y/b", "z/b", "/b", "c"]
+    assert run_names([Path("/x/y/b"), Path("/w/y/b")]) == ["x/y/b", "w/y/b"]
+
+
+def shown(sql, place, capsys):
+    assert main(["results", sql, "--in", str(place)]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_wide_table_is_cut_or_turned_and_says_how_to_see_the_rest(store, capsys):
+    wide = shown("SELECT * FROM metrics", store, capsys)
+    assert max(map(len, wide.splitlines())) <= 120
+    assert re.search(r"the first \d+ of \d+ columns, as many as fit; not shown are \"", wide)
+    assert "the first 200 of" in shown("SELECT * FROM metrics JOIN (SELECT 1 FROM range(2)) ON true", store, capsys)
+    few = [shown(f"SELECT * FROM metrics LIMIT {rows}", store, capsys) for rows in (1, 3, 4)]
+    assert ["columns, as many as fit" in text for text in few] == [False, False, True]
+    columns = query("SELECT * FROM metrics LIMIT 1", store).columns
+    assert all(f" {name} " in few[1] for name in columns)
+    narrow = shown("SELECT run, seed FROM metrics", store, capsys)
+    assert "columns" not in narrow
+
+
+def test_python_gives_the_same_as_a_frame(store):
+    assert jaxreward.query is query
+    given = jaxreward.query("SELECT run, num_envs FROM runs ORDER BY run", store)
+    assert given.to_dict("list") == {"run": ["a", "b"], "num_envs": [4, 8]}
