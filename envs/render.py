@@ -97,6 +97,20 @@ def save_gif(env: Environment, states: PyTree, observations: PyTree, path: str |
     return path
 
 
+def picture(env: Environment, state: PyTree, observation: PyTree, params: PyTree = None) -> Image.Image:
+    """A picture of one state, as `save_gif` draws it.
+
+    Args:
+        env: The environment.
+        state: Its state.
+        observation: What it shows there.
+        params: See `render`.
+    """
+    one = lambda tree: jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], tree)  # noqa: E731
+    env, states, params = _unwrap(env, one(state), params)
+    return next(iter(_numbered(env, states, one(observation), params)))[1].convert("RGB")
+
+
 def save_html(env: Environment, states: PyTree, path: str | Path) -> Path:
     """Writes brax's viewer with an episode of a simulated robot.
 
