@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jaxreward.agent import shard as shard
     from jaxreward.agent import vmap as vmap
     from jaxreward.environment import with_reward as with_reward
-    from jaxreward.envs.adapters.to_gymnasium import as_gymnasium as as_gymnasium
+    from jaxreward.envs.to_gymnasium import as_gymnasium as as_gymnasium
     from jaxreward.learning.population import pbt as pbt
     from jaxreward.results.load import load as load
     from jaxreward.results.tables import query as query
@@ -28,7 +28,7 @@ _HOME = {
     "Policy": "agent",
     "Reward": "reward",
     "Transition": "reward",
-    "as_gymnasium": "envs.adapters.to_gymnasium",
+    "as_gymnasium": "envs.to_gymnasium",
     "load": "results.load",
     "markov": "reward",
     "pbt": "learning.population",

@@ -10,8 +10,8 @@ from gymnasium.utils.env_checker import check_env
 
 import jaxreward
 from jaxreward.environment import WithRewardParams, with_reward
-from jaxreward.envs.adapters.to_gymnasium import as_gymnasium
 from jaxreward.envs.registry import make
+from jaxreward.envs.to_gymnasium import as_gymnasium
 from jaxreward.reward import AgentDiscount, Reward, markov
 from jaxreward.rewards.algebra import stack
 
