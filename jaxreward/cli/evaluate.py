@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tyro
 
-from jaxreward.cli.shell import Number
+from jaxreward.cli.shell import Number, Text
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class Evaluate:
         episodes: How many episodes.
         steps: After how many steps an episode is cut that has not ended.
         stochastic: Sample actions as in training, instead of taking the most likely ones.
-        render: Draw one episode to the run folder: a GIF, or a page with brax's viewer.
+        render: Draw one episode to the run folder: a GIF, which TensorBoard shows too, or a page with brax's viewer.
+        wandb: With --render, the Weights & Biases project that the run was logged to, to add the GIF there.
         key: The seed of the episodes.
         trust: Run the code in a run folder that was not begun here by you.
         traceback: Show where an error came from.
@@ -38,13 +39,20 @@ class Evaluate:
     steps: int = 10_000
     stochastic: bool = False
     render: bool = False
+    wandb: Text = None
     key: int = 0
     trust: bool = False
     traceback: bool = False
 
     def run(self) -> int:
         from jaxreward.results.evaluate import describe, evaluate
+        from jaxreward.results.tracking import track_episode
+        from jaxreward.run.loggers import import_wandb
 
+        if self.wandb:
+            import_wandb()  # before anything is computed
+        if self.wandb and not self.render:
+            raise ValueError("--wandb adds a drawn episode to the run's page: give --render too")
         evaluation = evaluate(
             self.folder,
             member=self.member,
@@ -58,5 +66,6 @@ class Evaluate:
         )
         print(describe(evaluation))
         if evaluation.picture:
+            track_episode(evaluation.folder, evaluation.picture, self.wandb)
             print(f"one episode is drawn in {evaluation.picture}")
         return 0

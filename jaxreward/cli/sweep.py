@@ -113,7 +113,7 @@ class Sweep:
             except KeyboardInterrupt as stopped:
                 again = shlex.join(["jaxreward", "sweep", "--resume", "--folder", str(folder)])
                 raise KeyboardInterrupt(f"go on with\n  {again}") from stopped
-            code = 0 if swept.metrics.empty else finish(folder, swept.metrics, sweep.names(), self.quiet)
+            code = 0 if swept.metrics.empty else finish(folder, swept.metrics, sweep.names(), self.quiet, self.wandb)
         return _tell_failures(swept.failures) or code
 
     def _sweep(self) -> Description:

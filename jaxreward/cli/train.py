@@ -107,7 +107,7 @@ class Train:
             except KeyboardInterrupt as stopped:
                 again = shlex.join(["jaxreward", "train", "--resume", "--folder", str(job.folder)])
                 raise KeyboardInterrupt(f"go on with\n  {again}") from stopped
-            return finish(job.folder, result.metrics, [], self.quiet) if is_leader() else 0
+            return finish(job.folder, result.metrics, [], self.quiet, self.wandb) if is_leader() else 0
 
 
 def _job(command: Train) -> Job:
@@ -225,14 +225,17 @@ def _announce(experiment: Experiment, job: Job, preset: str | None) -> None:
         note(told)
 
 
-def finish(folder: Path, metrics: pd.DataFrame, by: list[str], quiet: bool) -> int:
-    """Draws, reports and prints what came out; the exit code says whether any run did."""
+def finish(folder: Path, metrics: pd.DataFrame, by: list[str], quiet: bool, wandb: str | None = None) -> int:
+    """Draws, reports, tracks and prints what came out; the exit code says whether any run did."""
     from jaxreward.report import report
     from jaxreward.results.curves import learning_curves, save_png
     from jaxreward.results.summary import declared_metrics, headline_metrics, rich_table
     from jaxreward.results.tables import find_runs
+    from jaxreward.results.tracking import track_results
     from jaxreward.run.store import RunFolder
 
+    for run in find_runs(folder):
+        track_results(run, wandb)
     declared = declared_metrics(RunFolder(run).read_config() for run in find_runs(folder))
     curves = learning_curves(metrics, headline_metrics(metrics, declared)[0], by)
     figure, page = save_png(curves, folder / "curves.png"), report(folder)

@@ -29,6 +29,7 @@ class Evaluation(NamedTuple):
         overrides: What that configuration was given of what is varied.
         picture: The file with one episode, if it was asked for.
         endless: Whether the environment never ends, so that each episode is so many steps, judged by rewards a step.
+        folder: The run folder that the agent is from.
     """
 
     episodes: Episodes
@@ -37,6 +38,7 @@ class Evaluation(NamedTuple):
     overrides: dict[str, Any]
     picture: Path | None
     endless: bool = False
+    folder: Path = Path()
 
 
 def evaluate(
@@ -81,7 +83,7 @@ def evaluate(
     endless = never_ends(found.env)
     shown = min(int(done.lengths[0]), DRAWN) if endless else int(done.lengths[0])
     picture = draw(walker, keys[0], shown, stem) if stem else None
-    return Evaluation(done, found.member, found.seed, found.overrides, picture, endless)
+    return Evaluation(done, found.member, found.seed, found.overrides, picture, endless, found.folder)
 
 
 def draw(walker: Walker, key: Key[Array, ""], length: int, stem: Path) -> Path:

@@ -40,6 +40,7 @@ class Trained:
         member: Which configuration of the folder it is.
         seed: Which seed.
         overrides: What that configuration was given of what is varied.
+        folder: The run folder that it is from.
     """
 
     agent: Agent
@@ -50,6 +51,7 @@ class Trained:
     member: int
     seed: int
     overrides: dict[str, Any]
+    folder: Path = Path()
 
     @cached_property
     def policy(self) -> Policy:
@@ -154,6 +156,7 @@ def load(
         member=found.member,
         seed=found.seed,
         overrides=found.overrides,
+        folder=found.run.path,
     )
 
 
