@@ -229,15 +229,18 @@ def finish(folder: Path, metrics: pd.DataFrame, by: list[str], quiet: bool, wand
     """Draws, reports, tracks and prints what came out; the exit code says whether any run did."""
     from jaxreward.report import report
     from jaxreward.results.curves import learning_curves, save_png
-    from jaxreward.results.summary import declared_metrics, headline_metrics, rich_table
+    from jaxreward.results.described import title_of
+    from jaxreward.results.summary import declared_metrics, given_beside, headline_metrics, rich_table
     from jaxreward.results.tables import find_runs
     from jaxreward.results.tracking import track_results
     from jaxreward.run.store import RunFolder
 
     for run in find_runs(folder):
         track_results(run, wandb)
-    declared = declared_metrics(RunFolder(run).read_config() for run in find_runs(folder))
-    curves = learning_curves(metrics, headline_metrics(metrics, declared)[0], by)
+    described = [RunFolder(run).read_config() for run in find_runs(folder)]
+    declared = declared_metrics(described)
+    first, *others = headline_metrics(metrics, declared)
+    curves = learning_curves(metrics, first, by, title_of(described), beside=given_beside(first, others))
     figure, page = save_png(curves, folder / "curves.png"), report(folder)
     if not quiet:
         out = console()

@@ -6,6 +6,8 @@ import html
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
+from jaxreward.report.script import SCRIPT
+
 _MADE_BY = '<meta name="generator" content="jaxreward">'
 _STYLE = """
 :root { color-scheme: light dark; --text: #222; --page: #fff; --soft: #666; --line: #e4e4e4; --strong: #888;
@@ -36,6 +38,10 @@ td.text { min-width: 7rem; } td.fact { overflow-wrap: anywhere; }
 .badge.not-met { background: var(--not-met); color: var(--not-met-text); }
 .badge.not-decidable { background: var(--open); color: var(--open-text); }
 pre { background: var(--block); padding: .8rem; overflow-x: auto; font-size: .8rem; }
+th[aria-sort] { text-decoration: underline; } th[title] { cursor: pointer; }
+th[aria-sort="ascending"]::after { content: " \\2191"; } th[aria-sort="descending"]::after { content: " \\2193"; }
+input[type="search"] { font: inherit; font-size: .9rem; color: inherit; background: var(--block); padding: .2rem .5rem;
+  border: 1px solid var(--line); border-radius: 4px; width: 18rem; max-width: 100%; }
 summary { cursor: pointer; margin: .3rem 0; }
 @media (max-width: 44rem) {
   .cards table, .cards tbody, .cards tr, .cards td { display: block; text-align: left; white-space: normal; }
@@ -56,7 +62,7 @@ def document(title: str, body: Iterable[str]) -> str:
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n{_MADE_BY}\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{html.escape(title)}</h1>\n"
         + "\n".join(part for part in body if part)
-        + "\n</body>\n</html>\n"
+        + f"\n<script>{SCRIPT}</script>\n</body>\n</html>\n"
     )
 
 
@@ -68,7 +74,7 @@ def is_document(path: Path) -> bool:
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], text: Collection[str] = (), cards: bool = False
 ) -> str:
-    """A table that scrolls by itself where the page is too narrow.
+    """A table that scrolls by itself where the page is too narrow, and sorts and filters, see `script`.
 
     Args:
         columns: What is above each column.

@@ -5,6 +5,7 @@ The programs of a sweep, and the runs of a search, are shown as if they were one
 
 from __future__ import annotations
 
+import base64
 import html
 import itertools
 import json
@@ -18,6 +19,7 @@ from matplotlib.figure import Figure
 from jaxreward.report.page import code, details, drawing, facts, heading, note, table
 from jaxreward.results.charts import sensitivity
 from jaxreward.results.curves import learning_curves, to_svg
+from jaxreward.results.described import title_of
 from jaxreward.results.summary import cells, configurations, declared_metrics, headline_metrics, name_of, show, summary
 from jaxreward.run.job import NAMED
 from jaxreward.run.record import COLUMNS
@@ -27,6 +29,8 @@ LARGEST_TABLE = 100
 BEST_DRAWN = 8
 SWEEP, STUDY = "sweep.json", "study.json"
 """What marks a folder whose runs belong together."""
+EPISODE, LARGEST_EPISODE = "episode.gif", 8 * 2**20
+"""The animation in a run's folder, and up to how many bytes of one are put into a page."""
 CONFIRMED = "confirmed"
 """The folder of a search's runs on fresh seeds, which are not to be mixed with what the choice was made by."""
 
@@ -45,6 +49,7 @@ class Runs(NamedTuple):
         by: The columns that tell configurations apart.
         reward: The user's file of the reward, if there is one.
         steps: Environment steps below which a configuration was stopped early; 0 where none is.
+        folder: Where it is.
     """
 
     name: str
@@ -53,6 +58,7 @@ class Runs(NamedTuple):
     by: list[str]
     reward: str | None
     steps: int = 0
+    folder: Path | None = None
 
 
 def read(folder: Path, runs: Sequence[Path]) -> Runs:
@@ -69,13 +75,13 @@ def read(folder: Path, runs: Sequence[Path]) -> Runs:
     source = runs[0] / "reward.py"
     reward = source.read_text() if source.is_file() else None
     if list(runs) == [folder]:
-        return Runs(folder.absolute().name, described, frames[0], configurations(described[0]), reward)
+        return Runs(folder.absolute().name, described, frames[0], configurations(described[0]), reward, folder=folder)
     frame, by = _merged(described, frames)
     study = folder / STUDY
     steps = read_json(study, {"search": dict})["search"].get("steps", 0) if study.is_file() else 0
     place = folder.absolute()
     name = f"{place.parent.name}, on fresh seeds" if _is_confirmed(place) else place.name
-    return Runs(name, described, frame, by, reward, steps)
+    return Runs(name, described, frame, by, reward, steps, folder)
 
 
 def group(runs: Iterable[Path], place: Path) -> dict[Path, list[Path]]:
@@ -107,11 +113,22 @@ def section(runs: Runs, title: str = "") -> str:
             _failures(runs),
             *(_result(runs, metric) for metric in metrics),
             _sensitivities(runs, metrics[0]) if metrics else "",
+            _episode(runs),
             details("More curves", curves) if others else "",
             details("The reward's file", code(runs.reward)) if runs.reward else "",
             details("Configuration and versions", code(json.dumps(described, indent=2))),
         ]
     )
+
+
+def _episode(runs: Runs) -> str:
+    """What `jaxreward evaluate --render` drew of one of them, where that is a picture."""
+    drawn = runs.folder / EPISODE if runs.folder else None
+    if drawn is None or not drawn.is_file() or drawn.stat().st_size > LARGEST_EPISODE:
+        return ""
+    pixels = base64.b64encode(drawn.read_bytes()).decode()
+    shown = f'<img alt="an episode" src="data:image/gif;base64,{pixels}">'
+    return heading("An episode", level=3) + drawing(shown)
 
 
 def comparison(every: Sequence[Runs]) -> str:
@@ -151,7 +168,7 @@ def curves_of(runs: Runs, metric: str) -> Figure:
     *outer, inner = runs.by or ["member"]
     panels, lines = runs.frame.groupby(outer).ngroups if outer else 1, runs.frame[inner].nunique()
     if 2 * runs.frame["member"].nunique() > panels * lines:
-        return learning_curves(runs.frame, metric, runs.by)
+        return learning_curves(runs.frame, metric, runs.by, title_of(runs.described))
     separate = [name for name in runs.by if name == "env"]
     named = [name for name in runs.by if name not in separate]
     ranked = _ranked(runs, metric)
@@ -161,7 +178,8 @@ def curves_of(runs: Runs, metric: str) -> Figure:
     labels = {row["member"]: f"{rank + 1}. {_described(row, named)}" for rank, row in rows}
     frame = runs.frame[runs.frame["member"].isin(list(labels))]
     label = f"the best {BEST_DRAWN}"
-    return learning_curves(frame.assign(**{label: frame["member"].map(labels)}), metric, [*separate, label])
+    named_lines = frame.assign(**{label: frame["member"].map(labels)})
+    return learning_curves(named_lines, metric, [*separate, label], title_of(runs.described))
 
 
 def _ranked(runs: Runs, metric: str) -> pd.DataFrame:

@@ -104,7 +104,7 @@ def sensitivity(frame: pd.DataFrame, name: str, metric: str = "episode/return", 
         axis.minorticks_off()
         axis.set_xticks(list(places.values()), labels, rotation=45 * (len(places) > 6))
         axis.set_xlabel(name)
-        axis.set_ylabel(f"{name_of(metric)}\ninterquartile mean, 95% interval, {of_seeds(table['seeds'])}")
+        axis.set_ylabel(f"{name_of(metric)}\nline: interquartile mean, band: 95% interval, {of_seeds(table['seeds'])}")
         _legend(figure, axis, by)
     return figure
 

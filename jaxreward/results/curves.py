@@ -6,6 +6,7 @@ import contextlib
 import io
 import itertools
 import math
+import textwrap
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from jaxreward.results.summary import ENV_RETURN, NAMES, show
 from jaxreward.run.store import write_atomically
 
 COLUMNS = 4
+COUNTS = ("episode/count", "episode/length", "evaluation/length")
+"""Metrics that count, whose axis has whole numbers."""
 LARGEST_PANELS = 16
 LARGEST_LEGEND = 10
 
@@ -110,7 +113,9 @@ def _on_common_steps(by_seed: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(values, index=steps)
 
 
-def learning_curves(frame: pd.DataFrame, metric: str, by: Sequence[str], title: str = "") -> Figure:
+def learning_curves(
+    frame: pd.DataFrame, metric: str, by: Sequence[str], title: str = "", beside: str | None = None
+) -> Figure:
     """A figure of a metric over environment steps, with 95% intervals over seeds.
 
     Args:
@@ -118,9 +123,12 @@ def learning_curves(frame: pd.DataFrame, metric: str, by: Sequence[str], title: 
         metric: One of its columns.
         by: The columns in which its configurations differ; lines are the values of the last one.
         title: Above the figure.
+        beside: Another metric, in a panel of its own beside the first one's where that has but one.
     """
     *outer, inner = by or ["member"]
-    panels = list(itertools.islice(_groups(frame, outer), LARGEST_PANELS))
+    panels = [(label, part, metric) for label, part in itertools.islice(_groups(frame, outer), LARGEST_PANELS)]
+    if beside and not outer:
+        panels = [(_axis_name(name), frame, name) for name in (metric, beside)]
     lines = sorted(frame[inner].dropna().unique().tolist(), key=_order)
     colors = dict(zip(lines, _colors(len(lines)), strict=True))
     columns = min(COLUMNS, len(panels))
@@ -128,18 +136,21 @@ def learning_curves(frame: pd.DataFrame, metric: str, by: Sequence[str], title: 
     legend_width = 0.08 * max(len(show(name)) for name in [*lines, inner])
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(max(3.0 * columns, 5.0) + legend_width, 2.4 * rows + 0.6), layout="constrained")
-        axes = figure.subplots(rows, columns, sharex=True, sharey=_comparable(metric, outer), squeeze=False).ravel()
-        for axis, (label, part) in zip(axes, panels, strict=False):
+        axes = figure.subplots(
+            rows, columns, sharex=True, sharey=bool(outer) and _comparable(metric, outer), squeeze=False
+        ).ravel()
+        for axis, (label, part, shown) in zip(axes, panels, strict=False):
             axis.set_title(label, fontsize=9)
-            _draw(axis, part, metric, inner, colors)
+            _draw(axis, part, shown, inner, colors)
         for axis in axes[len(panels) :]:
             axis.set_visible(False)
         figure.supxlabel("environment steps", fontsize=9)
         seeds = of_seeds(frame.groupby([*outer, inner])["seed"].nunique())
-        name = NAMES.get(metric, metric.removeprefix("episode/"))
-        figure.supylabel(f"{name}\nmean, 95% interval, {seeds}", fontsize=9)
+        name = "" if beside and not outer else f"{_axis_name(metric)}\n"
+        figure.supylabel(f"{name}line: mean, band: 95% interval, {seeds}", fontsize=9)
         omitted = frame.groupby(outer).ngroups - len(panels) if outer else 0
-        figure.suptitle(title + (f" (the first {len(panels)} panels; {omitted} more)" if omitted else ""))
+        whole = title + (f" (the first {len(panels)} panels; {omitted} more)" if omitted else "")
+        figure.suptitle(textwrap.fill(whole, int(14 * figure.get_figwidth())), fontsize=10)
         _legend(figure, axes[0], inner if by else "", len(lines))
     return figure
 
@@ -195,7 +206,13 @@ def _draw(axis: Axes, frame: pd.DataFrame, metric: str, inner: str, colors: dict
         axis.plot(drawn.steps, drawn.mean, color=color, linewidth=1.4, label=label(value))
         axis.fill_between(drawn.steps, drawn.low, drawn.high, color=color, alpha=0.18, linewidth=0)
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axis.xaxis.set_major_locator(MaxNLocator(4))
+    axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    if metric in COUNTS:
+        axis.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+
+
+def _axis_name(metric: str) -> str:
+    return NAMES.get(metric, metric.removeprefix("episode/"))
 
 
 def _legend(figure: Figure, axis: Axes, title: str, lines: int) -> None:

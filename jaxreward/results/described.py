@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxreward.rewards.registry import ENVIRONMENT
+from jaxreward.run.job import NAMED
 from jaxreward.run.store import flatten
 
+MOST_NAMED = 3
+"""Agents, environments or rewards that a title spells out."""
 _PARTS = ("settings", "agent_config")
 """Entries of a run's `config` with settings: as they were asked for, and sizes as they were."""
 
@@ -78,6 +81,22 @@ def _number(value: Any) -> Any:
 
 def _cells(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, list | dict) else value for name, value in values.items()}
+
+
+def title_of(described: Iterable[Mapping[str, Any]]) -> str:
+    """What was trained on what, and for which reward, of one run or several; nothing of runs made in Python."""
+    configs = [each["config"] for each in described if "agent" in each["config"]]
+    if not configs:
+        return ""
+    agent, env, reward = (_told(name, [str(config.get(name)) for config in configs]) for name in NAMED)
+    rewards = "the environment's own reward" if reward in (ENVIRONMENT, "env") else f"reward {reward}"
+    return f"{agent} on {env} for {rewards}"
+
+
+def _told(name: str, values: list[str]) -> str:
+    """Different names, or how many there are."""
+    unique = list(dict.fromkeys(values))
+    return ", ".join(unique) if len(unique) <= MOST_NAMED else f"{len(unique)} {name}s"
 
 
 def agreed(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

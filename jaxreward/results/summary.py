@@ -49,6 +49,11 @@ def headline_metrics(frame: pd.DataFrame, declared: Sequence[str] = ()) -> list[
     return [name for metric in whole for name in (metric, *_each(frame, metric))]
 
 
+def given_beside(metric: str, others: Sequence[str]) -> str | None:
+    """The metric of the reward that was given, where the first one is of the environment's own and they differ."""
+    return next((given for given, own in _PAIRS if own == metric and given in others), None)
+
+
 def _each(frame: pd.DataFrame, metric: str) -> list[str]:
     """The metrics of each agent or objective that one is the mean of."""
     numbers = itertools.takewhile(lambda k: f"{metric}/{k}" in frame, itertools.count())

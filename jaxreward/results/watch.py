@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import pandas as pd
 
+from jaxreward.results.described import title_of
 from jaxreward.results.summary import configurations, declared_metrics
 from jaxreward.run.folder import at_work
 from jaxreward.run.loggers import member_label
@@ -21,6 +22,7 @@ MOST_FAILURES = 5
 """Failed runs that are named."""
 RECENT = 10
 """Rows over which a run's speed is measured."""
+PYTHONS = "an agent made in Python"
 _TRIES = 3
 Found = TypeVar("Found")
 
@@ -69,7 +71,7 @@ def watch_run(folder: Path) -> Watched:
     facts += _left(state, seconds_left(metrics, iterations)) + _last_row(run)
     by = configurations(described)
     return Watched(
-        f"{described_by(described['config'])} -> {folder}",
+        f"{title_of([described]) or PYTHONS} -> {folder}",
         state,
         1.0 if run.finished() else iteration / iterations,
         facts,
@@ -100,10 +102,9 @@ def watch_sweep(folder: Path) -> Watched:
     facts += _left(state, _sweep_seconds(metrics, done, total, max(here, 1)))
     current = [program for program in programs if not program.finished()]
     facts += [f"{program.path.name}: {watch_run(program.path).facts[0]}" for program in current[:MOST_FAILURES]]
-    setup = {"agent": sweep.setup.agent, "env": sweep.setup.env, "reward": sweep.setup.reward}
     varied = ", ".join(sweep.names())
     return Watched(
-        f"{described_by(setup)}, {varied} varied -> {folder}",
+        f"{title_of([{'config': vars(sweep.setup)}])}, {varied} varied -> {folder}",
         state,
         done / total,
         facts,
@@ -112,13 +113,6 @@ def watch_sweep(folder: Path) -> Watched:
         sweep.names(),
         declared_metrics(program.read_config() for program in programs),
     )
-
-
-def described_by(config: dict[str, Any]) -> str:
-    """What is trained, in words."""
-    if "agent" not in config:
-        return "an agent made in Python"
-    return f"{config['agent']} on {config['env']} with reward {config['reward']}"
 
 
 def seconds_left(metrics: pd.DataFrame, iterations: int) -> float | None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from jaxreward.results.described import title_of
 from jaxreward.results.tables import find_runs
-from jaxreward.results.watch import MOST_FAILURES, Watched, described_by, watch_run
+from jaxreward.results.watch import MOST_FAILURES, Watched, watch_run
 from jaxreward.run.folder import at_work
 from jaxreward.run.progress import duration
 from jaxreward.run.store import RunError
@@ -34,10 +35,9 @@ def watch_search(folder: Path) -> Watched:
     facts = [f"{len(ended)} of {total} trials done, {stopped} of them stopped early", best_so_far(session.study)]
     if state not in ("finished", "stopped"):
         facts += _left(ended, total) + _generation(session)
-    setup = session.search.setup
-    named = {"agent": setup.agent, "env": setup.env, "reward": setup.reward}
+    title = title_of([{"config": vars(session.search.setup)}])
     return Watched(
-        f"search of {', '.join(session.search.space)}: {described_by(named)} -> {folder}",
+        f"search of {', '.join(session.search.space)}: {title} -> {folder}",
         state,
         min(len(ended) / total, 1.0),
         facts,

@@ -9,6 +9,7 @@ import pytest
 from jaxreward.reproduce.claims import exact
 from jaxreward.results.charts import intervals, profiles, sensitivity
 from jaxreward.results.curves import learning_curves
+from jaxreward.results.described import title_of
 from jaxreward.results.statistics import Estimate, estimate_profile
 
 
@@ -95,3 +96,35 @@ def test_pictures_say_of_how_many_runs_they_are():
     data = frame([0.1, 0.2]).assign(env_steps=8)
     assert "95% interval, 3 seeds" in learning_curves(data, "loss", ["x"]).get_supylabel()
     assert "95% interval, 2 to 3 seeds" in learning_curves(data.drop(index=0), "loss", ["x"]).get_supylabel()
+
+
+def test_a_picture_says_what_was_trained_and_what_line_and_band_are():
+    one = {"config": {"agent": "ppo", "env": "CartPole-v1", "reward": "environment"}}
+    other = {"config": {"agent": "dqn", "env": "CartPole-v1", "reward": "goal"}}
+    assert title_of([one]) == "ppo on CartPole-v1 for the environment's own reward"
+    assert title_of([one, other]) == "ppo, dqn on CartPole-v1 for reward environment, goal"
+    assert title_of([{"config": {**one["config"], "env": str(k)}} for k in range(4)]).startswith("ppo on 4 envs for")
+    assert title_of([{"config": {}}]) == ""
+    figure = learning_curves(curve_frame(), "episode/env_return", [], "ppo on x", beside="episode/return")
+    assert [axis.get_title() for axis in figure.axes] == ["environment's return", "return"]
+    assert [axis.lines[0].get_ydata().tolist() for axis in figure.axes] == [[1.0, 2.0], [10.0, 20.0]]
+    assert figure.get_suptitle() == "ppo on x"
+    assert figure.get_supylabel() == "line: mean, band: 95% interval, 2 seeds"
+
+
+def test_what_counts_has_whole_numbers_on_its_axis():
+    ticks = {}
+    for metric in ("episode/length", "episode/env_return"):
+        figure = learning_curves(curve_frame(), metric, [])
+        figure.draw_without_rendering()
+        ticks[metric] = figure.axes[0].get_yticks()
+        assert (figure.axes[0].get_xticks() % 1 == 0).all()
+    assert (ticks["episode/length"] % 1 == 0).all()
+    assert (ticks["episode/env_return"] % 1 != 0).any()
+
+
+def curve_frame():
+    """Two steps of two seeds, alike."""
+    rows = {"member": 0, "seed": [0, 0, 1, 1], "env_steps": [1, 2, 1, 2], "iteration": [1, 2, 1, 2], "failed": False}
+    more = {"episode/env_return": [1.0, 2.0] * 2, "episode/return": [10.0, 20.0] * 2, "episode/length": [1.0, 2.0] * 2}
+    return pd.DataFrame({**rows, **more})

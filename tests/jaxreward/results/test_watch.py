@@ -178,7 +178,7 @@ def test_the_command_prints_once_and_says_what_is_nearest(tmp_path, capsys, monk
     folder = write_run(tmp_path / "walker", [(25, 4.0, [12], [False])])
     assert main(["watch", str(folder), "--once"]) == 0
     said = capsys.readouterr().out
-    assert "ppo on CartPole-v1 with reward environment" in said
+    assert "ppo on CartPole-v1 for the environment's own reward" in said
     assert "25 %, begun elsewhere" in said
     assert "12" in said
     for given, message in {
