@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from gymnax.environments.environment import Environment
 
+from jaxreward.envs.games.fleet import Fleet
 from jaxreward.envs.games.gems import CleanGems, Gems
 from jaxreward.envs.games.intersection import Intersection
 from jaxreward.envs.games.markov_game import RandomGame
@@ -23,4 +24,5 @@ TASKS: dict[str, Callable[..., Environment]] = {
     "overcooked": Overcooked,
     "random_game": RandomGame,
     "intersection": Intersection,
+    "fleet": Fleet,
 }
