@@ -4,6 +4,7 @@
 `expresses` tells whether a formalism can say that some policies are better than others.
 """
 
+from jaxreward.objectives.expresses import Expressed, expresses
 from jaxreward.objectives.formalisms import (
     FORMALISMS,
     Formalism,
@@ -39,10 +40,12 @@ from jaxreward.objectives.values import (
 
 __all__ = [
     "FORMALISMS",
+    "Expressed",
     "Formalism",
     "Objective",
     "Optimised",
     "Trajectories",
+    "expresses",
     "inner_multi",
     "inner_nonlinear",
     "label_numbers",

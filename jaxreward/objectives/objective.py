@@ -73,11 +73,13 @@ def check_ends(mdp: TabularMDP, discount: float) -> None:
     """
     if not 0 <= discount <= 1:
         raise ValueError(f"a discount lies in [0, 1]; got {discount}")
+    if discount < 1:
+        return
     lasting = ~np.asarray(mdp.terminal)
     possible = np.asarray(mdp.transition) > 0
     for _ in range(mdp.num_states):
         lasting = lasting & ~(possible & ~lasting).any(-1).all(-1)
-    if discount == 1 and lasting.any():
+    if lasting.any():
         raise ValueError(
             f"at a discount of 1 the return is not defined: from state {np.flatnonzero(lasting)[0]} a policy may go on "
             "for ever, and the equations of its value are singular; expected a discount below 1, or the limit average"
