@@ -20,20 +20,28 @@ from jaxreward.objectives.objective import preferences
 from jaxreward.objectives.tasks import PAIRS, SURE_CHANCES, WITNESSES, Separation, Task, both_chances, tasks
 
 
-def is_stated(task: str, formalism: str, seed: int = 0, number: int = 20) -> bool:
-    """Whether the statement of a task has its order, among its policies and some that are drawn at random.
+def statements_hold(seed: int = 0, number: int = 20) -> dict[tuple[str, str], bool]:
+    """Whether each statement of a task has its order, among the task's policies and some that are drawn at random.
 
     Args:
-        task: By name.
-        formalism: One in which `WITNESSES` states it.
         seed: Of the policies.
         number: How many are drawn.
+
+    Returns:
+        By the names of the task and the formalism, those of `WITNESSES`.
     """
-    stated, objective = tasks()[task], WITNESSES[task, formalism]()
-    policies = jnp.asarray(np.concatenate([stated.policies, drawn(stated, seed, number)]), float)
-    of = jax.jit(lambda policies: (preferences(objective, stated.mdp, policies), _order(stated, policies)))
-    found, wanted = of(policies)
-    return bool((found == wanted).all())
+    objectives = {name: make() for name, make in WITNESSES.items()}
+    policies = {name: np.concatenate([task.policies, drawn(task, seed, number)]) for name, task in tasks().items()}
+
+    def agree(policies: dict[str, Float[jax.Array, "N S A"]]) -> dict[tuple[str, str], Bool[jax.Array, ""]]:
+        orders = {name: _order(task, policies[name]) for name, task in tasks().items()}
+        return {
+            name: (preferences(objective, tasks()[name[0]].mdp, policies[name[0]]) == orders[name[0]]).all()
+            for name, objective in objectives.items()
+        }
+
+    found = jax.jit(agree)({name: jnp.asarray(each, float) for name, each in policies.items()})
+    return {name: bool(holds) for name, holds in found.items()}
 
 
 def is_shown(separation: Separation, discounts: Sequence[float], seed: int = 0) -> bool:

@@ -26,8 +26,8 @@ from matplotlib.figure import Figure
 from jaxreward.mdp import TabularMDP
 from jaxreward.objectives import FORMALISMS, preferences, summaries
 from jaxreward.objectives.reductions import Reduction, endless_world, reductions, world
-from jaxreward.objectives.separations import is_shown, is_stated
-from jaxreward.objectives.tasks import SEPARATIONS, WITNESSES
+from jaxreward.objectives.separations import is_shown, statements_hold
+from jaxreward.objectives.tasks import SEPARATIONS
 from jaxreward.reproduce.claims import Claim, Scale, below, exact, within
 from jaxreward.reproduce.figure import PaperFigure
 from jaxreward.results.statistics import Estimate
@@ -64,8 +64,8 @@ def data(scale: Scale) -> pd.DataFrame:
     with jax.enable_x64(True):
         found = [row for seed in range(size.worlds) for row in reduced(size, seed)]
         found += [
-            {"kind": "stated", "upper": formalism, "task": task, "holds": is_stated(task, formalism)}
-            for task, formalism in WITNESSES
+            {"kind": "stated", "upper": formalism, "task": task, "holds": holds}
+            for (task, formalism), holds in statements_hold().items()
         ]
         found += [
             {"kind": "separated", "upper": one.formalism, "task": one.task, "holds": is_shown(one, size.discounts)}

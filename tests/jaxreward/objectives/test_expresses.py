@@ -8,11 +8,13 @@ import pytest
 from jaxreward.objectives import expresses
 from jaxreward.objectives.certificates import (
     Jump,
+    _visit_slopes,
     has_level_sets_of_a_return,
     has_more_than_two_sure_levels,
     is_lexicographic,
     jumps,
 )
+from jaxreward.objectives.expresses import _occupancies
 from jaxreward.objectives.separations import drawn
 from jaxreward.objectives.tasks import PAIRS, SURE_CHANCES, TWICE, _labels, both_chances, by_chance, tasks
 from jaxreward.rewards.automata import reward_machine
@@ -78,6 +80,17 @@ def test_level_sets_of_returns_are_found_where_there_are_such():
     assert has_level_sets_of_a_return(target.mdp, target.worth, policies, 0.9)
     assert not has_level_sets_of_a_return(target.mdp, lambda policy: policy[0, 1] + policy[1, 1] ** 2, policies, 0.9)
     assert has_level_sets_of_a_return(twice.mdp, lambda policy: jnp.exp(policy[1, 0] - 3 * policy[0, 0]), policies, 0.9)
+
+
+def test_the_slope_of_visits_is_that_of_the_solver():
+    chain = tasks()["same and goal"]
+    logits = np.random.default_rng(0).normal(size=(4, 2))
+    soft = lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True)  # noqa: E731
+    found = _visit_slopes(chain.mdp, soft(logits), 0.9)
+    steps = 1e-5 * np.eye(8).reshape(8, 4, 2)
+    policies = soft(np.concatenate([logits + steps, logits - steps]))
+    visits = np.asarray(_occupancies(chain.mdp, policies, 0.9))
+    np.testing.assert_allclose(found, ((visits[:8] - visits[8:]) / 2e-5).T, atol=1e-8)
 
 
 def test_certificates_do_not_see_what_is_not_there():
