@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxreward.agent import vmap
+from jaxreward.agents.baselines.parts.on_policy import Batch
 from jaxreward.agents.baselines.ppo import Config as PPOConfig
 from jaxreward.agents.baselines.ppo import ppo
 from jaxreward.agents.hacking.orpo import Config, Hyperparams, orpo
@@ -33,17 +34,24 @@ def softmax(x):
     return np.exp(x) / np.exp(x).sum()
 
 
-@pytest.mark.parametrize(("kind", "factor"), [("kl", 1), ("chi2", 2), ("sqrt_chi2", 1), ("tv", 0.5)])
-def test_what_is_taken_is_the_derivative_of_the_divergence(kind, factor):
+def test_what_is_taken_is_the_derivative_of_the_divergence():
     """In a policy's logits, against finite differences; steps are as many as the policy takes of eight."""
-    ratio = np.log(P / Q)
-    steps = np.repeat(np.arange(3), [4, 2, 2])
-    penalty = np.asarray(taken(kind, jnp.asarray(ratio[steps]), 1.0, 1e3))[[0, 4, 6]]
-    expected = [
-        (exact(kind, softmax(np.log(P) + h)) - exact(kind, softmax(np.log(P) - h))) / 2e-4 for h in 1e-4 * np.eye(3)
-    ]
-    np.testing.assert_allclose(factor * P * (penalty - P @ penalty), expected, atol=2e-5)
-    np.testing.assert_allclose(taken(kind, jnp.array([np.nan, 1e9]), 0.5, 7.0)[0], 0)
+    steps, bad = np.log(P / Q)[np.repeat(np.arange(3), [4, 2, 2])], np.array([np.nan, np.inf, -np.inf])
+    told = jax.jit(lambda d, bad: {kind: (taken(kind, d, 1.0, 1e3), taken(kind, bad, 0.5, 7.0)) for kind in FACTORS})
+    for kind, (penalty, clipped) in jax.tree.map(np.asarray, told(steps, bad)).items():
+        penalty = penalty[[0, 4, 6]]
+        up, down = (
+            np.array([exact(kind, softmax(np.log(P) + sign * h)) for h in 1e-4 * np.eye(3)]) for sign in (1, -1)
+        )
+        np.testing.assert_allclose(
+            FACTORS[kind] * P * (penalty - P @ penalty), (up - down) / 2e-4, atol=2e-5, err_msg=kind
+        )
+        assert clipped[0] == 0
+        assert (abs(clipped) <= 7).all()
+
+
+FACTORS = {"kl": 1, "chi2": 2, "sqrt_chi2": 1, "tv": 0.5}
+"""By which multiples of what is taken are derivatives."""
 
 
 def test_chi_squared_is_its_mean_without_the_ends():
@@ -137,24 +145,23 @@ def test_a_clone_is_what_was_done_and_may_be_how_the_policy_starts(tmp_path):
     algorithm = orpo(*make("CartPole-v1"), config).init.__self__
 
     @jax.jit
-    def run(key):
-        state = algorithm.init(key, Hyperparams(coefficient=0.5, discount=0.75))
-        reference, features = algorithm.reference, jnp.asarray(seen[:8], jnp.float32)
-        clone = reference.outputs(state.judge.reference, features)
-        own = algorithm.forward(state.params, (), features)[1]
-        _, _, trajectory, _ = algorithm.collect(state, *jax.random.split(key))
-        batch, _ = algorithm.advantages(state, trajectory)
-        moved = jax.tree.map(lambda leaf: leaf + jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), state.params)
-        near = dataclasses.replace(algorithm, near=state.judge.reference)
-        losses = [kind.loss(moved, batch, state.hyperparams)[0] for kind in (plain, near)]
-        outputs = [algorithm.forward(params, (), batch.features)[1] for params in (moved, state.params)]
-        return jax.nn.softmax(clone), jax.nn.softmax(own), losses, [jax.nn.log_softmax(x) for x in outputs]
+    def run(key, features, number):
+        cloned = algorithm.reference.init(key, jnp.inf)
+        start = algorithm.reference.as_actor(cloned, algorithm.network.init(key, (), features))
+        clone = algorithm.reference.outputs(cloned, features)
+        batch = Batch(features, jnp.zeros(16, jnp.int32), *[number] * 3, number > 2, ())
+        moved = jax.tree.map(lambda leaf: leaf + jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), start)
+        near, hyper = dataclasses.replace(algorithm, near=cloned), Hyperparams(coefficient=0.5, discount=0.75)
+        losses = [kind.loss(moved, batch, hyper)[0] for kind in (plain, near)]
+        own, changed = (jax.nn.log_softmax(algorithm.forward(params, (), features)[1]) for params in (start, moved))
+        return jax.nn.log_softmax(clone), own, losses, changed
 
     plain = ppo(*make("CartPole-v1"), PPOConfig(**SIZES)).init.__self__
-    clone, own, (alone, near), (log_p, log_q) = jax.tree.map(np.asarray, run(jax.random.key(0)))
-    np.testing.assert_allclose(clone[0], [0.75, 0.25], atol=0.03)
+    given = np.ones((16, 4)), np.linspace(-1, 1, 16)
+    clone, own, (alone, near), changed = jax.tree.map(np.asarray, run(jax.random.key(0), *given))
+    np.testing.assert_allclose(np.exp(clone[0]), [0.75, 0.25], atol=0.03)
     np.testing.assert_allclose(own, clone, rtol=1e-5)
-    away = (np.exp(log_p) * (log_p - log_q)).sum(-1).mean()
+    away = (np.exp(changed) * (changed - clone)).sum(-1).mean()
     assert away > 1e-3
     np.testing.assert_allclose(near - alone, 0.5 / (1 - 0.75) * away, rtol=1e-3)
 
