@@ -168,8 +168,8 @@ def plot(frame: pd.DataFrame) -> Figure:
     _draw(left, frame, "true", first["reference"])
     left.axhline(first["best"], color="#222222", linestyle=":", linewidth=1, label="the best there is")
     left.set_ylim(0, 1.05 * first["best"])
-    left.legend(frameon=False, fontsize=7)
     _draw(right, frame, "proxy", first["reference_proxy"])
+    right.legend(*left.get_legend_handles_labels(), frameon=False, fontsize=7)
     return figure
 
 

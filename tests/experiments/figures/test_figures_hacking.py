@@ -71,7 +71,7 @@ def test_the_unit_is_that_of_the_bound():
 
 def test_it_is_drawn():
     left, right = tomato.plot(table(TRUE)).axes
-    assert [text.get_text() for text in left.get_legend().get_texts()][:3] == list(TRUE)
+    assert [text.get_text() for text in right.get_legend().get_texts()][:3] == list(TRUE)
     np.testing.assert_allclose(left.lines[0].get_ydata(), TRUE[VISITS])
     assert left.lines[-1].get_ydata()[0] == 9.74
     assert right.lines[0].get_ydata()[0] == 47.5
