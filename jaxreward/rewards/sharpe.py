@@ -24,25 +24,29 @@ class SharpeMemory(NamedTuple):
 Statistics = tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]
 
 
-def differential_sharpe(reward: RewardLike, rate: ArrayLike = 0.01) -> Reward:
+def differential_sharpe(reward: RewardLike, rate: ArrayLike = 0.01, warm_up: ArrayLike = 10.0) -> Reward:
     """How a reward moves the Sharpe ratio of a moving average (Moody & Saffell 2001, IEEE Trans. Neural Networks 12).
 
     With moving averages `A` of the rewards and `B` of their squares, both by `rate` and 0 where an episode starts,
     `D_t = (B dA - A dB / 2) / (B - A**2)**1.5`, where `dA = r_t - A`, `dB = r_t**2 - B`: the derivative of
-    `A / sqrt(B - A**2)` in the rate, at 0. Where nothing has varied yet, at an episode's first step among others, there
-    is no ratio, and 0 is paid.
+    `A / sqrt(B - A**2)` in the rate, at 0. Where nothing has varied yet there is no ratio, and 0 is paid; so it is for
+    the first steps of an episode, which is ours: after a first reward near 0 the second one may move the ratio by any
+    amount.
 
-    Params: `rate`, `reward`.
+    Params: `rate`, `warm_up`, `reward`.
 
     Args:
         reward: What pays the returns, a scalar.
         rate: Of the moving averages, above 0 and at most 1.
+        warm_up: For how many steps of an episode nothing is paid; 1 for the formula alone.
 
     Raises:
-        ValueError: If the rate is a number and not so.
+        ValueError: If the rate is a number and not so, or `warm_up` is one and less than 1.
     """
     if isinstance(rate, int | float) and not 0 < rate <= 1:
         raise ValueError(f"the rate of a moving average is above 0 and at most 1; got rate={rate}")
+    if isinstance(warm_up, int | float) and warm_up < 1:
+        raise ValueError(f"the first step moves no ratio, so warm_up is 1 or more; got warm_up={warm_up}")
 
     def step(params: Params, known: Statistics, value: Array, ends: Array) -> tuple[Statistics, Float[Array, ""]]:
         mean, square, steps = known
@@ -51,9 +55,9 @@ def differential_sharpe(reward: RewardLike, rate: ArrayLike = 0.01) -> Reward:
         varies = variance > 1e-6 * square  # less is what rounding leaves
         slope = (square * to_mean - mean * to_square / 2) / jnp.where(varies, variance, 1.0) ** 1.5
         after = (mean + params["rate"] * to_mean, square + params["rate"] * to_square, steps + 1)
-        return after, jnp.where(varies, slope, 0.0)
+        return after, jnp.where(varies & (steps >= params["warm_up"]), slope, 0.0)
 
-    return _of_returns(reward, {"rate": rate}, step)
+    return _of_returns(reward, {"rate": rate, "warm_up": warm_up}, step)
 
 
 def terminal_sharpe(reward: RewardLike, periods: ArrayLike = 252.0) -> Reward:

@@ -11,7 +11,8 @@ RATE = 0.1
 TRANSITIONS = random_transitions(0, 24, 3)
 PAID = np.asarray(TRANSITIONS.reward, np.float64)
 REWARDS = {
-    "step": differential_sharpe(environment_reward(), RATE),
+    "step": differential_sharpe(environment_reward(), RATE, warm_up=1),
+    "later": differential_sharpe(environment_reward(), RATE, warm_up=3),
     "episode": terminal_sharpe(environment_reward()),
     "same": terminal_sharpe(1.3),
 }
@@ -33,9 +34,10 @@ def ratio(mean, square):
 
 
 def test_a_step_is_paid_the_derivative_of_the_ratio_in_the_rate(values):
-    h, expected = 1e-6, np.zeros_like(PAID)
+    h, expected, later = 1e-6, np.zeros_like(PAID), np.zeros_like(PAID, bool)
     for env, steps in episodes(TRANSITIONS):
         mean = square = 0.0
+        later[steps[3:], env] = True
         for t in steps:
             towards = np.array([PAID[t, env] - mean, PAID[t, env] ** 2 - square])
             if t > steps[0]:  # by finite differences, in double precision
@@ -44,6 +46,8 @@ def test_a_step_is_paid_the_derivative_of_the_ratio_in_the_rate(values):
             mean, square = np.array([mean, square]) + RATE * towards
     assert (np.abs(expected) > 0.1).sum() > 20
     np.testing.assert_allclose(values["step"], expected, rtol=1e-3, atol=1e-3)
+    assert later.any()
+    np.testing.assert_array_equal(values["later"], np.where(later, values["step"], 0.0))
 
 
 def test_an_episode_is_paid_its_ratio_where_it_ends(values):
@@ -60,5 +64,7 @@ def test_an_episode_is_paid_its_ratio_where_it_ends(values):
 def test_what_is_refused():
     with pytest.raises(ValueError, match="above 0 and at most 1; got rate=0"):
         differential_sharpe(1.0, 0)
+    with pytest.raises(ValueError, match="1 or more; got warm_up=0"):
+        differential_sharpe(1.0, warm_up=0)
     with pytest.raises(ValueError, match="positive number of periods; got periods=-1"):
         terminal_sharpe(1.0, -1)
