@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -96,7 +97,8 @@ class Ending(AutoReset):
         return carry_within(EndingState, self._carry_over, ended, fresh)
 
     def _carry_over(self, ended: EndingState, fresh: EndingState) -> EndingState:
-        return fresh.replace(env=carry_over(self.env, ended.env, fresh.env), progress=ended.progress)
+        inside = carry_over(self.env, ended.env, fresh.env)
+        return dataclasses.replace(fresh, env=inside, progress=ended.progress)
 
     def is_truncated(self, state: EndingState, params: EndingParams) -> Bool[Array, ""]:
         return self.env.is_truncated(state.env, params.env)
