@@ -12,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, PyTree, UInt8
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from jaxreward.contract.wrappers import Wrapped, WrappedState
 from jaxreward.envs.adapters.physics import PhysicsEnv, lenient
+from jaxreward.envs.parts.captions import captioned, captions
 from jaxreward.envs.parts.drawing import CLASSIC_CONTROL, grid, traces
 from jaxreward.envs.subrl.car import Car
 from jaxreward.envs.subrl.car_drawing import laps
@@ -23,6 +24,7 @@ from jaxreward.envs.subrl.coverage_ant import ArenaAnt
 from jaxreward.envs.subrl.coverage_ant_drawing import arenas
 from jaxreward.envs.subrl.grid_drawing import walks
 from jaxreward.envs.subrl.task import Task
+from jaxreward.learning.walker import Facts
 
 _FROM_ABOVE: dict[type[Environment], Callable[[Any, PyTree], Iterator[Image.Image]]] = {
     Car: lambda env, states: laps(env.track, states.motion),
@@ -40,7 +42,12 @@ _GEOMETRY = ("ngeom", "geom_bodyid", "geom_type", "geom_pos", "geom_quat", "geom
 
 
 def render(
-    env: Environment, states: PyTree, observations: PyTree, path_stem: str | Path, params: PyTree = None
+    env: Environment,
+    states: PyTree,
+    observations: PyTree,
+    path_stem: str | Path,
+    params: PyTree = None,
+    facts: Facts | None = None,
 ) -> Path:
     """Draws an episode in the way that suits the environment.
 
@@ -54,6 +61,7 @@ def render(
         path_stem: Where to write, without the ending. Missing folders are made.
         params: The environment's params, which say of a `Task` with several instances which one to draw, and what is in
             an environment's own picture; its default ones if `None`.
+        facts: What was done and earned at each of these steps but the last, which a GIF tells below its pictures.
 
     Returns:
         The path of the file that was written.
@@ -64,10 +72,17 @@ def render(
     env, states, params = _unwrap(env, states, params)
     if type(env) not in _FROM_ABOVE and not hasattr(env, "image") and _mujoco_model(env) is not None:
         return save_html(env, states, f"{path_stem}.html")
-    return save_gif(env, states, observations, f"{path_stem}.gif", params)
+    return save_gif(env, states, observations, f"{path_stem}.gif", params, facts)
 
 
-def save_gif(env: Environment, states: PyTree, observations: PyTree, path: str | Path, params: PyTree = None) -> Path:
+def save_gif(
+    env: Environment,
+    states: PyTree,
+    observations: PyTree,
+    path: str | Path,
+    params: PyTree = None,
+    facts: Facts | None = None,
+) -> Path:
     """Writes an animation with a picture a step.
 
     An environment that has a picture of its own, `image(state, params, size)` (`qd/...`), is drawn by it; of an episode
@@ -81,6 +96,7 @@ def save_gif(env: Environment, states: PyTree, observations: PyTree, path: str |
         observations: What it showed in them, leaves `[T, ...]`.
         path: Where to write.
         params: See `render`.
+        facts: See `render`.
 
     Returns:
         `path`.
@@ -90,7 +106,8 @@ def save_gif(env: Environment, states: PyTree, observations: PyTree, path: str |
     """
     env, states, params = _unwrap(env, states, params)
     _check_lengths(states, observations)
-    pictures = [_with_step(picture, step) for step, picture in _numbered(env, states, observations, params)]
+    told = captions(len(jax.tree.leaves(states)[0]), facts)
+    pictures = [captioned(picture, told[step]) for step, picture in _numbered(env, states, observations, params)]
     duration = _FRAME_MS["grid" if isinstance(env, Task) or _is_grid(env, observations) else "control"]
     path = _with_folder(path)
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=duration, loop=0)
@@ -207,14 +224,6 @@ def _steps(stacked: PyTree) -> list[PyTree]:
     """Leaves `[T, ...]` as a list of `T` trees."""
     length = len(jax.tree.leaves(stacked)[0])
     return [jax.tree.map(lambda leaf, t=t: leaf[t], stacked) for t in range(length)]
-
-
-def _with_step(picture: Image.Image, step: int) -> Image.Image:
-    """Writes the step below the picture; so no two pictures are equal, which a GIF would merge."""
-    framed = Image.new("RGB", (picture.width, picture.height + 16), "white")
-    framed.paste(picture)
-    ImageDraw.Draw(framed).text((4, picture.height + 2), f"step {step}", "#333333")
-    return framed
 
 
 def _with_folder(path: str | Path) -> Path:

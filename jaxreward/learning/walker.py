@@ -47,6 +47,26 @@ class _Walk(NamedTuple):
     lost: Float[Array, "2 n+1"]
 
 
+PART = "reward/"
+"""What the names of a reward's parts begin with in `info`."""
+ENVIRONMENTS = "environment's own"
+"""What its reward is called among the parts of another."""
+
+
+class Facts(NamedTuple):
+    """What was done and earned at each step of an episode, leaves `[T, ...]`.
+
+    Attributes:
+        action: As the environment took it.
+        reward: What it earned, of a game the mean over its agents.
+        parts: The named parts of that, and under `ENVIRONMENTS` the environment's own reward.
+    """
+
+    action: PyTree
+    reward: Float[Array, " T"]
+    parts: dict[str, Float[Array, " T"]]
+
+
 class Walker:
     """Episodes of one policy in one environment.
 
@@ -72,13 +92,21 @@ class Walker:
         """As `run`, within a larger program."""
         return jax.vmap(self._episode)(keys)
 
-    def seen(self, key: Key[Array, ""], length: int) -> tuple[PyTree, PyTree]:
-        """States and observations of the first `length` steps of the episode that `run` walks with this key."""
+    def seen(self, key: Key[Array, ""], length: int) -> tuple[PyTree, PyTree, Facts]:
+        """The first `length` steps of the episode that `run` walks with this key.
 
-        def step(walk: _Walk, _: None) -> tuple[_Walk, tuple[PyTree, PyTree]]:
-            return self._step(walk), (walk.state, walk.observation)
+        Returns:
+            States and observations, the last ones among them, leaves `[length + 1, ...]`, and what was done and earned
+            in all but the last, leaves `[length, ...]`.
+        """
 
-        return jax.jit(lambda key: jax.lax.scan(step, self._start(key), length=length + 1)[1])(key)
+        def step(walk: _Walk, _: None) -> tuple[_Walk, tuple[PyTree, PyTree, Facts]]:
+            after, facts = self._moved(walk)
+            return after, (walk.state, walk.observation, facts)
+
+        whole = jax.jit(lambda key: jax.lax.scan(step, self._start(key), length=length + 1)[1])
+        states, observations, facts = whole(key)
+        return states, observations, jax.tree.map(lambda leaf: leaf[:length], facts)
 
     def _episode(self, key: Key[Array, ""]) -> Episodes:
         going = lambda walk: ~walk.episode.ended & (walk.episode.lengths < self._longest)  # noqa: E731
@@ -95,6 +123,9 @@ class Walker:
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(leaf)), walk)
 
     def _step(self, walk: _Walk) -> _Walk:
+        return self._moved(walk)[0]
+
+    def _moved(self, walk: _Walk) -> tuple[_Walk, Facts]:
         key, key_act, key_step = jax.random.split(walk.key, 3)
         carry, action = self._act(walk.carry, walk.observation, key_act)
         observation, state, reward, terminated, info = self.env.step_env(key_step, walk.state, action, self.params)
@@ -105,7 +136,12 @@ class Walker:
         sums, lost = _added(jnp.concatenate([means, past.by_agent], 1), walk.lost, rewards)
         episode = Episodes(sums[0, 0], sums[1, 0], past.lengths + 1, jnp.asarray(ended, bool), sums[:, 1:])
         now = _Walk(carry, observation, state, key, episode, lost)
-        return jax.tree.map(_as_before, now, walk)
+        named = {name.removeprefix(PART): value for name, value in info.items() if name.startswith(PART)}
+        parts = {name: jnp.asarray(value, float).mean() for name, value in named.items()}
+        facts = Facts(
+            action, rewards[0, 0], {**parts, **({ENVIRONMENTS: rewards[1, 0]} if "env_reward" in info else {})}
+        )
+        return jax.tree.map(_as_before, now, walk), facts
 
 
 def _told(reward: Array, env: Environment) -> Float[Array, " n+1"]:

@@ -90,7 +90,8 @@ def draw(walker: Walker, key: Key[Array, ""], length: int, stem: Path) -> Path:
     """Draws the episode that a walker walks with a key, its first `length` steps; returns the file's path."""
     from jaxreward.envs.render import render  # imports every simulator that can be drawn
 
-    return render(walker.env, *walker.seen(key, length), stem, walker.params)
+    states, observations, facts = walker.seen(key, length)
+    return render(walker.env, states, observations, stem, walker.params, facts)
 
 
 def describe(evaluation: Evaluation) -> str:

@@ -98,13 +98,13 @@ def test_the_drawn_episode_is_the_one_that_was_walked(monkeypatch, tmp_path):
     seen = {}
     monkeypatch.setattr(
         "jaxreward.envs.render.render",
-        lambda env, states, observations, stem, params: seen.update(places=observations) or stem,
+        lambda env, states, observations, stem, params, facts: seen.update(places=observations, facts=facts) or stem,
     )
     walker = Walker(Line(), Params(), policy())
     found = walker.run(KEYS)
     assert draw(walker, KEYS[0], int(found.lengths[0]), tmp_path / "episode") == tmp_path / "episode"
     assert seen["places"].tolist() == list(range(starts()[0], 7))
-    assert sum(seen["places"].tolist()[1:]) == float(found.returns[0])
+    assert sum(seen["places"].tolist()[1:]) == float(found.returns[0]) == float(seen["facts"].reward.sum())
 
 
 def test_description_has_means_and_intervals():
