@@ -1,4 +1,4 @@
-"""Environments by name: gymnax's as they are, `brax/NAME`, `playground/NAME`, our own and a user's.
+"""Environments by name: gymnax's as they are, `brax/NAME`, `playground/NAME`, `xminigrid/NAME`, our own and a user's.
 
 `subrl/NAME` are the tasks of submodular RL, `barfi/NAME` those of behaviour alignment, `qd/NAME` those of
 quality-diversity, `average/NAME` those that never end, `games/NAME` those of several agents,
@@ -70,7 +70,7 @@ def make(name: str, **kwargs: Any) -> tuple[Environment, PyTree]:
 
 
 def list_envs() -> list[str]:
-    """All names that `make` knows, MuJoCo Playground's if it is installed. Imports brax, so it takes some seconds."""
+    """All names that `make` knows, of packages that are installed. Imports brax, so it takes some seconds."""
     from jaxreward.envs.adapters.brax import brax_names
 
     names = [*gymnax.registration.registered_envs, *(f"brax/{name}" for name in brax_names())]
@@ -79,6 +79,10 @@ def list_envs() -> list[str]:
         from jaxreward.envs.adapters.playground import playground_names
 
         names += [f"playground/{name}" for name in playground_names()]
+    if importlib.util.find_spec("xminigrid"):
+        from jaxreward.envs.adapters.xminigrid import xminigrid_names
+
+        names += [f"xminigrid/{name}" for name in xminigrid_names()]
     return names
 
 
@@ -105,6 +109,10 @@ def _factory(name: str) -> Callable[..., Any]:
         from jaxreward.envs.adapters.playground import PlaygroundEnv
 
         return functools.partial(PlaygroundEnv, name.removeprefix("playground/"))
+    if name.startswith("xminigrid/"):
+        from jaxreward.envs.adapters.xminigrid import XMiniGridEnv
+
+        return functools.partial(XMiniGridEnv, name.removeprefix("xminigrid/"))
     family = name.partition("/")[0]
     if family in _FAMILIES:
         tasks = _tasks(family)
@@ -113,7 +121,7 @@ def _factory(name: str) -> Callable[..., Any]:
     if is_reference(name):
         return load_reference(name, "environment")
     check_name("environment", name, list_envs(), _HOW_TO_LIST)
-    raise AssertionError("every listed environment is gymnax's, brax's or playground's")
+    raise AssertionError("every listed environment is gymnax's, brax's, playground's or XLand-MiniGrid's")
 
 
 def _build(name: str, factory: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Environment, PyTree]:
