@@ -40,6 +40,8 @@ _BUILT_IN = {
     "td3": "jaxreward.agents.baselines.td3",
     "reinforce": "jaxreward.agents.baselines.reinforce",
     "ippo": "jaxreward.agents.baselines.ippo",
+    "grpo": "jaxreward.agents.dispatch.grpo",
+    "ospo": "jaxreward.agents.dispatch.ospo",
     "mamql": "jaxreward.agents.mamql.mamql",
     "iq_learn": "jaxreward.agents.mamql.iq_learn",
     "gail": "jaxreward.agents.inverse.gail",

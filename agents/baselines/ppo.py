@@ -203,22 +203,38 @@ class PPO(OnPolicy):
         """The surrogate (section 3, eq. 7) with value loss and entropy bonus (eq. 9), and what to log of it."""
         memory = jax.tree.map(lambda x: x[0], batch.memory)
         _, outputs, value = unroll(self.forward, params, memory, batch.features, batch.start)
+        advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
+        policy_loss, metrics = self.policy_loss(outputs, batch, advantage, hyperparams, iteration)
+        value_loss = clipped_value_loss(value, batch, hyperparams.value_clip)
+        entropy = metrics["policy/entropy"]
+        total = policy_loss + hyperparams.value_coefficient * value_loss - hyperparams.entropy_coefficient * entropy
+        return total, {**metrics, "loss/value": value_loss}
+
+    def policy_loss(
+        self,
+        outputs: Float[Array, "*batch O"],
+        batch: Batch,
+        advantage: Float[Array, "*batch"],
+        hyperparams: Any,
+        iteration: Int[Array, ""] | int,
+    ) -> tuple[Float[Array, ""], Metrics]:
+        """The surrogate of a policy's outputs, to be descended, and what to log of it."""
         distribution = self.head.distribution(outputs)
         log_ratio = distribution.log_prob(batch.action) - batch.log_prob
         ratio = jnp.exp(log_ratio)
-        advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
+        below, above = self.limits(hyperparams)
         policy_loss = -self.surrogate(ratio, advantage, hyperparams, iteration).mean()
-        value_loss = clipped_value_loss(value, batch, hyperparams.value_clip)
-        entropy = distribution.entropy().mean()
-        total = policy_loss + hyperparams.value_coefficient * value_loss - hyperparams.entropy_coefficient * entropy
         metrics = {
             "loss/policy": policy_loss,
-            "loss/value": value_loss,
-            "policy/entropy": entropy,
+            "policy/entropy": distribution.entropy().mean(),
             "policy/kl": (ratio - 1 - log_ratio).mean(),
-            "policy/clipped": (jnp.abs(ratio - 1) > hyperparams.clip).mean(),
+            "policy/clipped": ((ratio < 1 - below) | (ratio > 1 + above)).mean(),
         }
-        return total, metrics
+        return policy_loss, metrics
+
+    def limits(self, hyperparams: Any) -> tuple[Scalar, Scalar]:
+        """How far the probability ratio may fall from 1 and rise."""
+        return hyperparams.clip, hyperparams.clip
 
     def surrogate(
         self,
@@ -229,7 +245,8 @@ class PPO(OnPolicy):
     ) -> Float[Array, "*batch"]:
         """What the policy ascends at each step: `r A` less the drift, or clipped, which is the same of PPO's drift."""
         if self.drift is None:
-            clipped = jnp.clip(ratio, 1 - hyperparams.clip, 1 + hyperparams.clip)
+            below, above = self.limits(hyperparams)
+            clipped = jnp.clip(ratio, 1 - below, 1 + above)
             return jnp.minimum(ratio * advantage, clipped * advantage)
         params = params_of(self.drift) if hyperparams.objective is None else hyperparams.objective
         life = Lifetime(jnp.asarray(iteration, jnp.int32), jnp.asarray(hyperparams.lifetime, float))

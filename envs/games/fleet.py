@@ -1,4 +1,4 @@
-"""Order dispatch: a fleet of vehicles that bid for passengers, and a platform that gives each order to one of them.
+"""Order dispatch: a fleet of vehicles that choose among passengers who wait, and take them where they go.
 
 A city of the kind that GRPO and OSPO were made for (arXiv:2507.15351), without its data: its demand is drawn, its
 streets are a grid. What an order pays, how vehicles share rides and how long orders wait follow the authors' code.
@@ -15,7 +15,6 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from jaxreward.environment import select
-from jaxreward.envs.games.assignment import assigned
 from jaxreward.envs.games.fleet_view import features, picture
 from jaxreward.envs.games.riding import Scalar, Vehicle, accept, apart, drive
 
@@ -88,10 +87,10 @@ class FleetParams:
 class Fleet(Environment):
     """Vehicles of `seats` seats in a city of `rows` by `columns` blocks of 1 km, minute by minute.
 
-    **A vehicle acts** by bidding for each of the places where orders wait, from -1 to 1. Orders go to vehicles such
-    that the bids of these pairs sum to the most; a bid of 0 or less is none. A vehicle can bid unless it is on its way
-    to a passenger or full. It then drives to the passenger, for as long as the way takes, and on to all goals by the
-    shortest order, along one axis and then the other. Vehicles without passengers stand.
+    **A vehicle acts** by the number of a place where an order waits, or `max_orders` for none. Of several that choose
+    the same order the nearest gets it, of equally near ones the first. A vehicle gets none while it is on its way to a
+    passenger, or full. It drives to its passenger, for as long as the way takes, and on to all goals by the shortest
+    order, along one axis and then the other. Vehicles without passengers stand.
 
     **Orders** come in the middles of blocks, more of them around the city's, and go elsewhere, rather to somewhere
     near. Those for which none of the `max_orders` places is free are lost, as are those that wait for too long.
@@ -149,10 +148,10 @@ class Fleet(Environment):
         return self.observe(state, params), state
 
     def step_env(
-        self, key: Key[Array, ""], state: FleetState, action: Float[Array, "n M"], params: FleetParams
+        self, key: Key[Array, ""], state: FleetState, action: Int[Array, " n"], params: FleetParams
     ) -> tuple[Float[Array, "n M F"], FleetState, Float[Array, " n"], Bool[Array, ""], dict[str, Array]]:
         orders = state.orders
-        chosen = assigned(jnp.clip(action, -1, 1), able(state))
+        chosen = granted(state, action)
         vehicles, events = self.accepted(state.vehicles, orders, chosen, params)
         parts = earned(events, params)
         reward = sum(parts.values(), jnp.zeros(self.num_agents))
@@ -210,9 +209,12 @@ class Fleet(Environment):
         """The city from above: vehicles, lines to where their passengers go, and orders that wait."""
         return picture(state.vehicles, state.orders, self.size, size)
 
-    def action_space(self, params: FleetParams | None = None) -> spaces.Box:
-        """Of one vehicle."""
-        return spaces.Box(-1.0, 1.0, (self.max_orders,))
+    @property
+    def num_actions(self) -> int:
+        return self.max_orders + 1
+
+    def action_space(self, params: FleetParams | None = None) -> spaces.Discrete:
+        return spaces.Discrete(self.num_actions)
 
     def observation_space(self, params: FleetParams | None = None) -> spaces.Box:
         """Of one vehicle: nothing bounds what one may earn."""
@@ -223,6 +225,15 @@ def able(state: FleetState) -> Bool[Array, "n M"]:
     """Which vehicle can take which order: those that have a free seat and nobody to pick up, those that wait."""
     free = ~state.vehicles.taken.all(-1) & (state.vehicles.pickup <= 0)
     return free[:, None] & state.orders.waiting[None]
+
+
+def granted(state: FleetState, action: Int[Array, " n"]) -> Int[Array, " n"]:
+    """The order that each vehicle gets of those that were chosen, or -1."""
+    vehicles, orders = state.vehicles, state.orders
+    asked = able(state) & (action[:, None] == jnp.arange(len(orders.waiting))[None])
+    way = jnp.where(asked, apart(vehicles.place[:, None], orders.origins[None]), jnp.inf)
+    first = jnp.arange(len(action))[:, None] == jnp.argmin(way, 0)[None]
+    return jnp.where((asked & first).any(-1), action, -1).astype(jnp.int32)
 
 
 def earned(events: dict[str, Float[Array, " n"]], params: FleetParams) -> dict[str, Float[Array, " n"]]:

@@ -30,10 +30,10 @@ def features(
 ) -> Float[Array, "n M F"]:
     """What each vehicle sees, a row for each order; `F = 16 + 5 C`, ways divided by the city's sides, times by 40 min.
 
-    The order: whether the vehicle can take it, the way to it and on to where it goes (2 each), minutes until pickup,
-    the passenger's way, minutes waited: zeros if it can't. Itself: place (2), share of free seats, minutes until
-    pickup, whether it can bid, share of the episode gone, its income and the fleet's mean one (8). Each seat:
-    whether it is taken, the way to its goal (2), minutes until there, minutes from being accepted to being there.
+    The order: whether the vehicle can take it, minutes until pickup, the passenger's way, minutes waited, the way to it
+    and on to where it goes (2 each): zeros if it can't. Itself: place (2), share of free seats, minutes until pickup,
+    whether it may take one, share of the episode gone, its income and the fleet's mean one (8). Each seat: whether it
+    is taken, the way to its goal (2), minutes until there, minutes from being accepted to being there.
     """
     sides = jnp.asarray(size, float)
     rows, columns = able.shape
@@ -57,7 +57,7 @@ def _orders(
         ],
         -1,
     )
-    shown = jnp.concatenate([numbers, to_origin / sides, way / sides], -1)
+    shown = jnp.concatenate([numbers, to_origin / sides[None, None], way / sides[None, None]], -1)
     return jnp.where(able[..., None], shown, 0.0)
 
 
@@ -72,12 +72,12 @@ def _own(vehicles: Vehicle, income: Float[Array, " n"], share: Scalar, sides: Fl
         income / EARNED,
         alike(income.mean() / EARNED),
     ]
-    return jnp.concatenate([vehicles.place / sides, jnp.stack(numbers, -1)], -1)
+    return jnp.concatenate([vehicles.place / sides[None], jnp.stack(numbers, -1)], -1)
 
 
 def _aboard(vehicles: Vehicle, speed: Scalar, sides: Float[Array, "2"]) -> Float[Array, "n C 5"]:
     left = of_fleet(vehicles, speed)
-    ways = (vehicles.goals - vehicles.place[:, None]) / sides
+    ways = (vehicles.goals - vehicles.place[:, None]) / sides[None, None]
     times = jnp.stack([left, vehicles.elapsed + left], -1) / MINUTES
     seats = jnp.concatenate([jnp.ones((*left.shape, 1)), ways, times], -1)
     return jnp.where(vehicles.taken[..., None], seats, 0.0)
@@ -91,21 +91,25 @@ def picture(vehicles: Vehicle, orders: Orders, sides: tuple[int, int], size: int
     """
     scale = max(sides) / size
     points = pixel_centres(size) * scale
-    inside = (points < jnp.asarray(sides)).all(-1)
+    inside = (points < jnp.asarray(sides)[None, None]).all(-1)
     street = jnp.abs(points - 0.5 - jnp.round(points - 0.5)).min(-1)
     image = painted(jnp.full((size, size, 3), 1.0), inside * soft((street - 0.05) / scale), STREET)
 
     def shown(distance: Float[Array, "size size k"], there: Array) -> Float[Array, "size size"]:
         """How thickly any of some shapes covers a pixel, each as far as it is there."""
-        return (soft(distance / scale) * there).max(-1)
+        return (soft(distance / scale) * there[None, None]).max(-1)
 
     image = painted(image, 0.5 * shown(_lines(points, orders.origins, orders.goals) - 0.02, orders.waiting), ORDER)
-    image = painted(image, shown(jnp.linalg.norm(points[..., None, :] - orders.origins, axis=-1) - 0.14, orders.waiting), ORDER)
+    image = painted(
+        image,
+        shown(jnp.linalg.norm(points[..., None, :] - orders.origins[None, None], axis=-1) - 0.14, orders.waiting),
+        ORDER,
+    )
     seats = vehicles.goals.shape[1]
     ways = _lines(points, jnp.repeat(vehicles.place, seats, 0), vehicles.goals.reshape(-1, 2))
     image = painted(image, shown(ways - 0.035, vehicles.taken.reshape(-1)), GOAL)
-    off = jnp.abs(points[..., None, :] - vehicles.place).max(-1)
-    bodies = jnp.maximum(off - 0.22, jnp.where(vehicles.pickup > 0, 0.14 - off, -1.0))
+    off = jnp.abs(points[..., None, :] - vehicles.place[None, None]).max(-1)
+    bodies = jnp.maximum(off - 0.22, jnp.where((vehicles.pickup > 0)[None, None], 0.14 - off, -1.0))
     image = painted(image, shown(bodies, jnp.ones(len(vehicles.pickup))), IDLE)
     return painted(image, shown(bodies, vehicles.taken.mean(-1)), FULL)
 

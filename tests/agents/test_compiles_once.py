@@ -16,6 +16,7 @@ TASKS = {
     "jaxreward.agents.baselines": "CartPole-v1?max_steps_in_episode=8",
     "jaxreward.agents.barfi": "barfi/gridworld",
     "jaxreward.agents.mamql": "CartPole-v1?max_steps_in_episode=8",
+    "jaxreward.agents.dispatch": "games/gems",
     "jaxreward.agents.subpo": "subrl/two_rooms",
     "jaxreward.agents.quality_diversity": "qd/point2d",
     "jaxreward.agents.loop": "average/river_swim",

@@ -61,6 +61,7 @@ LOOP = [name for name in list_agents() if "/" not in name and ".agents.loop." in
 TABULAR = ["q_learning", "sarsa", "soft_q_learning"]
 ENVS = {name: "average/river_swim" for name in [*LOOP, *TABULAR]}
 ENVS |= {"ppo": "CartPole-v1", "subpo": "subrl/two_rooms", "global_rl": "subrl/two_rooms", "ippo": "games/gems"}
+ENVS |= {"grpo": "games/gems", "ospo": "games/gems"}
 ENVS |= {"mamql": "games/gems", "iq_learn": "CartPole-v1"}
 ENVS |= {name: "MountainCarContinuous-v0" for name in ("sac", "td3", "sam")}
 REWARDS = {"reward_es": "auxiliary"}
@@ -70,6 +71,8 @@ VARIANTS += [
     ("ppo", {"memory": 0}),
     ("ippo", {"shared": True}),
     ("mamql", {"reads": "joint_action", "target": True, "penalised": "both", "value_states": "mixed"}),
+    ("grpo", {"whole_episode": True}),
+    ("ospo", {"dispatch": True, "env": "games/fleet?num_vehicles=2&max_orders=2"}),
     ("mamql", {"value_states": "start"}),
     ("iq_learn", {"value_states": "expert"}),
     ("gail", {"memory": 0, "penalty": "wgan", "spectral_norm": True}),

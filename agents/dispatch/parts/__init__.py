@@ -1,0 +1,1 @@
+"""What algorithms of this family are made of."""

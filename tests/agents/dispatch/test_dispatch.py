@@ -1,0 +1,137 @@
+"""Agents compared with each other: advantages beside NumPy, orders that are dealt, a fleet that learns to earn more."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxreward.agent import vmap
+from jaxreward.agents.dispatch.grpo import GRPO, grpo
+from jaxreward.agents.dispatch.grpo import Config as GrpoConfig
+from jaxreward.agents.dispatch.ospo import OSPO, ospo
+from jaxreward.agents.dispatch.parts.actor import NEVER
+from jaxreward.agents.dispatch.parts.dealing import dealing_head
+from jaxreward.agents.dispatch.parts.group import Config, Hyperparams, spread_growth
+from jaxreward.environment import with_reward
+from jaxreward.envs import make
+from jaxreward.reward import markov
+from tests.matrix_game import OfOne
+
+T, N, AGENTS, DISCOUNT = 5, 2, 3, 0.8
+
+
+def algorithm(kind, **config):
+    return kind(None, None, (GrpoConfig if kind is GRPO else Config)(**config), None, None, None, AGENTS)
+
+
+def rollout_of():
+    draw = np.random.default_rng(0)
+    reward = draw.normal(size=(T, N, AGENTS))
+    counted = draw.random((T, N, AGENTS)) < 0.6
+    counted[0, 0], counted[1, 0] = False, [True, False, False]
+    done = np.zeros((T, N), bool)
+    done[2, 0], done[4, 1] = True, True
+    return reward, done, counted, draw.normal(size=(N, AGENTS))
+
+
+def to_go(reward, done):
+    """Discounted, up to the end of the episode or of the rollout."""
+    found = np.zeros_like(reward)
+    for t in range(T):
+        for k in range(N):
+            weight = 1.0
+            for later in range(t, T):
+                found[t, k] += weight * reward[later, k]
+                weight *= DISCOUNT
+                if done[later, k]:
+                    break
+    return found
+
+
+def apart(values):
+    """How many standard deviations each is from the mean; one alone is at it."""
+    return (values - values.mean()) / values.std() if len(values) > 1 else 0 * values
+
+
+def test_advantages_are_those_of_numpy():
+    """Of OSPO, of GRPO, and of GRPO by whole episodes, where only some count; and how the spread of returns grows."""
+    reward, done, counted, before = rollout_of()
+    among = np.repeat(done[..., None], AGENTS, -1)
+    kinds = [algorithm(OSPO), algorithm(GRPO), algorithm(GRPO, whole_episode=True)]
+    given = jnp.asarray(reward), jnp.asarray(among), jnp.asarray(counted), Hyperparams(discount=DISCOUNT)
+    all_of = jax.jit(lambda *given: [kind.relative(*given) for kind in kinds])
+    one_step, going, whole = (np.asarray(found) for found in all_of(*given))
+    expected = np.zeros((2, T, N, AGENTS))
+    for k, values in enumerate([reward, to_go(reward, done)]):
+        for t in range(T):
+            for game in range(N):
+                some = counted[t, game]
+                expected[k, t, game, some] = apart(values[t, game][some]) if some.any() else 0
+    np.testing.assert_allclose(one_step, expected[0], atol=1e-4)
+    np.testing.assert_allclose(going, expected[1], atol=1e-4)
+    alike = np.zeros((T, N, AGENTS))
+    for game in range(N):
+        alike[:, game][counted[:, game]] = apart(reward[:, game][counted[:, game]])
+    np.testing.assert_allclose(whole, to_go(alike, done), atol=1e-4)
+    grown, earned = np.zeros((T, N)), before.copy()
+    for t in range(T):
+        grown[t] = (earned + reward[t]).std(-1) - earned.std(-1)
+        earned = np.where(done[t][:, None], 0, earned + reward[t])
+    np.testing.assert_allclose(jax.jit(spread_growth)(reward, done, before), grown, atol=1e-5)
+
+
+def test_what_is_dealt_is_had_by_one_alone_and_drawn_from_the_softmax_where_nobody_else_wants_it():
+    """Agent 0 may have the first two choices, agent 1 the third, agent 2 nothing."""
+    head, number = dealing_head(4), 4000
+    logits = jnp.array([[0.0, 1.0, NEVER, NEVER], [NEVER, NEVER, 3.0, NEVER], [NEVER] * 4])
+
+    @jax.jit
+    def run(key):
+        drawn = head.sample(jnp.broadcast_to(logits, (number, 3, 4)), head.noise(key, (number, 3)))
+        contested = jnp.array([[2.0, 1.0, NEVER], [1.5, NEVER, NEVER]])
+        likely = dealing_head(3).distribution(contested)
+        distribution = head.distribution(logits)
+        return drawn, likely.mode(), distribution.log_prob(jnp.array([1, 2, 3])), distribution.entropy()
+
+    drawn, mode, log_prob, entropy = jax.device_get(run(jax.random.key(0)))
+    assert (drawn[:, 1:] == [2, 3]).all()
+    share = 1 / (1 + np.exp(-1))
+    # Four standard errors of a share over so many draws.
+    np.testing.assert_allclose((drawn[:, 0] == 1).mean(), share, atol=4 * np.sqrt(share * (1 - share) / number))
+    np.testing.assert_array_equal(mode, [1, 0])  # both want the first most, and can't both have it
+    np.testing.assert_allclose(log_prob, [np.log(share), 0, 0], atol=1e-6)
+    np.testing.assert_allclose(entropy[:2], [-share * np.log(share) - (1 - share) * np.log(1 - share), 0], atol=1e-6)
+    assert entropy[2] == 0
+
+
+def test_a_fleet_comes_to_earn_more_than_by_dealing_at_random():
+    """Of 4 seeds in one program; the policy that it starts from deals as good as at random."""
+    env, params = make("games/fleet?num_vehicles=4&max_orders=4&rows=4&columns=3")
+    config = Config(num_envs=16, num_steps=30, num_minibatches=2, layers=(16,), dispatch=True)
+    agent = vmap(ospo(env, params, config))
+
+    @jax.jit
+    def run(keys):
+        start = agent.init(keys, Hyperparams(learning_rate=0.01))
+        return jax.lax.scan(lambda state, _: agent.step(state), start, None, 25)[1]["episode/return"]
+
+    returns = np.asarray(run(jax.random.split(jax.random.key(0), 4)))
+    gained = returns[-5:].mean(0) - returns[:2].mean(0)
+    assert gained.mean() - 3.18 * gained.std(ddof=1) / 2 > 0  # Student's interval of 95 %, 3 degrees of freedom
+
+
+@pytest.mark.parametrize("make_agent", [ospo, grpo])
+def test_what_does_not_fit_is_refused(make_agent):
+    name = make_agent.__name__
+    config = Config if make_agent is ospo else GrpoConfig
+    with pytest.raises(ValueError, match=r"CartPole-v1 has one agent"):
+        make_agent(*make("CartPole-v1"))
+    with pytest.raises(ValueError, match=rf"has one agent, and {name} learns from how agents of a game differ"):
+        make_agent(OfOne(make("CartPole-v1")[0]), make("CartPole-v1")[1])
+    team = with_reward(make("games/gems")[0], markov(lambda t: t.reward.sum()))
+    with pytest.raises(ValueError, match=rf"pays all agents alike, one reward \(\), and {name}"):
+        make_agent(team, team.default_params)
+    with pytest.raises(ValueError, match=r"dispatch=True needs .*games/gems has 5 actions and shows \(42,\)"):
+        make_agent(*make("games/gems"), config(dispatch=True))
+    with pytest.raises(ValueError, match=r"normalise_observations=True would move"):
+        make_agent(*make("games/fleet"), config(dispatch=True, normalise_observations=True))
