@@ -66,8 +66,8 @@ def _visit_slopes(mdp: TabularMDP, policy: Float[np.ndarray, "S A"], discount: f
 class Jump(NamedTuple):
     """Two sequences of policies that come to the same one, `[K, S, A]` each."""
 
-    first: Float[Array, "K S A"]
-    second: Float[Array, "K S A"]
+    first: Float[np.ndarray, "K S A"]
+    second: Float[np.ndarray, "K S A"]
 
 
 def jumps(worth: Worth, jump: Jump) -> bool:
@@ -78,8 +78,8 @@ def jumps(worth: Worth, jump: Jump) -> bool:
     the policies given, and that they come together, is for whoever gives them to see to: here the last two are to be
     nearer than a thousandth of the first two.
     """
-    first, second = (np.asarray(jax.vmap(worth)(policies)) for policies in jump)
-    gap = np.abs(np.asarray(jump.first) - np.asarray(jump.second)).max((1, 2))
+    first, second = (np.asarray(jax.vmap(worth)(jnp.asarray(policies))) for policies in jump)
+    gap = np.abs(jump.first - jump.second).max((1, 2))
     constant = max(np.ptp(first), np.ptp(second)) < 1e-9
     return bool(constant and abs(first[0] - second[0]) > 1e-3 and gap[-1] < 1e-3 * gap[0])
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -92,7 +93,7 @@ def _double(mdp: TabularMDP) -> TabularMDP:
     """In double precision, probabilities summing to 1 again."""
     transition, reward, start = (np.asarray(x, float) for x in (mdp.transition, mdp.reward, mdp.start))
     transition, start = transition / transition.sum(-1, keepdims=True), start / start.sum()
-    return TabularMDP(transition, reward, start, np.asarray(mdp.terminal))
+    return TabularMDP(jnp.asarray(transition), jnp.asarray(reward), jnp.asarray(start), jnp.asarray(mdp.terminal))
 
 
 def _features(
@@ -107,7 +108,7 @@ def _features(
     if formalism in ("FPR", "PO"):
         return policies.reshape(len(policies), -1)
     if formalism == "LAR":
-        return np.asarray(_shares(mdp, policies)) * np.repeat(~mdp.terminal, mdp.num_actions)
+        return np.asarray(_shares(mdp, policies)) * np.repeat(~np.asarray(mdp.terminal), mdp.num_actions)
     if formalism == "RM" and machine is not None:
         pairs = product(mdp, machine, labels or {})
         return np.asarray(_occupancies(pairs, np.repeat(policies, machine.num_states, axis=1), discount))

@@ -50,7 +50,7 @@ class Reduction(NamedTuple):
         upper: That which states the other's.
         lower: The other.
         said: Both of them, the upper one's first.
-        endless: Whether it is of the MDP whose episodes never end.
+        endless: Whether it is to be seen in the `endless_world`.
     """
 
     upper: str
@@ -81,18 +81,17 @@ def endless_world(rng: np.random.Generator) -> TabularMDP:
     return tabular_mdp(moves, rng.normal(size=(6, 2, 6)), np.eye(6)[0])
 
 
-def reductions(mdp: TabularMDP, endless: TabularMDP, rng: np.random.Generator) -> list[Reduction]:
+def reductions(mdp: TabularMDP, rng: np.random.Generator) -> list[Reduction]:
     """Every one that the diagram is drawn from, of objectives that are drawn at random.
 
     Args:
         mdp: See `world`.
-        endless: See `endless_world`.
         rng: Draws objectives.
     """
     listed, rewards = trajectories(mdp), jnp.asarray(rng.normal(size=(2, *mdp.reward.shape)), mdp.reward.dtype)
     return [
         *_from_rewards(mdp, rng),
-        *_from_trajectories(mdp, endless, listed, rewards, rng),
+        *_from_trajectories(mdp, listed, rewards, rng),
         *_of_outer(mdp, listed, rewards),
     ]
 
@@ -110,7 +109,6 @@ def _from_rewards(mdp: TabularMDP, rng: np.random.Generator) -> list[Reduction]:
 
 def _from_trajectories(
     mdp: TabularMDP,
-    endless: TabularMDP,
     listed: Trajectories,
     rewards: Float[Array, "2 S A S"],
     rng: np.random.Generator,
@@ -125,7 +123,7 @@ def _from_trajectories(
         Reduction(
             "FTR", "LTL", (_by_reading(mdp, listed, spec.machine, labels, 1.0), temporal_logic(_FORMULA, labels))
         ),
-        Reduction("FTR", "LAR", (_by_class(endless), limit_average()), endless=True),
+        Reduction("FTR", "LAR", (_by_class(), limit_average()), endless=True),
         Reduction("FTR", "IMORL", (trajectory_function(jnp.max(listed.returns(rewards, DISCOUNT), 0), listed), best)),
         Reduction("IMORL", "INMR", (inner_multi(lambda g: g[0] ** 2, mdp.reward[None], DISCOUNT, listed), squared)),
         Reduction("INMR", "FTR", (_looked_up(rewards[0], worth, listed), any_of_all)),
@@ -279,16 +277,17 @@ def _by_reading(
     return trajectory_function(jnp.asarray(worth, mdp.reward.dtype), listed)
 
 
-def _by_class(mdp: TabularMDP) -> Objective:
+def _by_class() -> Objective:
     """What a trajectory earns in the long run, which is told by the states it ends among, in the mean."""
     ends = [np.arange(6) // 2 == end for end in (1, 2)]
 
-    def mean(_: TabularMDP, policy: Policy) -> Float[Array, ""]:
+    def mean(mdp: TabularMDP, policy: Policy) -> Float[Array, ""]:
         within = [mdp._replace(start=jnp.asarray(end / 2, mdp.start.dtype)) for end in ends]
-        each = [reach_probability(mdp, policy, jnp.asarray(end)) for end in ends]
-        return sum(
-            (chance * long_run_reward(one, policy) for chance, one in zip(each, within, strict=True)), jnp.zeros(())
-        )
+        each = [
+            reach_probability(mdp, policy, jnp.asarray(end)) * long_run_reward(one, policy)
+            for end, one in zip(ends, within, strict=True)
+        ]
+        return each[0] + each[1]
 
     return Objective("FTR", mean)
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Array, Bool, Float
 
+from jaxreward.mdp import TabularMDP
 from jaxreward.objectives.certificates import (
     has_level_sets_of_a_return,
     has_more_than_two_sure_levels,
@@ -33,14 +34,16 @@ def statements_hold(seed: int = 0, number: int = 20) -> dict[tuple[str, str], bo
     objectives = {name: make() for name, make in WITNESSES.items()}
     policies = {name: np.concatenate([task.policies, drawn(task, seed, number)]) for name, task in tasks().items()}
 
-    def agree(policies: dict[str, Float[jax.Array, "N S A"]]) -> dict[tuple[str, str], Bool[jax.Array, ""]]:
+    mdps = {name: task.mdp for name, task in tasks().items()}
+
+    def agree(mdps: dict[str, TabularMDP], policies: dict[str, Array]) -> dict[tuple[str, str], Bool[Array, ""]]:
         orders = {name: _order(task, policies[name]) for name, task in tasks().items()}
         return {
-            name: (preferences(objective, tasks()[name[0]].mdp, policies[name[0]]) == orders[name[0]]).all()
+            name: (preferences(objective, mdps[name[0]], policies[name[0]]) == orders[name[0]]).all()
             for name, objective in objectives.items()
         }
 
-    found = jax.jit(agree)({name: jnp.asarray(each, float) for name, each in policies.items()})
+    found = jax.jit(agree)(mdps, {name: jnp.asarray(each, float) for name, each in policies.items()})
     return {name: bool(holds) for name, holds in found.items()}
 
 
@@ -68,6 +71,6 @@ def drawn(task: Task, seed: int, number: int) -> Float[np.ndarray, "N S A"]:
     return rng.dirichlet(np.ones(task.mdp.num_actions), (number, task.mdp.num_states))
 
 
-def _order(task: Task, policies: Float[jax.Array, "N S A"]) -> Bool[jax.Array, "N N"]:
+def _order(task: Task, policies: Float[Array, "N S A"]) -> Bool[Array, "N N"]:
     worth = jax.vmap(task.worth)(policies)
     return jax.vmap(jax.vmap(task.at_least, (None, 0)), (0, None))(worth, worth)

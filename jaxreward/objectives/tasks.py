@@ -239,7 +239,7 @@ WITNESSES: dict[tuple[str, str], Callable[[], Objective]] = {
     ("same and goal", "LTL"): lambda: temporal_logic(f"{_TWICE} & F goal", _labels("same and goal")),
     ("share of time", "LAR"): limit_average,
     ("three prizes", "MR"): lambda: markov(DISCOUNT),
-    ("lexicographic", "GOMORL"): lambda: outer_multi_order(_by_two_returns, _two_rewards(), DISCOUNT),
+    ("lexicographic", "GOMORL"): lambda: outer_multi_order(_by_two_returns, jnp.asarray(_two_rewards()), DISCOUNT),
     ("lexicographic", "PO"): lambda: policy_order(lambda x, y: lexicographic(both_chances(x), both_chances(y))),
     ("unseen", "FPR"): lambda: policy_function(unseen),
 }

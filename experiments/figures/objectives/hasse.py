@@ -78,9 +78,9 @@ def reduced(size: Size, seed: int) -> list[dict[str, object]]:
     """How far the two statements of each reduction are apart, in one world."""
     rng = np.random.default_rng(seed)
     worlds = world(rng), endless_world(rng)
-    tried = reductions(*worlds, rng)
+    tried = reductions(worlds[0], rng)
     policies = rng.dirichlet(np.ones(2), (size.policies, 6))
-    gaps = jax.jit(lambda policies: [gap(one, worlds[one.endless], policies) for one in tried])(policies)
+    gaps = jax.jit(lambda mdps, policies: [gap(one, mdps[one.endless], policies) for one in tried])(worlds, policies)
     return [
         {
             "kind": "reduced",
@@ -108,8 +108,8 @@ def states(frame: pd.DataFrame) -> Bool[np.ndarray, "17 17"]:
     rows = frame[frame["kind"] == "reduced"]
     sure = ((rows["gap"] < ROUNDING) & (rows["holds"] == True)).groupby([rows["upper"], rows["lower"]]).all()  # noqa: E712
     known = np.eye(len(NAMES), dtype=bool)
-    for (upper, lower), holds in sure.items():
-        known[NAMES.index(upper), NAMES.index(lower)] = holds
+    for upper, lower in sure.index[sure]:
+        known[NAMES.index(upper), NAMES.index(lower)] = True
     for _ in range(len(NAMES).bit_length()):
         known = known @ known
     return known

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreward.environment import with_reward
 from jaxreward.mdp import tabular_mdp
 from jaxreward.objectives import (
     FORMALISMS,
@@ -27,7 +26,6 @@ from jaxreward.objectives import (
     policy_function,
     policy_order,
     preferences,
-    product,
     reach_probability,
     regularised,
     summaries,
@@ -35,8 +33,7 @@ from jaxreward.objectives import (
     trajectories,
     trajectory_function,
 )
-from jaxreward.rewards.automata import machine_reward, reward_machine
-from tests.jaxreward.rewards.test_automata_reward import MACHINE, RING, places, ring, tabular
+from jaxreward.rewards.automata import reward_machine
 
 DISCOUNT = 0.8
 LEXICOGRAPHIC = lambda x, y: (x[0] > y[0]) | ((x[0] == y[0]) & (x[1] >= y[1]))  # noqa: E731
@@ -218,15 +215,6 @@ def test_the_long_run_and_what_is_reached_of_chains_with_several_ends_and_their_
     numeric = (exact(x + 1e-5 * d) - exact(x - 1e-5 * d)) / 2e-5
     np.testing.assert_allclose(slopes, numeric, rtol=1e-7)
     np.testing.assert_allclose((np.asarray(backward) * d).sum((1, 2)), numeric, rtol=1e-7)
-
-
-def test_the_product_is_the_mdp_of_an_environment_with_that_reward():
-    env = with_reward(ring(), machine_reward(MACHINE, places))
-    made, labels = tabular(env), {"one": np.arange(3) == 1, "two": np.arange(3) == 2}
-    pairs = product(RING, MACHINE, labels)
-    np.testing.assert_array_equal(pairs.transition, made.transition)
-    np.testing.assert_array_equal(pairs.reward * (pairs.transition > 0), made.reward * (made.transition > 0))
-    np.testing.assert_array_equal(pairs.start, made.start)
 
 
 def test_reaching_is_sure_however_slow_and_never_where_no_way_leads():

@@ -16,10 +16,11 @@ from jaxreward.mdp import (
     tabular_mdp,
     to_tabular,
 )
+from jaxreward.objectives import product
 from jaxreward.observed import Observed, observed, shown, shown_space
 from jaxreward.reward import Reward, Transition, environment_reward, outlives
 from jaxreward.rewards import add, count_bonus, ensemble, weighted
-from jaxreward.rewards.automata import ltl, machine_reward, reward_machine
+from jaxreward.rewards.automata import ltl, machine_reward, reward_machine, specification
 
 RING = tabular_mdp(np.stack([np.roll(np.eye(3), move, 1) for move in (1, -1)], 1), np.zeros(3), np.eye(3)[0])
 """Three places in a ring: action 0 goes up, 1 down."""
@@ -88,7 +89,13 @@ def tabular(env):
 
 def test_a_policy_that_sees_the_automaton_can_do_what_no_other_can():
     """Up, and back: in state 0 it is to go one way at first and the other way later."""
-    mdp = tabular(with_reward(ring(), ltl("one & X (!one & !two & X two)", places)))
+    formula = "one & X (!one & !two & X two)"
+    mdp = tabular(with_reward(ring(), ltl(formula, places)))
+    labels = {"one": np.arange(3) == 1, "two": np.arange(3) == 2}
+    pairs = product(RING, specification(formula).machine, labels)
+    np.testing.assert_array_equal(pairs.transition, mdp.transition)
+    np.testing.assert_array_equal(pairs.reward * (pairs.transition > 0), mdp.reward * (mdp.transition > 0))
+    np.testing.assert_array_equal(pairs.start, mdp.start)
 
     up = np.arange(mdp.num_states) % (mdp.num_states // 3) == 0  # before anything was read
     seeing = np.where(up[:, None], [1.0, 0.0], [0.0, 1.0])
