@@ -20,7 +20,7 @@ from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from jaxreward.agent import Agent
+from jaxreward.agent import Agent, strong
 from jaxreward.agents.baselines import ppo
 from jaxreward.agents.baselines.parts.critics import MLP
 from jaxreward.agents.baselines.parts.on_policy import Batch, Metrics, Scalar, State, on_policy
@@ -238,9 +238,9 @@ class ORPO(PPO):
         seen = flatten(envs.observation)[:1]
         action = self.reference.act(params, seen, self.reference.noise(key_action, (1,)))
         pairs = self.reader.pairs(Steps(seen, action), jnp.zeros(1))
-        state = state._replace(judge=Beside(self.judge.init(key_judge, pairs), params, envs))
+        state = state._replace(judge=strong(Beside(self.judge.init(key_judge, pairs), params, envs)))
         if self.config.start == "reference":
-            state = state._replace(params=self.reference.as_actor(params, state.params))
+            state = state._replace(params=strong(self.reference.as_actor(params, state.params)))
         return state
 
     def learn(self, state: State, trajectory: Trajectory, key: Key[Array, ""]) -> tuple[State, Metrics]:

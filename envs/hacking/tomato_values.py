@@ -95,8 +95,8 @@ def _with_slips(worth: Float[np.ndarray, "C W A"], params: TomatoParams) -> Floa
 
 def visits(env: Tomato, params: TomatoParams, policy: Policy) -> Float[np.ndarray, "C W"]:
     """How many steps of an episode lead to each cell and set, in the mean; `policy` as in `exact_returns`."""
-    steps, total = steps_of(env, params), 0
-    now = np.zeros(steps.true.shape)
+    steps = steps_of(env, params)
+    now, total = np.zeros(steps.true.shape), np.zeros(steps.true.shape)
     now[env.start, 0] = 1
     slip = float(params.slip)
     for time in range(int(params.max_steps_in_episode)):
@@ -105,4 +105,4 @@ def visits(env: Tomato, params: TomatoParams, policy: Policy) -> Float[np.ndarra
         now = np.zeros_like(now)
         np.add.at(now, (np.broadcast_to(steps.cell[:, None, :], flow.shape), steps.watered), flow)
         total = total + now
-    return np.asarray(total)
+    return total
