@@ -140,7 +140,7 @@ def test_a_reward_is_looked_at_over_the_steps_of_episodes():
 
 @pytest.mark.parametrize("name", list_rewards())
 def test_no_reward_of_the_library_is_called_wrong(name):
-    env, _ = make("subrl/two_rooms" if name == "modular" else "barfi/gridworld")
+    env, _ = make({"modular": "subrl/two_rooms", "proxy": "hacking/tomato"}.get(name, "barfi/gridworld"))
     with_reward(env, get_reward(name))
 
 

@@ -153,7 +153,7 @@ def test_what_outlives_an_episode_does_so_within_a_wrapper():
     )[2].reward[:, 0]
     np.testing.assert_array_equal(run(plain), run(env))
     assert (np.diff(run(env)) < 0).all()
-    with pytest.raises(ValueError, match="put the reward outermost"):
+    with pytest.raises(ValueError, match="put that reward outermost"):
         start_memories(env, env.default_params, 2)
 
 
