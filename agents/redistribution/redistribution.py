@@ -116,8 +116,10 @@ def redistribution(env: Environment, env_params: PyTree, config: Config = Config
     steps = longest(env, env_params, config.episode_steps)
     read = reader(config.factors, head_for(env.action_space(env_params)))
     number = num_read(read, env, env_params, config.factors)
-    parts = {"model": model_of(config, steps), "read": read, "size": number, "steps": steps}
-    return on_policy(partial(Redistributes, drift=drift_of(config), **parts), env, env_params, config)
+    kind = partial(
+        Redistributes, drift=drift_of(config), model=model_of(config, steps), read=read, size=number, steps=steps
+    )
+    return on_policy(kind, env, env_params, config)
 
 
 def check_sizes(config: Config) -> None:
@@ -214,6 +216,7 @@ class Redistributes(PPO):
         steps: The most steps of an episode.
     """
 
+    config: Config
     model: Model
     read: Factors
     size: int

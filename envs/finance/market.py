@@ -52,12 +52,9 @@ def simulated(
     Raises:
         ValueError: If there is no asset, or numbers are not so.
     """
-    drift, volatility = np.atleast_1d(drift), np.atleast_1d(volatility)
-    if drift.shape != volatility.shape or (volatility < 0).any():
-        raise ValueError(
-            f"each asset has a drift and a volatility, 0 or more; got drift={tuple(drift.tolist())} and "
-            f"volatility={tuple(volatility.tolist())}"
-        )
+    drift, volatility = (tuple(np.atleast_1d(each).tolist()) for each in (drift, volatility))  # one asset has a number
+    if len(drift) != len(volatility) or min(volatility, default=-1) < 0:
+        raise ValueError(f"each asset has a drift and a volatility, 0 or more; got {drift=} and {volatility=}")
     if not (0 <= correlation <= 1 and -1 < persistence < 1):
         raise ValueError(
             f"a correlation lies in [0, 1] and a persistence in (-1, 1); got {correlation=} and {persistence=}"
