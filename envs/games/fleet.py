@@ -6,6 +6,8 @@ streets are a grid. What an order pays, how vehicles share rides and how long or
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -163,7 +165,7 @@ class Fleet(Environment):
         after = FleetState(
             jax.vmap(drive, (0, None))(vehicles, params.speed),
             state.income + reward,
-            self.arrive(orders.replace(age=age, waiting=waiting), noise, params),
+            self.arrive(dataclasses.replace(orders, age=age, waiting=waiting), noise, params),
             state.time + 1,
         )
         info = {**events, "lost": lost.sum(), **{f"reward/{name}": part for name, part in parts.items()}}

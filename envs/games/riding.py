@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import jax
@@ -69,8 +70,8 @@ def drive(vehicle: Vehicle, speed: Scalar) -> Vehicle:
         goal = jnp.where(taken[seat], vehicle.goals[seat], place)
         place, left = _towards(place, goal, left)
         taken = taken.at[seat].set(taken[seat] & (place != goal).any())
-    return vehicle.replace(
-        place=place, taken=taken, pickup=jnp.maximum(vehicle.pickup - 1, 0), elapsed=vehicle.elapsed + 1.0
+    return dataclasses.replace(
+        vehicle, place=place, taken=taken, pickup=jnp.maximum(vehicle.pickup - 1, 0), elapsed=vehicle.elapsed + 1.0
     )
 
 
@@ -100,7 +101,8 @@ def accept(
     seat, before = jnp.argmin(vehicle.taken), remaining(vehicle, speed)
     distance = apart(origin, goal)
     pickup = 60 * apart(vehicle.place, origin) / speed
-    after = vehicle.replace(
+    after = dataclasses.replace(
+        vehicle,
         place=origin,
         pickup=pickup,
         goals=vehicle.goals.at[seat].set(goal),

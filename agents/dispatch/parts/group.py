@@ -189,7 +189,7 @@ def grouped(kind: Callable[..., Group], env: Environment, env_params: PyTree, co
         ValueError: If sizes do not divide, the activation is unknown, the environment has one agent or pays all alike,
             or what agents see has no rows for their choices where it is to have.
     """
-    check_config(config)  # type: ignore[arg-type]
+    check_config(config)
     env, agents = game_environment(env, env_params)
     if agents < 2 or not reward_shape(env, env_params):
         what = "has one agent" if agents < 2 else "pays all agents alike, one reward ()"
@@ -203,7 +203,7 @@ def grouped(kind: Callable[..., Group], env: Environment, env_params: PyTree, co
         head = dealing_head(head.size)
     network: Any = Actor(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.dispatch)
     learner = kind(env, env_params, config, head, network, None, agents)
-    algorithm = IPPO(learner, config, agents)  # type: ignore[arg-type]
+    algorithm = IPPO(learner, config, agents)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 

@@ -1,5 +1,6 @@
 """The fleet beside plain Python: who gets which order, how vehicles drive, what is paid, and how orders come and go."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -10,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import poisson as reference
 
 from jaxreward.envs.games.assignment import assigned, dealt
+from jaxreward.envs.games.dispatchers import nearest_dispatch
 from jaxreward.envs.games.fleet import Fleet, FleetState, Orders, inverted, poisson
 from jaxreward.envs.games.riding import Vehicle, drive, remaining
 from jaxreward.envs.registry import make
@@ -152,6 +154,19 @@ def test_every_dispatch_of_a_small_fleet_pays_what_it_should_and_dealing_by_pay_
     assert pays.min() < 0 < pays.max()
     chosen = np.asarray(jax.jit(assigned)(jnp.asarray(pays[:, :3], jnp.float32)))
     np.testing.assert_allclose(pays[range(2), chosen].sum(), reward.sum(-1).max(), rtol=1e-4)
+
+
+def test_sending_the_nearest_has_the_least_minutes_until_pickup_in_sum(fleet):
+    env, _ = fleet
+    state = start()
+    act = lambda state, key: nearest_dispatch().act((), env.observe(state, env.default_params), key)[1]  # noqa: E731
+    chosen = np.asarray(jax.jit(act)(state, jax.random.key(0)))
+    away = np.abs(np.asarray(state.vehicles.place)[:, None] - np.asarray(state.orders.origins)[None]).sum(-1)
+    rows, columns = linear_sum_assignment(away)
+    np.testing.assert_allclose(away[rows, chosen].sum(), away[rows, columns].sum())
+    assert away.argmin(-1).tolist() == [0, 1]
+    full = dataclasses.replace(state.vehicles, taken=jnp.array([[True] * 3, [False] * 3]))
+    assert np.asarray(jax.jit(act)(state.replace(vehicles=full), jax.random.key(0))).tolist() == [3, 1]
 
 
 def test_who_is_on_its_way_to_a_passenger_or_full_gets_nothing(fleet):
