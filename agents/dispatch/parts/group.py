@@ -162,7 +162,7 @@ class Group(PPO):
         return jnp.stack([running[f"return/{agent}"] for agent in range(self.agents)], -1)
 
     def loss(
-        self, params: PyTree, batch: Batch, hyperparams: Hyperparams, iteration: Int[Array, ""] | int = 0
+        self, params: PyTree, batch: Batch, hyperparams: Any, iteration: Int[Array, ""] | int = 0
     ) -> tuple[Float[Array, ""], Metrics]:
         """The surrogate with an entropy bonus, and what to log of it."""
         _, outputs, _ = unroll(self.forward, params, (), batch.features, batch.start)
@@ -189,7 +189,8 @@ def grouped(kind: Callable[..., Group], env: Environment, env_params: PyTree, co
         ValueError: If sizes do not divide, the activation is unknown, the environment has one agent or pays all alike,
             or what agents see has no rows for their choices where it is to have.
     """
-    check_config(config)
+    sizes: Any = config  # of IPPO's config it has what is read here
+    check_config(sizes)
     env, agents = game_environment(env, env_params)
     if agents < 2 or not reward_shape(env, env_params):
         what = "has one agent" if agents < 2 else "pays all agents alike, one reward ()"
@@ -203,7 +204,7 @@ def grouped(kind: Callable[..., Group], env: Environment, env_params: PyTree, co
         head = dealing_head(head.size)
     network: Any = Actor(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.dispatch)
     learner = kind(env, env_params, config, head, network, None, agents)
-    algorithm = IPPO(learner, config, agents)
+    algorithm = IPPO(learner, sizes, agents)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
 
 
