@@ -12,6 +12,7 @@ from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, ArrayLike, Bool, Key, PyTree
 
+from jaxreward.contract.games import sample_action
 from jaxreward.contract.wrappers import AutoReset, as_environment, carry_over, carry_within
 from jaxreward.reward import Shared, Transition
 from jaxreward.rewards.schedules import Curve, Progress
@@ -155,7 +156,7 @@ def _check_measure(env: Ending) -> None:
 
     def once(key: Key[Array, ""]) -> Array:
         observation, state = env.env.reset_env(key, params.env)
-        action = env.action_space(params).sample(key)
+        action = sample_action(env.env, params.env, key)
         following, after, reward, terminated, info = env.env.step_env(key, state, action, params.env)
         never = jnp.zeros((), bool)
         steps = Transition(observation, action, reward, following, terminated, never, state, after, info)

@@ -97,8 +97,8 @@ class GymnasiumEnv(gymnasium.Env):
         """
         if self._now is None or self._over:
             raise ResetNeeded("the episode has ended" if self._now else "no episode has begun: call reset()")
-        self._key, key = jax.random.split(self._key)
         taken = self._checked(action)
+        self._key, key = jax.random.split(self._key)
         observation, state, reward, terminated, truncated, info = self._step(key, self._now[1], taken, self.params)
         self._now = observation, state
         ended = bool(terminated), bool(truncated)

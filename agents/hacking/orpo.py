@@ -99,8 +99,9 @@ class Hyperparams(judge.Learning, ppo.Hyperparams):
     """Traced numbers: those of PPO and of the discriminator, see `judge.Learning`, and these.
 
     Attributes:
-        coefficient: Weight of the divergence, of occupancies in the unit of a step's reward: by the paper's bound the
-            standard deviation of the reward under the reference times `sqrt(1 - correlation^2)`.
+        coefficient: Weight of the divergence (of half of it for `chi2`, twice for `tv`), of occupancies in the unit of
+            a step's reward: by the paper's bound the standard deviation of the reward under the reference times
+            `sqrt(1 - correlation^2)`.
         penalty_clip: The most that is taken from the reward of a step, or given.
         gradient_penalty: Of `wasserstein`, the weight of how far slopes are from 1.
         discriminator_entropy: Weight of the entropy of what it says, which biases the divergence.

@@ -3,7 +3,7 @@
 An iteration is a rollout, some learning of a model from the episodes that have ended so far, and PPO's update on what
 the model says each step is worth: the environment's reward is read at an episode's end alone, as its sum. The models
 are those of RRD (Ren et al. 2022, arXiv:2111.13485), IRCR (Gangwani, Zhou and Peng 2020, arXiv:2010.12718), RUDDER
-(Arjona-Medina et al. 2019, arXiv:1806.07857) and, of factors that are given, least squares, as in LaRe.
+(Arjona-Medina et al. 2019, arXiv:1806.07857) and, of factors that are given, as LaRe's are, least squares.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""XLand-MiniGrid's grid worlds under gymnax's protocol: MiniGrid's rooms, and XLand's with rules.
+"""XLand-MiniGrid's grid worlds under gymnax's protocol: MiniGrid's rooms.
 
 Nikulin et al., "XLand-MiniGrid: Scalable Meta-Reinforcement Learning Environments in JAX", NeurIPS Datasets 2024,
 arXiv:2312.12044. An optional extra, `pip install 'jaxreward[xminigrid]'`, imported when the first environment is made.
@@ -33,15 +33,17 @@ class XMiniGridState:
 
 @struct.dataclass
 class XMiniGridParams:
-    """There are none: the world's size and time limit shape the program, so the environment holds them."""
+    """The time limit, which shapes the program, as the world's size does: the environment holds both."""
+
+    max_steps_in_episode: int = struct.field(pytree_node=False, default=0)
 
 
 class XMiniGridEnv(Environment):
     """One of XLand-MiniGrid's environments.
 
     The agent sees the tiles before it, `[view, view, 2]`: what each is and of which colour, as numbers. It is paid
-    `1 - 0.9 t / max_steps` where it reaches its goal in step `t`, which ends the episode, and nothing else. The rules
-    and goals of `XLand-...` are those that the package has by default.
+    `1 - 0.9 t / max_steps` where it reaches its goal in step `t`, which ends the episode, and nothing else. The worlds
+    called `XLand-...` have no goal until they are given rules, so they are not here.
     """
 
     def __init__(self, name: str, max_steps_in_episode: int | None = None) -> None:
@@ -74,7 +76,7 @@ class XMiniGridEnv(Environment):
 
     @property
     def default_params(self) -> XMiniGridParams:
-        return XMiniGridParams()
+        return XMiniGridParams(int(self.limits.max_steps))
 
     def reset_env(self, key: Key[Array, ""], params: XMiniGridParams) -> tuple[UInt8[Array, "V V 2"], XMiniGridState]:
         start = self.world.reset(self.limits, key)
@@ -112,7 +114,7 @@ def xminigrid_names() -> list[str]:
     Raises:
         ImportError: If XLand-MiniGrid is not installed.
     """
-    return sorted(_xminigrid().registered_environments())
+    return sorted(name for name in _xminigrid().registered_environments() if not name.startswith("XLand"))
 
 
 def _xminigrid() -> ModuleType:

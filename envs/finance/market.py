@@ -14,6 +14,10 @@ Returns = Float[Array, " n"]
 """Of each asset, log returns of one step."""
 
 
+ENDLESS = np.iinfo(np.int32).max
+"""What is simulated goes on."""
+
+
 class Market(NamedTuple):
     """Draws log returns of `n` assets.
 
@@ -22,12 +26,14 @@ class Market(NamedTuple):
         params: The numbers it is made of, a pytree.
         start: `(key, params, steps) -> (state, returns [W, n])`, before an episode of at most so many steps.
         step: `(key, state, params) -> (state, returns [n])`.
+        longest: The most steps that an episode can have.
     """
 
     names: tuple[str, ...]
     params: PyTree
     start: Callable[[Key[Array, ""], PyTree, Any], tuple[PyTree, Float[Array, "W n"]]]
     step: Callable[[Key[Array, ""], PyTree, PyTree], tuple[PyTree, Returns]]
+    longest: int = ENDLESS
 
 
 def simulated(
@@ -102,7 +108,7 @@ def historical(prices: Float[np.ndarray, "T n"], names: tuple[str, ...], window:
     params = jnp.asarray(np.diff(np.log(np.asarray(prices, np.float64)), axis=0), float)
 
     def start(key: Key[Array, ""], returns: Float[Array, "T n"], steps: Any) -> tuple[Int[Array, ""], Array]:
-        place = jax.random.randint(key, (), 0, returns.shape[0] - window - steps + 1)
+        place = jax.random.randint(key, (), 0, jnp.maximum(returns.shape[0] - window - steps + 1, 1))
         return place + window, jax.lax.dynamic_slice_in_dim(returns, place, window)
 
     def step(
@@ -110,4 +116,4 @@ def historical(prices: Float[np.ndarray, "T n"], names: tuple[str, ...], window:
     ) -> tuple[Int[Array, ""], Returns]:
         return place + 1, returns[place]
 
-    return Market(names, params, start, step)
+    return Market(names, params, start, step, len(prices) - 1 - window)

@@ -35,7 +35,8 @@ class PortfolioParams:
     Attributes:
         market: What returns are made of, see `jaxreward.envs.finance.market`.
         cost: What is lost of a unit of wealth that is moved into or out of an asset.
-        max_steps_in_episode: After so many steps an episode is truncated: the market goes on.
+        max_steps_in_episode: After so many steps an episode is truncated: the market goes on. Of given prices it is
+            truncated where they end.
     """
 
     market: PyTree
@@ -51,7 +52,7 @@ class Portfolio(Environment):
     by 1, and shares drift with prices. The return of an episode is the logarithm of the last wealth.
 
     It sees the last `W` log returns in percent, the oldest first, and the shares held: `[W * n + n + 1]`. `info` has
-    `growth`, the simple return of the step, which Sharpe ratios are made of, and `turnover`, `sum |change|`.
+    `growth`, the simple return of the step, and `turnover`, `sum |change|`.
     """
 
     def __init__(self, market: Market, max_steps: int = 252, cost: float = 0.001) -> None:
@@ -111,7 +112,7 @@ class Portfolio(Environment):
         return jnp.zeros((), bool)
 
     def is_truncated(self, state: PortfolioState, params: PortfolioParams) -> Bool[Array, ""]:
-        return state.time >= params.max_steps_in_episode
+        return state.time >= jnp.minimum(params.max_steps_in_episode, self.market.longest)
 
     def action_space(self, params: PortfolioParams | None = None) -> spaces.Box:
         return spaces.Box(-1.0, 1.0, (self.num_shares,))

@@ -11,6 +11,8 @@ from jaxtyping import Float
 
 LONGEST_GAP = 7
 """Days between two prices: more than a weekend with holidays is a gap."""
+TIMES = ("date", "day", "time", "timestamp", "datetime", "month", "year", "index")
+"""Names of a column that is no asset."""
 
 
 def read_prices(path: str | Path) -> tuple[Float[np.ndarray, "T n"], tuple[str, ...]]:
@@ -26,6 +28,7 @@ def read_prices(path: str | Path) -> tuple[Float[np.ndarray, "T n"], tuple[str, 
     if not path.is_file():
         raise ValueError(f"there is no file of prices {str(path)!r}; expected a CSV file with a column for each asset")
     table = pd.read_csv(path, skipinitialspace=True)
+    _check_first(path, table)
     if len(table.columns) and not _are_numbers(table.iloc[:, 0]):
         _check_dates(path, table.iloc[:, 0])
         table = table.iloc[:, 1:]
@@ -44,6 +47,16 @@ def read_prices(path: str | Path) -> tuple[Float[np.ndarray, "T n"], tuple[str, 
 
 def _are_numbers(column: pd.Series) -> bool:
     return bool(pd.to_numeric(column, errors="coerce").notna().any())
+
+
+def _check_first(path: Path, table: pd.DataFrame) -> None:
+    """Refuses numbers in the place of dates, which would be an asset."""
+    first = str(table.columns[0]).strip().lower() if len(table.columns) else ""
+    if (first in TIMES or first.startswith("unnamed")) and _are_numbers(table.iloc[:, 0]):
+        raise ValueError(
+            f"{path}: the column {str(table.columns[0])!r} has numbers; expected dates such as 2024-05-31, or no such "
+            "column"
+        )
 
 
 def _check_dates(path: Path, column: pd.Series) -> None:

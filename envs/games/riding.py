@@ -69,7 +69,8 @@ def drive(vehicle: Vehicle, speed: Scalar) -> Vehicle:
         seat = order[stop]
         goal = jnp.where(taken[seat], vehicle.goals[seat], place)
         place, left = _towards(place, goal, left)
-        taken = taken.at[seat].set(taken[seat] & (place != goal).any())
+        there = (place == goal).all() & (vehicle.pickup <= 1)  # on the way to a pickup it is not at its place yet
+        taken = taken.at[seat].set(taken[seat] & ~there)
     return dataclasses.replace(
         vehicle, place=place, taken=taken, pickup=jnp.maximum(vehicle.pickup - 1, 0), elapsed=vehicle.elapsed + 1.0
     )

@@ -1,4 +1,4 @@
-"""Two rewards of a finite environment, by every distance there is."""
+"""Two rewards of an environment, by every distance there is: exactly where it is finite, or from samples."""
 
 from __future__ import annotations
 

@@ -58,7 +58,8 @@ def rewards_together(mdp: TabularMDP, other: Reward, reference: Policy, discount
     rounding = [32 * jnp.finfo(each.dtype).eps * jnp.max(jnp.abs(each)) for each in rewards]
     varies = (spread[0] > rounding[0]) & (spread[1] > rounding[1])
     scale = jnp.where(varies, spread[0] * spread[1], 1.0)
-    return Together(jnp.where(varies, jnp.sum(share * centred[0] * centred[1]) / scale, 0.0), *spread)
+    correlation = jnp.clip(jnp.sum(share * centred[0] * centred[1]) / scale, -1, 1)  # rounding goes beyond
+    return Together(jnp.where(varies, correlation, 0.0), *spread)
 
 
 def proxy_correlation(mdp: TabularMDP, other: Reward, reference: Policy, discount: Discount) -> Float[Array, ""]:
@@ -70,10 +71,11 @@ def least_regularisation(mdp: TabularMDP, proxy: Reward, reference: Policy, disc
     """How strongly to regularise by the root of chi-squared so that the true reward can't fall below the reference's.
 
     `sd_proxy sqrt(1 - correlation^2)`, in the proxy's unit: what is then maximised is, but for a factor, the bound of
-    `least_improvement`.
+    `least_improvement`. Infinite where the correlation is not positive: no strength makes that sure.
     """
     together = rewards_together(mdp, proxy, reference, discount)
-    return together.other_deviation * jnp.sqrt(1 - together.correlation**2)
+    strength = together.other_deviation * jnp.sqrt(1 - together.correlation**2)
+    return jnp.where(together.correlation > 0, strength, jnp.inf)
 
 
 def least_improvement(
@@ -98,8 +100,10 @@ def least_improvement(
     gained, proxys = (jnp.sum((p - q) * reward) for reward in _expected(mdp, proxy))
     is_proxy = together.correlation > 0
     r = jnp.where(is_proxy, together.correlation, 1.0)
-    unit, other = (jnp.where(is_proxy, each, 1.0) for each in together[1:])
-    away = jnp.sqrt((1 - r**2) * occupancy_divergence("chi2", p, q))
+    unit = jnp.where(together.deviation > 0, together.deviation, 1.0)
+    other = jnp.where(is_proxy, together.other_deviation, 1.0)
+    chi2 = occupancy_divergence("chi2", p, q)
+    away = jnp.where(jnp.isinf(chi2), jnp.inf, jnp.sqrt((1 - r**2) * chi2))
     return Improvement(gained / unit, jnp.where(is_proxy, (proxys / other - away) / r, -jnp.inf))
 
 

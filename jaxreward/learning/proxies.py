@@ -52,6 +52,7 @@ def correlation(
         largest = jnp.abs(x).max()
         off = jnp.where(weight > 0, x - mean, 0.0)
         rounding = 8 * jnp.finfo(x.dtype).eps * largest
-        centred.append(jnp.where((share * jnp.abs(off)).sum() > rounding, off, 0.0))
+        centred.append(jnp.where((share * jnp.abs(off)).sum() <= rounding, 0.0, off))  # what is NaN stays so
     scale = jnp.sqrt((share * centred[0] ** 2).sum()) * jnp.sqrt((share * centred[1] ** 2).sum())
-    return jnp.where(scale > 0, (share * centred[0] * centred[1]).sum() / jnp.where(scale > 0, scale, 1.0), 0.0)
+    none = scale == 0
+    return jnp.where(none, 0.0, (share * centred[0] * centred[1]).sum() / jnp.where(none, 1.0, scale))

@@ -23,8 +23,8 @@ from jaxreward.lookup import check_reference, load_reference, users_code
 
 WINDOW = 3
 """Rows and columns that a unit of a convolution sees."""
-_BATCH = 3
-"""Observations that a user's module is traced with; none of an observation's sizes is taken for it by chance alone."""
+_BATCH = 17
+"""Observations that a user's module is traced with; hardly a size of one, so that none is taken for it."""
 
 
 @dataclass(frozen=True)

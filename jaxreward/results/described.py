@@ -89,8 +89,8 @@ def title_of(described: Iterable[Mapping[str, Any]]) -> str:
     if not configs:
         return ""
     agent, env, reward = (_told(name, [str(config.get(name)) for config in configs]) for name in NAMED)
-    rewards = "the environment's own reward" if reward in (ENVIRONMENT, "env") else f"reward {reward}"
-    return f"{agent} on {env} for {rewards}"
+    own = "the environment's own reward" if reward in (ENVIRONMENT, "env") else f"reward {reward}"
+    return f"{agent} on {env} for {reward if reward.endswith(' rewards') else own}"
 
 
 def _told(name: str, values: list[str]) -> str:

@@ -103,8 +103,9 @@ def watch_sweep(folder: Path) -> Watched:
     current = [program for program in programs if not program.finished()]
     facts += [f"{program.path.name}: {watch_run(program.path).facts[0]}" for program in current[:MOST_FAILURES]]
     varied = ", ".join(sweep.names())
+    title = title_of([{"config": vars(sweep.setup.replace(choice))} for choice in sweep.choices()])
     return Watched(
-        f"{title_of([{'config': vars(sweep.setup)}])}, {varied} varied -> {folder}",
+        f"{title}, {varied} varied -> {folder}",
         state,
         done / total,
         facts,

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Key
 
 from jaxreward.reward import Memory, Params, Reward, Transition
 from jaxreward.rewards.algebra import stack
-from jaxreward.rewards.arguments import RewardLike
+from jaxreward.rewards.arguments import RewardLike, check_scalars
 
 
 class AccumulationMemory(NamedTuple):
@@ -57,6 +57,7 @@ def gated_accumulation(
 
     def step(params: Params, memory: AccumulationMemory, transition: Transition) -> tuple[AccumulationMemory, Array]:
         inner, values = parts.step(params["levels"], memory.levels, transition)
+        check_scalars("gated_accumulation", values, len(levels))
         totals = memory.totals + values
         ends = transition.terminated | transition.truncated
         paid = jnp.where(ends, accumulated(totals, params["thresholds"], params["sharpness"]), 0.0)

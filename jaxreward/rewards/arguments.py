@@ -55,3 +55,16 @@ def discount_param(discount: ArrayLike | None) -> AgentDiscount | Float[Array, "
 def discount_value(param: AgentDiscount | Float[Array, ""]) -> Float[Array, ""]:
     """The number in what `discount_param` made."""
     return param.value if isinstance(param, AgentDiscount) else param
+
+
+def check_scalars(name: str, values: Float[Array, " K"], number: int) -> None:
+    """Refuses a vector where a reward is made of so many scalars.
+
+    Raises:
+        ValueError: There are more values than that.
+    """
+    if values.shape != (number,):
+        raise ValueError(
+            f"{name} is made of {number} scalar{'s' * (number != 1)}, and together they have {values.shape[0]} "
+            "numbers: one is a vector; scalarise it first"
+        )

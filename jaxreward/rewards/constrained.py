@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
 from jaxreward.reward import Components, Memory, Params, Reward, Shared, Transition, of_all_environments
 from jaxreward.rewards.algebra import stack
-from jaxreward.rewards.arguments import RewardLike
+from jaxreward.rewards.arguments import RewardLike, check_scalars
 
 START = 0.02
 """Where each logit of the multipliers starts, as in the authors' code; only their differences matter."""
@@ -92,7 +92,9 @@ def constrained(
 
     The authors have a critic for each cost, with soft actor-critic. Here the agent is any one, and has one critic, of
     the weighted sum. While weights move this lags behind, and agents that learn from old transitions learn from old
-    weights. The rate is that of the steps since the last change, where the authors take the last 2,000.
+    weights. The rate is that of the steps since the last change, where the authors take the last 2,000; and a
+    step of Adam comes every 2,000 steps, where theirs comes every 10 updates of the agent. An episode that is played
+    for itself, as to evaluate a policy, is paid as at the beginning of training.
 
     `reward/NAME` in `info` is what each constraint's cost was, and `reward/weight/NAME` what it weighed. So
     `episode/NAME` is how often it happened in an episode.
@@ -136,6 +138,7 @@ def constrained(
     def step(params: Params, memory: ConstrainedMemory, transition: Transition) -> tuple[ConstrainedMemory, Array]:
         known = memory.multipliers.value
         inner, values = parts.step(params["parts"], memory.parts, transition)
+        check_scalars("constrained", values, len(constraints) + 1)
         value, costs = values[0], values[1:]
         weights = jax.nn.softmax(known.logits)
         own = jnp.maximum(weights[0], jnp.where(lifts, weights[1:], 0.0).max())

@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float, PyTree
 from jaxreward.names import check_name
 from jaxreward.reward import Params, Reward, Transition, as_init, markov
 from jaxreward.rewards.algebra import stack, transform
-from jaxreward.rewards.arguments import RewardLike, as_reward
+from jaxreward.rewards.arguments import RewardLike, as_reward, check_scalars
 
 
 def gaussian_goal(
@@ -67,7 +67,7 @@ def tiered(reward: RewardLike, edges: Sequence[float], values: Sequence[float]) 
         raise ValueError(f"tiers have rising edges and one value more; got edges={edges} and values={values}")
 
     def tier(value: Array, edges: Array, values: Array) -> Float[Array, "..."]:
-        return values[jnp.searchsorted(edges, value, side="right")]
+        return jnp.where(jnp.isnan(value), value, values[jnp.searchsorted(edges, value, side="right")])
 
     return transform(reward, tier, edges=jnp.asarray(edges, float), values=jnp.asarray(values, float))
 
@@ -110,6 +110,7 @@ def route_completion(
     def step(params: Params, memory: tuple, transition: Transition) -> tuple[tuple, Float[Array, ""]]:
         furthest, inner = memory
         inner, values = parts.step(params["factors"], inner, transition)
+        check_scalars("route_completion", values, len(penalties) + 1)
         before = jnp.maximum(furthest, completed(getattr(transition, of)))
         after = jnp.maximum(before, completed(getattr(transition, f"next_{of}")))
         kept = jnp.prod(1 - jnp.clip(values[:-1], 0.0, 1.0))

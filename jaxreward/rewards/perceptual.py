@@ -36,7 +36,9 @@ def segment(x: Float[np.ndarray, "T F"], number: int) -> Int[np.ndarray, " numbe
     sums = np.concatenate([np.zeros((1, x.shape[1])), np.cumsum(x - x.mean(0), 0)])
     squares = np.concatenate([[0.0], np.cumsum(np.square(x - x.mean(0)).sum(1))])
     start, end = np.meshgrid(np.arange(length + 1), np.arange(length + 1), indexing="ij")
-    spread = np.square(sums[end] - sums[start]).sum(-1) / np.maximum(end - start, 1)
+    gram = sums @ sums.T
+    norm = np.diag(gram)
+    spread = (norm[:, None] + norm[None] - 2 * gram) / np.maximum(end - start, 1)
     cost = np.where(end > start, squares[end] - squares[start] - spread, np.inf)
     best, cuts = cost[0], []
     for _ in range(number - 1):
@@ -75,7 +77,8 @@ def perceptual_steps(
         weights: Of the steps, by default their number from 0.
 
     Raises:
-        ValueError: If there is no demonstration, they differ in their features, or are shorter than their steps.
+        ValueError: If there is no demonstration, they differ in their features or are shorter than their steps, there
+            are not so many features, or not one weight for each step.
     """
     frames = [np.asarray(x, np.float64).reshape(len(x), -1) for x in demonstrations]
     sizes = {x.shape[1] for x in frames}
@@ -83,10 +86,15 @@ def perceptual_steps(
         raise ValueError(
             f"steps are 2 or more, of demonstrations with equal features; got number={number} and features {sizes}"
         )
+    (size,) = sizes
+    if num_features is not None and not 1 <= num_features <= size:
+        raise ValueError(f"of {size} features 1 to {size} can tell steps apart; got num_features={num_features}")
+    if weights is not None and np.shape(weights) != (number,):
+        raise ValueError(f"{number} steps have {number} weights; got weights={weights}")
     labels = np.concatenate([np.repeat(np.arange(number), np.diff(segment(x, number))) for x in frames])
     x = np.concatenate(frames)
     mean, deviation = _moments(x, labels, number)
-    chosen = _most_telling(mean, deviation, num_features or x.shape[1])
+    chosen = _most_telling(mean, deviation, num_features or size)
     numbers = {"mean": mean, "deviation": deviation, "weights": np.arange(number) if weights is None else weights}
 
     def paid(params: Params, transition: Transition) -> Float[Array, ""]:
@@ -104,7 +112,8 @@ def _moments(
 ) -> tuple[Float[np.ndarray, "2 K F"], Float[np.ndarray, "2 K F"]]:
     """Means and deviations of each step's frames, and of all others'."""
     sides = [[x[labels == k] for k in range(number)], [x[labels != k] for k in range(number)]]
-    least = np.maximum(LEAST_DEVIATION * x.std(0), np.finfo(np.float32).tiny)
+    varies = x.std(0) > 1e-12 * np.abs(x).max(0)
+    least = np.where(varies, LEAST_DEVIATION * x.std(0), 1.0)  # what never varies tells nothing: odds of about 1
     mean = np.array([[part.mean(0) for part in side] for side in sides])
     return mean, np.array([[np.maximum(part.std(0), least) for part in side] for side in sides])
 

@@ -49,7 +49,8 @@ def random_network_bonus(
     is seen; the mean squared error before that is paid. What is seen is centred and scaled by its running moments, and
     cut at 5 deviations. Both networks have one hidden layer of rectified linear units, where the paper's are
     convolutional and the predictor's are deeper. The paper divides the bonus by the deviation of its returns: that is
-    `normalise(random_network_bonus(...))`.
+    `normalise(random_network_bonus(...))`. An episode that is played for itself, as to evaluate a policy, is paid as at
+    the beginning of training.
 
     Every environment holds a copy of the predictor: keep it small. Params: `bonus`, `learning_rate`, `target` and
     `predictor`, both drawn.

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key
 
 from jaxreward.reward import Memory, Params, Reward, Transition
-from jaxreward.rewards.arguments import RewardLike, as_reward
+from jaxreward.rewards.arguments import RewardLike, as_reward, check_scalars
 
 
 class SharpeMemory(NamedTuple):
@@ -104,6 +104,7 @@ def _of_returns(
 
     def step(params: Params, memory: SharpeMemory, transition: Transition) -> tuple[SharpeMemory, Float[Array, ""]]:
         inner, value = reward.step(params["reward"], memory.reward, transition)
+        check_scalars("a Sharpe ratio", jnp.atleast_1d(value), 1)
         known, paid = pay(params, memory[:3], value, transition.terminated | transition.truncated)
         return SharpeMemory(*known, inner), paid
 

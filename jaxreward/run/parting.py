@@ -38,12 +38,13 @@ class Parting:
         self._rows: list[_Row] = []
         self._said: Bool[np.ndarray, "population seed"] | None = None
 
-    def see(self, metrics: Metrics) -> None:
-        """Another row."""
+    def see(self, metrics: Metrics, resting: Bool[np.ndarray, "population seed"]) -> None:
+        """Another row, and which runs rest: theirs is none of training, and they are not judged any more."""
         if CORRELATION in metrics:
             beside = f"episode/{TRUE}" in metrics
             of_episode, of_step = (f"episode/{TRUE}", f"average/{TRUE}") if beside else (RETURNS[1], RATES[1])
-            self._rows.append(_Row(_pair(metrics, RETURNS[0], of_episode), _pair(metrics, RATES[0], of_step)))
+            pairs = _pair(metrics, RETURNS[0], of_episode), _pair(metrics, RATES[0], of_step)
+            self._rows.append(_Row(*(np.where(resting, np.nan, pair) for pair in pairs)))
 
     def news(self, iteration: int) -> str | None:
         """What to say of the runs that are newly found to part; None where there is nothing to tell."""
@@ -61,7 +62,8 @@ def parted(proxy: Float[np.ndarray, "T ..."], true: Float[np.ndarray, "T ..."]) 
     """Whether, since the part of the rows where the true reward was highest, it has fallen and the proxy has risen.
 
     The rows are cut into ten parts, and the last one's means compared with those of the best one. Both have to differ
-    by four standard errors, which are by how much rows differ within parts. Never where a number is not finite.
+    by four standard errors: by how much rows differ within parts, or, if that is more, means from the line through
+    their neighbours, since rows that follow each other are not independent. Never where a number is not finite.
 
     Args:
         proxy: What is trained on, row by row.
@@ -70,7 +72,9 @@ def parted(proxy: Float[np.ndarray, "T ..."], true: Float[np.ndarray, "T ..."]) 
     width = len(true) // PARTS
     cut = lambda rows: rows[len(rows) - width * PARTS :].reshape(PARTS, width, *rows.shape[1:])  # noqa: E731
     means = [cut(rows).mean(1) for rows in (proxy, true)]
-    errors = [np.sqrt(2 * cut(rows).var(1, ddof=1).mean(0) / width) for rows in (proxy, true)]
+    within = [cut(rows).var(1, ddof=1).mean(0) / width for rows in (proxy, true)]
+    between = [np.square(np.diff(mean, 2, axis=0)).mean(0) / 6 for mean in means]
+    errors = [np.sqrt(2 * np.maximum(*each)) for each in zip(within, between, strict=True)]
     best = np.nan_to_num(means[1], nan=-np.inf).argmax(0)[None]
     risen, fallen = (mean[-1] - np.take_along_axis(mean, best, 0)[0] for mean in means)
     return (risen > ERRORS * errors[0]) & (fallen < -ERRORS * errors[1])

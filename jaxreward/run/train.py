@@ -353,7 +353,7 @@ class _Training:
         metrics = counters.as_before(metrics)
         if self._condition is not None:
             counters.rest(self._condition.holds(metrics) & ~counters.failed, metrics)
-        self._parting.see(metrics)
+        self._parting.see(metrics, counters.resting)
         from_leader(lambda: self._write(metrics))
         self._progress.update(counters.iteration, int(steps.sum()) / seconds, described_result(metrics))
         return describe_failures(news, population, seeds, counters.iteration)

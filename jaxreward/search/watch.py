@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from jaxreward.results.described import title_of
 from jaxreward.results.tables import find_runs
 from jaxreward.results.watch import MOST_FAILURES, Watched, watch_run
 from jaxreward.run.folder import at_work
+from jaxreward.run.job import NAMED
 from jaxreward.run.progress import duration
 from jaxreward.run.store import RunError
 from jaxreward.search.progress import best_so_far
@@ -35,7 +37,9 @@ def watch_search(folder: Path) -> Watched:
     facts = [f"{len(ended)} of {total} trials done, {stopped} of them stopped early", best_so_far(session.study)]
     if state not in ("finished", "stopped"):
         facts += _left(ended, total) + _generation(session)
-    title = title_of([{"config": vars(session.search.setup)}])
+    searched = {name: prior.samples() for name, prior in session.search.space.items() if name in NAMED}
+    named = [dict(zip(searched, values, strict=True)) for values in itertools.product(*searched.values())]
+    title = title_of([{"config": vars(session.search.setup.replace(names))} for names in named])
     return Watched(
         f"search of {', '.join(session.search.space)}: {title} -> {folder}",
         state,

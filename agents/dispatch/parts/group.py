@@ -92,7 +92,10 @@ def standardised(x: Float[Array, "*batch n"], counted: Bool[Array, "*batch n"]) 
     """How many standard deviations each is above the mean of those in its row that count; 0 of those that don't."""
     number = jnp.maximum(counted.sum(-1, keepdims=True), 1)
     off = jnp.where(counted, x - jnp.where(counted, x, 0).sum(-1, keepdims=True) / number, 0.0)
-    return off / (jnp.sqrt(jnp.square(off).sum(-1, keepdims=True) / number) + 1e-8)
+    spread = jnp.sqrt(jnp.square(off).sum(-1, keepdims=True) / number)
+    # What rounding leaves of equal numbers would be as far apart as any others.
+    rounding = 32 * jnp.finfo(spread.dtype).eps * jnp.abs(jnp.where(counted, x, 0)).max(-1, keepdims=True)
+    return jnp.where(spread > rounding, off / (spread + 1e-8), 0.0)
 
 
 def spread_growth(

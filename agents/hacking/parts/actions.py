@@ -11,6 +11,8 @@ from jaxreward.learning.networks import Head
 ACTION_DIVERGENCES = ("kl", "chi2", "sqrt_chi2")
 _LEAST = 1e-4
 """Of chi-squared below its root."""
+_MOST = 80.0
+"""Of the logarithm of chi-squared: beyond, its exponential overflows, and so does the gradient."""
 
 
 def action_divergence(
@@ -20,7 +22,8 @@ def action_divergence(
 
     Chi-squared is `sum (p - q)^2 / q` of categorical distributions, and `prod s2^2 / (s1 sqrt(v)) exp((m1 - m2)^2 / v)
     - 1` with `v = 2 s2^2 - s1^2` of diagonal Gaussians; where `v` is not positive it is infinite, and KL stands in its
-    place, as in the code of Laidlaw et al. (2025, arXiv:2403.03185). The root is of 0.0001 at least.
+    place, as in the code of Laidlaw et al. (2025, arXiv:2403.03185), also where it overflows. The root is of 0.0001 at
+    least.
 
     Args:
         kind: One of `ACTION_DIVERGENCES`.
@@ -43,8 +46,8 @@ def _categorical(outputs: Array, reference: Array, _: Array) -> Float[Array, "*b
 def _gaussian(outputs: Array, reference: Array, kl: Array) -> Float[Array, "*batch"]:
     (m1, log_s1), (m2, log_s2) = jnp.split(outputs, 2, -1), jnp.split(reference, 2, -1)
     v = 2 * jnp.exp(2 * log_s2) - jnp.exp(2 * log_s1)
-    finite = (v > 0).all(-1)
+    positive = (v > 0).all(-1)
     v = jnp.where(v > 0, v, 1.0)
-    log_parts = 2 * log_s2 - log_s1 - jnp.log(v) / 2 + jnp.square(m1 - m2) / v
-    chi2 = jnp.expm1(jnp.where(finite, log_parts.sum(-1), 0.0))
-    return jnp.where(finite & jnp.isfinite(chi2), chi2, kl)
+    log_ratio = (2 * log_s2 - log_s1 - jnp.log(v) / 2 + jnp.square(m1 - m2) / v).sum(-1)
+    finite = positive & (log_ratio < _MOST)
+    return jnp.where(finite, jnp.expm1(jnp.where(finite, log_ratio, 0.0)), kl)

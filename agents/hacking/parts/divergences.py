@@ -21,6 +21,8 @@ Divergence = Literal["kl", "chi2", "sqrt_chi2", "tv", "wasserstein"]
 DIVERGENCES: tuple[str, ...] = get_args(Divergence)
 TRIMMED = 0.01
 """Which share of the policy's steps is left out at each end where chi-squared is estimated."""
+_LEAST = 1e-4
+"""Of the estimate of chi-squared below its root, which by chance may be anything near 0."""
 _TAMED = 0.01
 """Weight of the squares of `d` in the loss of the total variation."""
 
@@ -62,8 +64,7 @@ def _linear(reference: Array, policy: Array, _: Any) -> Float[Array, ""]:
 
 
 def _by_root(d: Float[Array, " B"]) -> Float[Array, " B"]:
-    estimate = chi2_of(d)
-    return jnp.expm1(d) / jnp.where(estimate > 0, jnp.sqrt(jnp.where(estimate > 0, estimate, 1.0)), 1.0)
+    return jnp.expm1(d) / jnp.sqrt(jnp.maximum(chi2_of(d), _LEAST))
 
 
 MEASURES: dict[str, Measure] = {

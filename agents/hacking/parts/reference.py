@@ -82,7 +82,7 @@ def reference_for(env: Environment, env_params: PyTree, config: Any) -> Referenc
     if config.reference == "uniform":
         _check_bounded(env, space)
         return Reference(head, None)
-    shared = ("demonstrations", "digest", "layers", "activation", "num_envs", "num_steps")
+    shared = ("demonstrations", "digest", "layers", "activation", "num_envs", "num_steps", "conv", "network")
     sizes = {name: getattr(config, name) for name in shared}
     agent = behaviour_cloning(env, env_params, cloning.Config(num_updates=config.cloning_updates, **sizes))
     clone: Any = agent.init

@@ -12,6 +12,8 @@ from jaxreward.agents.redistribution.parts.store import Episodes
 
 Scalar = Float[Array, ""] | float
 
+LEAST_RIDGE = 1e-7
+
 
 def subset(key: Key[Array, ""], valid: Bool[Array, "B L"], number: int) -> tuple[Int[Array, "B K"], Bool[Array, "B K"]]:
     """Some steps of each episode without replacement, and which there are where it has less; all if `K = L`."""
@@ -82,7 +84,7 @@ def prefix_loss(
     In units of `scale`, whose square both are divided by.
     """
     error = jnp.square((predicted - episodes.total[..., None]) / scale)
-    steps = jnp.maximum(episodes.length, 1)
+    steps = jnp.clip(episodes.length, 1, predicted.shape[-1])  # of a longer one, what was kept
     last = jnp.take_along_axis(error, (steps - 1)[..., None], -1)[..., 0]
     mean = jnp.where(episodes.valid, error, 0.0).sum(-1) / steps
     return jnp.where(episodes.length > 0, last + weight * mean, 0.0)
@@ -93,19 +95,23 @@ def least_squares(episodes: Episodes, ridge: Scalar) -> Float[Array, " F"]:
 
     `sum_e (R_e - w . sum_t phi_t)**2 + ridge * sum_i w_i**2 s_i`, where `s_i` is the sum of squares of the `i`-th sum:
     so it does not matter in which units factors are. Closed, by the normal equations.
+    A ridge below 1e-7 counts as that.
     """
     sums = episodes.inputs.sum(-2)
     squares = jnp.square(sums).sum(0)
     size = jnp.sqrt(jnp.where(squares > 0, squares, 1.0))
     scaled = sums / size[None]
-    gram = scaled.T @ scaled + ridge * jnp.eye(len(size))
+    # Factors that were 0 so far, or go together, leave nothing to solve for without some.
+    gram = scaled.T @ scaled + jnp.maximum(ridge, LEAST_RIDGE) * jnp.eye(len(size))
     return jax.scipy.linalg.solve(gram, scaled.T @ episodes.total, assume_a="pos") / size
 
 
 def deviation(ended: Episodes) -> Float[Array, ""]:
-    """Of what the kept episodes paid; 1 where they paid the same."""
+    """Of what the kept episodes paid; 1 where they paid the same, or differ by no more than rounding."""
     there = ended.length > 0
     number = jnp.maximum(there.sum(), 1)
     mean_of = lambda x: jnp.where(there, x, 0.0).sum() / number  # noqa: E731
-    variance: Any = mean_of(jnp.square(ended.total - mean_of(ended.total)))
-    return jnp.where(variance > 0, jnp.sqrt(jnp.where(variance > 0, variance, 1.0)), 1.0)
+    mean = mean_of(ended.total)
+    variance: Any = mean_of(jnp.square(ended.total - mean))
+    varies = variance > 1e-10 * jnp.square(mean)
+    return jnp.where(varies, jnp.sqrt(jnp.where(varies, variance, 1.0)), 1.0)

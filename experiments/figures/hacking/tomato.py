@@ -126,7 +126,7 @@ def trained(name: str, size: Size, unit: float) -> pd.DataFrame:
 
 
 def final(agent: Agent, iterations: int, key: Key[Array, ""], hyperparams: PyTree) -> dict[str, Float[Array, ""]]:
-    """Means of the last tenth of a run, in which each iteration plays whole episodes."""
+    """Means of the last tenth of a run, in which every environment ends an episode at least."""
     start = agent.init(key, hyperparams)
     told = jax.lax.scan(lambda state, _: agent.step(state), start, length=iterations)[1]
     last = {"true": "episode/env_return", "proxy": "episode/return", "correlation": "reward_correlation"}

@@ -11,7 +11,7 @@ from jaxreward.agents.dispatch.grpo import Config as GrpoConfig
 from jaxreward.agents.dispatch.ospo import OSPO, ospo
 from jaxreward.agents.dispatch.parts.actor import NEVER
 from jaxreward.agents.dispatch.parts.dealing import dealing_head
-from jaxreward.agents.dispatch.parts.group import Config, Hyperparams, spread_growth
+from jaxreward.agents.dispatch.parts.group import Config, Hyperparams, spread_growth, standardised
 from jaxreward.environment import with_reward
 from jaxreward.envs import make
 from jaxreward.reward import markov
@@ -78,6 +78,11 @@ def test_advantages_are_those_of_numpy():
         grown[t] = (earned + reward[t]).std(-1) - earned.std(-1)
         earned = np.where(done[t][:, None], 0, earned + reward[t])
     np.testing.assert_allclose(jax.jit(spread_growth)(reward, done, before), grown, atol=1e-5)
+
+
+def test_who_is_paid_alike_is_not_apart_by_what_rounding_leaves():
+    alike = np.repeat(np.random.default_rng(0).uniform(0, 8, (100, 1)), 6, 1).astype(np.float32)
+    np.testing.assert_array_equal(jax.jit(standardised)(alike, alike > 0), 0)
 
 
 def test_what_is_dealt_is_had_by_one_alone_and_drawn_from_the_softmax_where_nobody_else_wants_it():

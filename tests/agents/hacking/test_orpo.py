@@ -131,6 +131,9 @@ def test_divergences_of_actions_are_their_integrals():
         np.testing.assert_allclose(told(outputs, other)[kind], value, rtol=1e-4, err_msg=kind)
     infinite = told(wide, other)  # 2 s2^2 < s1^2: KL stands for it
     np.testing.assert_allclose(infinite["chi2"], infinite["kl"])
+    far = np.log([[np.exp(0.6), 0.05]]), np.log([[1.0, 0.05]])  # exp of 144: KL stands for that too, and for its slope
+    slope = jax.jit(jax.grad(lambda a: sum(action_divergence(kind, head, a, far[1])[0] for kind in KINDS)))(far[0])
+    np.testing.assert_allclose(slope[0, 0], (2 + 0.5 / np.sqrt(72)) * 0.6 / 0.05**2, rtol=1e-3)
 
 
 KINDS = ("kl", "chi2", "sqrt_chi2")

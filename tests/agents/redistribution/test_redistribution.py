@@ -10,6 +10,7 @@ import pytest
 from jaxreward.agent import vmap
 from jaxreward.agents.redistribution.parts.losses import (
     decomposition_loss,
+    deviation,
     guidance_loss,
     guidance_of,
     least_squares,
@@ -83,6 +84,19 @@ def test_least_squares_recover_what_steps_pay_from_returns_alone(linear):
     ridge = 0.1 * np.diag((sums**2).sum(0))
     exact = np.linalg.solve(sums.T @ sums + ridge, sums.T @ np.asarray(episodes.total, np.float64))
     np.testing.assert_allclose(solve(episodes, 0.1), exact, rtol=1e-4)
+
+
+def test_what_can_not_be_told_is_no_nan():
+    """No episode and no ridge; one that went on beyond what is kept; returns that rounding tells apart."""
+    none, long = made([0, 0], np.zeros((2, 4, 3)), [0, 0]), made([9], np.ones((1, 4, 1)), [3.0])
+    alike = made(np.ones(100, int), np.ones((100, 1, 1)), np.full(100, 0.1))
+    predicted = jnp.arange(4.0)[None]
+    solved, lost, spread = jax.jit(
+        lambda: (least_squares(none, 0.0), prefix_loss(predicted, long, 1.0, 0.0), deviation(alike))
+    )()
+    np.testing.assert_array_equal(solved, 0)
+    assert lost[0] == 0  # its last step that is kept says 3
+    assert spread == 1
 
 
 def test_guidance_is_least_wrong_at_the_mean_of_episodes_with_such_a_step():

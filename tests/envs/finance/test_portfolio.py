@@ -84,6 +84,9 @@ def test_episodes_begin_anywhere_in_given_prices(tmp_path):
     firsts = jax.jit(jax.vmap(lambda key: env.reset_env(key, params)[0][0]))(jax.random.split(jax.random.key(0), 64))
     expected = 100 * np.diff(np.log(PRICES[:3, 0]))
     assert set(np.round(np.asarray(firsts), 3)) == set(np.round(expected.astype(np.float32), 3))
+    longer, (_, state) = params.replace(max_steps_in_episode=9), env.reset_env(jax.random.key(0), params)
+    at = [bool(env.is_truncated(state.replace(time=time), longer)) for time in (2, 3)]
+    assert at == [False, True]  # there are no prices for a fourth step
 
 
 ROWS = [f"{date},{a},{b}" for date, (a, b) in zip(DATES, PRICES, strict=True)]
@@ -99,6 +102,7 @@ ROWS = [f"{date},{a},{b}" for date, (a, b) in zip(DATES, PRICES, strict=True)]
         ([ROWS[1], ROWS[0], *ROWS[2:]], "line 3: 2024-05-30 is not behind 2024-05-31"),
         ([ROWS[0], "2024-06-20,1,1", "2024-06-21,1,1"], "line 3: 2024-06-20 is more than 7 days behind 2024-05-30"),
         ([*ROWS[:2], "soon,1,1"], "line 4: 'soon' is no date"),
+        ([f"{k},{row.split(',', 1)[1]}" for k, row in enumerate(ROWS, 1)], "the column 'date' has numbers"),
         (ROWS[:5], "5 prices .* needs 6: set max_steps_in_episode=2 or less"),
         (ROWS[:1], "expected 2 rows and an asset"),
     ],

@@ -55,12 +55,18 @@ def test_no_policy_gains_less_than_the_bound(tables):
 
 
 def test_correlations_and_deviations_are_numpys(tables):
-    (_, reference), rewards, _, (correlation, strength) = tables
+    (policy, reference), rewards, found, (correlation, strength) = tables
     for i in range(20):
         covariance = np.cov(*(reward[i].ravel() for reward in rewards), aweights=reference[i].ravel(), ddof=0)
         expected = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
         np.testing.assert_allclose(correlation[i], expected, rtol=1e-9)
-        np.testing.assert_allclose(strength[i], np.sqrt(covariance[1, 1] * (1 - expected**2)), rtol=1e-9)
+        own = np.sqrt(covariance[1, 1] * (1 - expected**2)) if expected > 0 else np.inf
+        np.testing.assert_allclose(strength[i], own, rtol=1e-9)
+        true, proxy = (((policy[i] - reference[i]) * reward[i]).sum() for reward in rewards)
+        np.testing.assert_allclose(found.gained[i], true / np.sqrt(covariance[0, 0]), rtol=1e-9)
+        chi2 = (policy[i] ** 2 / reference[i]).sum() - 1
+        least = (proxy / np.sqrt(covariance[1, 1]) - np.sqrt((1 - expected**2) * chi2)) / expected
+        np.testing.assert_allclose(found.least[i], least if expected > 0 else -np.inf, rtol=1e-9)
 
 
 def test_divergences_are_their_sums(tables):
@@ -111,3 +117,20 @@ def test_a_reward_that_does_not_vary_is_no_proxy():
     correlation, found = told(constant)
     assert correlation == 0
     assert np.isneginf(found.least)
+
+
+def test_a_multiple_of_the_true_reward_loses_nothing_but_where_the_reference_never_goes():
+    """In single precision, where the correlation of two such rewards may come out above 1."""
+    with jax.enable_x64(False):
+        draws, one = RNG.normal(size=(64, 1, 12, 1)).astype(np.float32), bandit(np.zeros(12, np.float32))
+        uniform, sure = np.full((1, 12), 1 / 12, np.float32), np.eye(12, dtype=np.float32)[:1]
+        ask = lambda reward, policy, reference: (  # noqa: E731
+            least_regularisation(one._replace(reward=reward), 2 * reward, reference, GAMMA),
+            least_improvement(one._replace(reward=reward), 2 * reward, policy, reference, GAMMA),
+        )
+        on = jax.jit(jax.vmap(ask, (0, None, None)))
+        strength, found = on(draws, sure, uniform)
+        _, away = on(draws, uniform, sure)
+    assert (strength < 2e-3).all()
+    np.testing.assert_allclose(found.least, found.gained, atol=5e-3)
+    assert np.isneginf(away.least).all()

@@ -19,6 +19,7 @@ def test_it_is_numpys_over_what_counts():
     shifted = jax.jit(correlation)(first, -3 * first + 2, np.ones(40))
     np.testing.assert_allclose(shifted, -1, rtol=1e-5)
     assert jax.jit(correlation)(first, np.full(40, 0.1), np.ones(40)) == 0  # not what rounding leaves of a constant
+    assert jnp.isnan(jax.jit(correlation)(first, np.where(weight, np.nan, second), np.ones(40)))
 
 
 def test_the_true_reward_is_what_stands_beside_or_the_environments_own():

@@ -195,10 +195,10 @@ def test_agents_read_pictures_by_a_network_of_ones_own(nets, agent, env, sizes, 
     [
         (
             "Whole",
-            r"gives float32\[1, 1200\] of 3 .* of Breakout-MinAtar, \(3, 10, 10, 4\); expected floats \[3, H\]",
+            r"gives float32\[1, 6800\] of 17 .* of Breakout-MinAtar, \(17, 10, 10, 4\); expected floats \[17, H\]",
         ),
-        ("Picture", r"gives float32\[3, 10, 10, 4\] of 3 observations"),
-        ("Counts", r"gives int32\[3, 1\] of 3 observations"),
+        ("Picture", r"gives float32\[17, 10, 10, 4\] of 17 observations"),
+        ("Counts", r"gives int32\[17, 1\] of 17 observations"),
         ("Norm", "keeps batch_stats beside its params"),
         ("Broken", r"network .*nets\.py:Broken failed: AttributeError at .*nets\.py:\d+"),
         ("needs", "needs 'width' to make a module; expected a class"),

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxreward.environment import with_reward
+from jaxreward.envs import make as make_env
 from jaxreward.reward import Transition
-from jaxreward.rewards import at_least, at_most, constrained, environment_reward
+from jaxreward.rewards import at_least, at_most, constrained, environment_reward, stack
 from tests.jaxreward.rewards.test_rewards import random_transitions, rollout
 
 REWARD = constrained(
@@ -75,6 +77,10 @@ def test_a_bandits_mixture_meets_the_rate_that_is_asked_for(rate):
         (lambda: constrained(1.0), "needs constraints by name"),
         (lambda: constrained(1.0, falls=0.1), "falls is no constraint but 0.1"),
         (lambda: constrained(1.0, falls=at_most(1.0, 0.1), every=0), "every 1 or more steps; got every=0"),
+        (
+            lambda: with_reward(make_env("CartPole-v1")[0], constrained(stack(1.0, 2.0), far=at_most(1.0, 0.5))),
+            "constrained is made of 2 scalars, and together they have 3 numbers",
+        ),
         (lambda: at_most(1.0, 1.5), "from 0 to 1; got rate=1.5"),
         (lambda: at_least(1.0, -0.5), "from 0 to 1; got rate=-0.5"),
     ],

@@ -57,6 +57,10 @@ def test_planted_steps_are_found_and_later_ones_pay_more():
         for part, sign in ((mine[:, best], 1), (others[:, best], -1)):
             expected += k * sign * norm.logpdf(points[:, best], part.mean(), part.std())
     np.testing.assert_allclose(values, expected, rtol=1e-3, atol=1e-3)
+    every = perceptual_steps(shown, 3)
+    step = jax.jit(lambda x: every.step(every.init(None), (), Transition(x, (), (), x, (), ()))[1])
+    # The third feature never varied, and tells nothing when it does.
+    np.testing.assert_allclose(step(jnp.array([5.0, 0, 7])), step(jnp.array([5.0, 0, 1])), rtol=1e-4)
 
 
 def test_what_is_refused():
