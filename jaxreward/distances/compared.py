@@ -113,7 +113,10 @@ def compared_by_samples(
 def _with_interval(rows: Float[np.ndarray, "N K"], fn: Callable, told: tuple[str, float, str]) -> Row:
     (name, most, about), every = told, fn(resampled(rows))
     low, high = (math.nan, math.nan) if np.isnan(every).any() else np.percentile(every, (2.5, 97.5))
-    return Row(name, float(fn(rows.mean(0))), most, about, float(low), float(high))
+    value = float(fn(rows.mean(0)))
+    if math.isnan(value):
+        about = "one of them is the same for all steps, or noise is larger than it: try more samples"
+    return Row(name, value, most, about, float(low), float(high))
 
 
 def _correlation(means: Float[np.ndarray, "*batch 5"]) -> Float[np.ndarray, "*batch"]:

@@ -1,5 +1,7 @@
 """Agents compared with each other: advantages beside NumPy, orders that are dealt, a fleet that learns to earn more."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,8 @@ from jaxreward.agents.dispatch.parts.dealing import dealing_head
 from jaxreward.agents.dispatch.parts.group import Config, Hyperparams, spread_growth, standardised
 from jaxreward.environment import with_reward
 from jaxreward.envs import make
+from jaxreward.learning.networks import categorical_head
+from jaxreward.learning.rollout import Trajectory
 from jaxreward.reward import markov
 from tests.matrix_game import OfOne
 
@@ -78,6 +82,35 @@ def test_advantages_are_those_of_numpy():
         grown[t] = (earned + reward[t]).std(-1) - earned.std(-1)
         earned = np.where(done[t][:, None], 0, earned + reward[t])
     np.testing.assert_allclose(jax.jit(spread_growth)(reward, done, before), grown, atol=1e-5)
+
+
+class Bare(OSPO):
+    """Without networks or environments: a state is what was earned before, and hyperparams."""
+
+    def features(self, state, observation, axes):
+        return observation
+
+    def earned(self, state):
+        return state.earned
+
+
+def test_who_got_none_has_no_advantage_and_a_step_that_drives_returns_apart_is_held_against_all():
+    """Agents of a game lie beside each other; what has been earned before counts until the episode ends."""
+    reward, done, counted, before = rollout_of()
+    config = Config(dispatch=True)
+    algorithm = Bare(None, None, config, categorical_head(4), None, None, AGENTS)
+    state = SimpleNamespace(earned=before, hyperparams=Hyperparams(spread_coefficient=0.5))
+    flat = lambda x: jnp.asarray(np.reshape(x, (T, N * AGENTS)))  # noqa: E731
+    action, outputs = jnp.where(flat(counted), 1, 3), jnp.zeros((T, N * AGENTS, 4))
+    among, never = flat(np.repeat(done[..., None], AGENTS, -1)), jnp.zeros((T, N * AGENTS), bool)
+    trajectory = Trajectory((), action, (action, outputs), flat(reward), among, never, ())
+    batch = jax.jit(lambda: algorithm.advantages(state, trajectory)[0])()
+    grown = jax.jit(spread_growth)(reward, done, before)[..., None]
+    alone = algorithm.relative(jnp.asarray(reward), None, jnp.asarray(counted), None)
+    expected = np.where(counted, alone - 0.5 * grown, 0)
+    np.testing.assert_allclose(batch.advantage, expected.reshape(T, -1), atol=1e-5)
+    np.testing.assert_allclose(batch.log_prob, np.log(0.25), rtol=1e-6)
+    assert algorithm.limits(Hyperparams(clip=0.1, clip_above=0.3)) == (0.1, 0.3)
 
 
 def test_who_is_paid_alike_is_not_apart_by_what_rounding_leaves():

@@ -186,3 +186,17 @@ def test_a_clone_is_what_was_done_and_may_be_how_the_policy_starts(tmp_path):
 def test_what_is_refused(env, settings, message):
     with pytest.raises(ValueError, match=message):
         resolve("orpo", env, settings=settings)
+
+
+def test_a_clone_reads_pictures_as_the_policy_does(tmp_path):
+    """Only shapes are looked at."""
+    env, params = make("Breakout-MinAtar")
+    shape = env.observation_space(params).shape
+    np.savez(
+        tmp_path / "done.npz", observation=np.zeros((8, *shape)), action=np.arange(8) % 2, terminated=np.ones(8, bool)
+    )
+    options = {"reference": "cloned", "demonstrations": str(tmp_path / "done.npz"), "start": "reference"}
+    agent = orpo(env, params, Config(conv=(2,), cloning_updates=1, **options, **SIZES))
+    state = jax.eval_shape(agent.init, jax.random.key(0), Hyperparams())
+    after, _ = jax.eval_shape(agent.step, state)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
