@@ -313,8 +313,8 @@ def _refuse_hidden(env: Environment, params: PyTree) -> None:
             f"{name} has a state of which something outlives an episode, so it can't be played by whole episodes: take "
             "an agent on rollouts, such as ppo, or a limit that does not follow training"
         )
-    while isinstance(env, Wrapped):
-        env = env.env
+    while isinstance(env, AutoReset) and not isinstance(env, WithReward):
+        env, params = env.env, params if isinstance(env, Wrapped) else params.env
     if not isinstance(env, WithReward):
         return
     if outlives(env.reward, first_memory(env, params)):

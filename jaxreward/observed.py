@@ -67,13 +67,14 @@ def shown(observation: PyTree, memory: Memory, agents: int | None = None) -> PyT
         return observation
     array = _one_array(observation)
     if _is_number(array, agents):
-        sizes, number = _sizes(parts), array
+        sizes, number = _sizes(parts), array.astype(jnp.int32)  # a small type may not hold the pair's
         for value, size in zip(_values(parts), sizes, strict=True):
-            number = number * size + value.astype(array.dtype)
+            number = number * size + value.astype(jnp.int32)
         return number
-    array = jnp.atleast_1d(array)
-    beside = _features(parts).astype(array.dtype)
-    return jnp.concatenate([array, jnp.broadcast_to(beside, (*array.shape[:-1], *beside.shape))], -1)
+    array = array[:, None] if agents is not None and array.ndim == 1 else jnp.atleast_1d(array)
+    kind = _kind(array.dtype, parts)
+    beside = _features(parts).astype(kind)
+    return jnp.concatenate([array.astype(kind), jnp.broadcast_to(beside, (*array.shape[:-1], *beside.shape))], -1)
 
 
 def shown_space(space: Any, memory: Memory) -> Any:
@@ -106,7 +107,12 @@ def shown_space(space: Any, memory: Memory) -> Any:
         )
         for i, bound in enumerate((space.low, space.high))
     )
-    return spaces.Box(low, high, (*shape[:-1], shape[-1] + sum(width)), space.dtype)
+    return spaces.Box(low, high, (*shape[:-1], shape[-1] + sum(width)), _kind(space.dtype, parts))
+
+
+def _kind(dtype: Any, parts: list[Observed]) -> Any:
+    """The type that holds an observation and what is shown beside it: pixels beside numbers become numbers."""
+    return dtype if all(part.size for part in parts) else jnp.result_type(dtype, *(part.value.dtype for part in parts))
 
 
 def _filled(value: float, shape: tuple[int, ...], width: int) -> Float[Array, "..."]:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxreward.mdp import TabularMDP
+from jaxreward.objectives.precision import in_double
 from jaxreward.objectives.values import Policy
 
 Worth = Callable[[Policy], Float[Array, ""]]
@@ -33,21 +34,25 @@ def has_level_sets_of_a_return(
         worth: Differentiable in the policy, at these policies.
         policies: With all probabilities positive.
         discount: In `[0, 1)`.
-        tolerance: Singular values below are zero, relative to the largest one.
+        tolerance: Singular values below are zero, relative to the largest one; and so are slopes.
     """
-    logits = jnp.log(policies)
-    along = jax.jit(jax.vmap(jax.grad(lambda logits: worth(jax.nn.softmax(logits)))))(logits)
-    along = np.asarray(along).reshape(len(logits), -1)
-    visits = np.stack([_visit_slopes(mdp, np.asarray(policy), discount) for policy in policies])
-    told = np.linalg.norm(along, axis=-1) > 0
+    with jax.enable_x64(True):  # rounding of single precision would be taken for slopes
+        logits = jnp.log(jnp.asarray(np.asarray(policies), float))
+        along = jax.jit(jax.vmap(jax.grad(lambda logits: worth(jax.nn.softmax(logits)))))(logits)
+        along = np.asarray(along).reshape(len(logits), -1)
+    wide = in_double(mdp)
+    visits = np.stack([_visit_slopes(wide, np.asarray(policy, float), discount) for policy in policies])
+    sizes = np.linalg.norm(along, axis=-1)
+    told = sizes > tolerance * sizes.max()
     along, visits = along[told], visits[told]
     unit = along / np.linalg.norm(along, axis=-1, keepdims=True)
     across = visits - (visits @ unit[..., None]) * unit[:, None]
     equations = across.transpose(0, 2, 1).reshape(-1, visits.shape[1])
-    _, sizes, rows = np.linalg.svd(equations)
-    rank = int((sizes > tolerance * np.linalg.norm(visits, axis=(1, 2)).max()).sum())
+    _, singular, rows = np.linalg.svd(equations)
+    largest = np.linalg.norm(visits, axis=(1, 2)).max()
+    rank = int((singular > tolerance * largest).sum())
     moved = np.einsum("ks,nsl->knl", rows[rank:], visits)
-    return bool(np.abs(moved).max(initial=0.0) > np.sqrt(tolerance))
+    return bool(np.abs(moved).max(initial=0.0) > np.sqrt(tolerance) * largest)
 
 
 def _visit_slopes(mdp: TabularMDP, policy: Float[np.ndarray, "S A"], discount: float) -> Float[np.ndarray, "SA SA"]:

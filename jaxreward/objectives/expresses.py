@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -19,6 +18,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from jaxreward.mdp import TabularMDP, discounted_occupancy, stationary_occupancy
 from jaxreward.names import check_name
 from jaxreward.objectives.formalisms import FORMALISMS
+from jaxreward.objectives.precision import in_double
 from jaxreward.objectives.product import Labels, product
 from jaxreward.objectives.trajectories import Trajectories, trajectories
 from jaxreward.rewards.automata import Machine
@@ -31,7 +31,7 @@ class Expressed(NamedTuple):
     """Whether policies can be ordered as wanted.
 
     Attributes:
-        answer: Whether.
+        answer: Whether, by more than a millionth.
         margin: How far apart the values of policies next to each other in rank can be kept, if no free number is
             beyond 1; infinite where any function of a policy can be chosen.
         numbers: The free numbers that do it, `[K]`; empty if there are none.
@@ -54,7 +54,8 @@ def expresses(
 ) -> Expressed:
     """Whether a formalism orders some policies as wanted, with some choice of what is free in it; on the host.
 
-    Free are: rewards of states and actions (MR, LAR), and also of the machine's state (RM), a function of the
+    Free are: rewards of states and actions (MR, LAR), and also of the machine's state (RM; without a machine what each
+    episode is worth, as in FTR), a function of the
     probabilities of actions besides (RRL), what each episode is worth (FTR, INMR and IMORL; LTL: 0 or 1), or any
     function or order of what policies are judged by. The discount is the given one: that an order is expressed at none
     is more than is told. INMR is taken to be FTR: returns of some reward tell all episodes apart.
@@ -75,11 +76,13 @@ def expresses(
     check_name("formalism", formalism, FORMALISMS)
     if not 0 < discount < 1:
         raise ValueError(f"expected a discount within (0, 1), got {discount}")
+    if formalism != "RM" and (machine is not None or labels is not None):
+        raise ValueError(f"a machine and labels are of RM, and {formalism} reads none; leave them out")
+    rows, ranks = np.asarray(policies, float), np.asarray(ranks, float)
+    _check(mdp, rows, ranks)
     with jax.enable_x64(True):
-        wide = _double(mdp)
-        rows = np.asarray(policies, float)
+        wide = in_double(mdp)
         features = _features(wide, rows, formalism, discount, machine, labels)
-    ranks = np.asarray(ranks, float)
     if formalism in _ANY:
         return _told_apart(features, ranks)
     return _ordered(features, np.unique(ranks, return_inverse=True)[1], whole=formalism == "LTL")
@@ -89,11 +92,17 @@ _ANY = ("ONMR", "OMORL", "FOMR", "FTLR", "GOMORL", "OMO", "TLO", "FPR", "PO")
 """Those of any function, or order, of what tells policies apart."""
 
 
-def _double(mdp: TabularMDP) -> TabularMDP:
-    """In double precision, probabilities summing to 1 again."""
-    transition, reward, start = (np.asarray(x, float) for x in (mdp.transition, mdp.reward, mdp.start))
-    transition, start = transition / transition.sum(-1, keepdims=True), start / start.sum()
-    return TabularMDP(jnp.asarray(transition), jnp.asarray(reward), jnp.asarray(start), jnp.asarray(mdp.terminal))
+def _check(mdp: TabularMDP, policies: Float[np.ndarray, "N S A"], ranks: Float[np.ndarray, " N"]) -> None:
+    """Refuses what are no policies of the MDP, or ranks that are not one for each."""
+    shape = (mdp.num_states, mdp.num_actions)
+    if policies.ndim != 3 or policies.shape[1:] != shape:
+        raise ValueError(f"policies have shape {policies.shape}; expected [N, {shape[0]}, {shape[1]}] of this MDP")
+    if (policies < 0).any() or (np.abs(policies.sum(-1) - 1) > 1e-4).any():
+        raise ValueError("policies are probabilities of actions in each state, and here some don't sum up to 1")
+    if ranks.shape != policies.shape[:1] or not np.isfinite(ranks).all():
+        raise ValueError(
+            f"expected a finite rank for each of {len(policies)} policies; got ranks of shape {ranks.shape}"
+        )
 
 
 def _features(
@@ -143,7 +152,7 @@ def _visits(occupancy: Float[np.ndarray, "N SA"], policies: Float[np.ndarray, "N
 
 def _told_apart(features: Float[np.ndarray, "N K"], ranks: Float[np.ndarray, " N"]) -> Expressed:
     """Any function will do, if policies of different rank differ."""
-    same = np.abs(features[:, None] - features[None]).max(-1) < ROUNDING
+    same = np.abs(features[:, None] - features[None]).max(-1) < 1e-12
     answer = not (same & (ranks[:, None] != ranks[None])).any()
     return Expressed(answer, np.inf if answer else 0.0, np.zeros(0))
 
@@ -158,13 +167,17 @@ def _ordered(features: Float[np.ndarray, "N K"], rank: Int[np.ndarray, " N"], wh
     worth = np.concatenate([features, -np.eye(levels)[rank], np.zeros((number, 1))], 1)
     steps = np.eye(levels)[1:] - np.eye(levels)[:-1]
     apart = np.concatenate([np.zeros((levels - 1, free)), steps, -np.ones((levels - 1, 1))], 1)
+    most = np.inf if levels > 1 else 1.0  # of one rank the margin is between nothing
     low = np.concatenate([np.full(free, 0.0 if whole else -1.0), np.full(levels, -np.inf), [0.0]])
-    high = np.concatenate([np.ones(free), np.full(levels, np.inf), [1.0]])
+    high = np.concatenate([np.ones(free), np.full(levels, np.inf), [most]])
     solved = milp(
         np.concatenate([np.zeros(free + levels), [-1.0]]),
         integrality=np.concatenate([np.full(free, int(whole)), np.zeros(levels + 1)]),
         bounds=Bounds(low, high),
         constraints=[LinearConstraint(worth, 0, 0), LinearConstraint(apart, 0, np.inf)],
     )
-    margin = float(solved.x[-1]) if solved.success else 0.0  # whole numbers may not even keep ties
+    infeasible = whole and solved.status == 2  # whole numbers may not even keep ties
+    if not (solved.success or infeasible):
+        raise RuntimeError(f"the linear programme was not solved: {solved.message}")
+    margin = float(solved.x[-1]) if solved.success else 0.0
     return Expressed(margin > ROUNDING, margin, solved.x[:free] if margin > ROUNDING else np.zeros(0))

@@ -49,8 +49,16 @@ class Formalism(NamedTuple):
 FORMALISMS = {
     "MR": Formalism("Markov rewards", "E[sum_t discount^t R]", "any agent"),
     "LAR": Formalism("limit average reward", "lim E[sum_t R] / T", "agents for the reward rate, such as apo"),
-    "LTL": Formalism("linear temporal logic", "P(formula)", "any agent on `rewards.automata.ltl`, discount near 1"),
-    "RM": Formalism("reward machines", "E[sum_t discount^t R_u]", "any agent on `rewards.automata.machine_reward`"),
+    "LTL": Formalism(
+        "linear temporal logic",
+        "P(formula)",
+        "any agent on `rewards.automata.ltl` that is not observed, discount near 1",
+    ),
+    "RM": Formalism(
+        "reward machines",
+        "E[sum_t discount^t R_u]",
+        "any agent on `rewards.automata.machine_reward` that is not observed",
+    ),
     "INMR": Formalism("inner nonlinear Markov rewards", "E[f(G)]"),
     "IMORL": Formalism("inner multi-objective RL", "E[f(G_1 ... G_K)]"),
     "FTR": Formalism("functions from trajectories to reals", "E[f(trajectory)]"),
@@ -131,7 +139,10 @@ def inner_multi(fn: Fn, rewards: Float[Array, "K S A S"], discount: float, liste
 
 
 def regularised(regulariser: Fn, weight: float, discount: float) -> Objective:
-    """RRL: `E[sum_t discount^t (r_t - weight F(pi(. | s_t)))]`; `F` takes the probabilities of actions, `[A]`."""
+    """RRL: `E[sum_t discount^t (r_t - weight F(pi(. | s_t)))]`; `F` takes the probabilities of actions, `[A]`.
+
+    It is to be finite where one is 0: `jax.scipy.special.xlogy(p, p).sum()` for the entropy.
+    """
 
     def value(mdp: TabularMDP, policy: Policy) -> Float[Array, ""]:
         return regularised_return(mdp, policy, discount, weight, regulariser)

@@ -18,7 +18,10 @@ Order = Callable[[Array, Array], Bool[Array, ""]]
 
 
 def greater(first: Float[Array, ""], second: Float[Array, ""]) -> Bool[Array, ""]:
-    """The order of numbers; those that differ by rounding are equal."""
+    """The order of numbers; those within 64 roundings of 1, or of the larger one if that is more, are equal.
+
+    In single precision that is 8e-6: use `jax.enable_x64` for smaller values.
+    """
     rounding = 64 * jnp.finfo(first.dtype).eps * jnp.maximum(1, jnp.maximum(jnp.abs(first), jnp.abs(second)))
     return first >= second - rounding
 
@@ -71,6 +74,8 @@ def check_ends(mdp: TabularMDP, discount: float) -> None:
         ValueError: The discount is not in `[0, 1]`, or is 1 and some policy may go on for ever, so that the equations
             of its value are singular.
     """
+    if isinstance(discount, jax.core.Tracer):
+        raise TypeError("the discount of an objective is known when it is made: it decides where that is defined")
     if not 0 <= discount <= 1:
         raise ValueError(f"a discount lies in [0, 1]; got {discount}")
     if discount < 1:

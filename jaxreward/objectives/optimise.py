@@ -77,4 +77,5 @@ def optimise(
 
     first = jax.random.normal(key, (starts, mdp.num_states, mdp.num_actions), mdp.start.dtype).at[0].set(0)
     found = jax.jit(jax.vmap(climb))(first)
-    return jax.tree.map(lambda leaf: leaf[jnp.argmax(found.value)], found)
+    best = jnp.argmax(jnp.where(jnp.isnan(found.value), -jnp.inf, found.value))
+    return jax.tree.map(lambda leaf: leaf[best], found)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from jaxreward.mdp import TabularMDP
+from jaxreward.names import check_name
 from jaxreward.rewards.automata import Machine, check_propositions
 
 Labels = Mapping[str, ArrayLike]
@@ -41,7 +42,10 @@ def product(
     after = jnp.where(mdp.terminal.reshape(-1, 1, 1, 1), stays, after)
     leads = after[..., None] == jnp.arange(machines).reshape(1, 1, 1, 1, -1)
     transition = jnp.where(leads, mdp.transition[:, None, :, :, None], 0)
-    numbers = jnp.stack([*(jnp.asarray((pays or machine.pays)[name], float) for name in machine.pays), jnp.zeros(())])
+    for name in pays or {}:
+        check_name("number that the machine pays", name, list(machine.pays))
+    each = {**machine.pays, **(pays or {})}
+    numbers = jnp.stack([*(jnp.asarray(each[name], float) for name in machine.pays), jnp.zeros(())])
     reward = jnp.where(mdp.terminal.reshape(-1, 1, 1, 1), 0, numbers[paid])[..., None]
     shape = states * machines, actions, states * machines
     start = jnp.zeros((states, machines), mdp.start.dtype).at[:, 0].set(mdp.start)

@@ -37,9 +37,15 @@ def regularised_return(
     weight: Float[Array, ""] | float,
     regulariser: Callable[[Float[Array, " A"]], Float[Array, ""]],
 ) -> Float[Array, ""]:
-    """`E[sum_t discount^t (r_t - weight F(pi(. | s_t)))]` with a function `F` of action probabilities."""
+    """`E[sum_t discount^t (r_t - weight F(pi(. | s_t)))]` with a function `F` of action probabilities.
+
+    It has to be finite where a probability is 0, so `xlogy(p, p)` for the entropy; what it is where nobody comes does
+    not count.
+    """
     occupancy = discounted_occupancy(mdp, policy, discount)
-    cost = jnp.sum(occupancy.sum(-1) * jax.vmap(regulariser)(policy))
+    visits = occupancy.sum(-1)
+    met = jnp.where(visits[:, None] > 0, policy, 1 / mdp.num_actions)
+    cost = jnp.sum(jnp.where(visits > 0, visits * jax.vmap(regulariser)(met), 0))
     return jnp.sum(occupancy[..., None] * mdp.transition * mdp.reward) - weight * cost
 
 

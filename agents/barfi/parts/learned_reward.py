@@ -13,7 +13,8 @@ from jaxreward.agents.baselines.parts.learner import (
     Learner,
     shows_auxiliary,
 )
-from jaxreward.environment import WithReward
+from jaxreward.environment import WithReward, first_memory
+from jaxreward.observed import observed
 from jaxreward.reward import Reward
 from jaxreward.rewards.alignment import alignment
 
@@ -22,12 +23,17 @@ def beneath(env: Environment, env_params: PyTree) -> tuple[Environment, PyTree]:
     """The environment whose reward is primary, and its params, where the outermost reward is the learned one.
 
     Raises:
-        ValueError: If there is no such reward, or nothing of it can be learned.
+        ValueError: If there is no such reward, nothing of it can be learned, or the policy sees what it remembers.
     """
     if not isinstance(env, WithReward):
         raise ValueError(
             f"{env.name} has its own reward, so learned='environment' has no params to learn: give it another with "
             "`with_reward`, or learn an alignment reward, learned='state'"
+        )
+    if observed(first_memory(env, env_params)):
+        raise ValueError(
+            f"the reward of {env.name} shows the policy what it remembers, and episodes are played without the reward "
+            "that is learned: make it with observed=False"
         )
     leaves = jax.tree.leaves(env_params.reward)
     if not leaves or not all(jnp.issubdtype(jnp.result_type(leaf), jnp.floating) for leaf in leaves):

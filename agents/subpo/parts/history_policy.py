@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxreward.agents.subpo.parts.config import Config, Hyperparams
 from jaxreward.agents.subpo.parts.network import HistoryActorCritic
-from jaxreward.environment import stage
+from jaxreward.environment import WithReward, stage
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, Head, flatten, unroll
 from jaxreward.reward import bind_discount
 
@@ -36,13 +36,14 @@ class HistoryPolicy:
 
     @property
     def base(self) -> Environment:
-        """The environment beneath its rewards."""
+        """The environment in which episodes are played before they are paid, see `jaxreward.environment.stage`."""
         return stage(self.env, self.env_params)[0]
 
     @property
     def is_tabular(self) -> bool:
         """Whether a batch visits the policy's pairs of place and time more than once, and nothing else is learned."""
-        small = hasattr(self.base, "observations") and self.base.num_places <= self.config.num_envs
+        bare = not isinstance(self.base, WithReward) and hasattr(self.base, "observations")
+        small = bare and self.base.num_places <= self.config.num_envs
         return small and self.config.history == "none" and not self.learns_value
 
     @property

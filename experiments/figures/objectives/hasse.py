@@ -205,7 +205,7 @@ def box(name: str) -> dict[str, str]:
 
 
 def label(name: str) -> str:
-    """A formalism, or all of its class, and what it is of the first."""
+    """A formalism, or all of its class, and the title of the one that stands for it."""
     members = next((one for one in CLASSES if name in one), (name,))
     return f"{', '.join(members)}\n{fill(FORMALISMS[name].title, 22)}"
 

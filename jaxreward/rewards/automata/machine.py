@@ -74,6 +74,9 @@ def reward_machine(*edges: Edge | tuple) -> Machine:
     """
     if not edges:
         raise ValueError("a reward machine has at least one edge, ('start', 'coffee', 'end', 1.0); got none")
+    for edge in edges:
+        if not isinstance(edge, tuple) or not 3 <= len(edge) <= 5:
+            raise ValueError(f"an edge is ('start', 'coffee', 'end', 1.0, 'name'), the last two optional; got {edge!r}")
     named = [_named(Edge(*edge)) for edge in edges]
     conditions = [_condition(edge) for edge in named]
     names = tuple(dict.fromkeys(name for condition in conditions for name in propositions(condition)))

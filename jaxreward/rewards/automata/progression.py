@@ -17,6 +17,8 @@ from jaxreward.rewards.automata.formulas import Formula
 
 MOST_STATES = 4096
 """Of an automaton before it is made small."""
+MOST_ENTRIES = 2**17
+"""States times sets of propositions."""
 MOST_PROPOSITIONS = 10
 """An automaton has a column for each set of them."""
 
@@ -102,8 +104,11 @@ def automaton(formula: Formula, names: Sequence[str]) -> tuple[Int[np.ndarray, "
                 number[state] = len(states)
                 states.append(state)
         rows.append([number[state] for state in row])
-        if len(states) > MOST_STATES:
-            raise ValueError(f"the automaton of {formula} has more than {MOST_STATES} states; expected a smaller one")
+        if len(states) > MOST_STATES or len(states) * len(alphabet) > MOST_ENTRIES:
+            raise ValueError(
+                f"the automaton of {formula} has more than {len(states) - 1} states of {len(alphabet)} labels each; "
+                f"expected {MOST_STATES} or fewer, and {MOST_ENTRIES:,} in all: a smaller formula"
+            )
     following = np.array(rows)
     return _smallest(following, _inevitable(following, np.array([state == _TRUE for state in states])))
 

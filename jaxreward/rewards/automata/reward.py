@@ -19,7 +19,8 @@ Labels: TypeAlias = Callable[[Transition], Mapping[str, Bool[Array, ""]]]
 def machine_reward(machine: Machine, labels: Labels, *, observed: bool = True) -> Reward:
     """The reward that a machine pays for what it reads, step by step; its state is the memory.
 
-    An episode's end ends nothing else: the machine does not end episodes, and pays nothing for where it is then.
+    The machine never ends an episode, and pays nothing for the state an episode ends in. The first observation is not
+    read: labels are of steps.
 
     Params: the machine's `pays` by name.
 

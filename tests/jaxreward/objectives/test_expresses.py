@@ -16,7 +16,7 @@ from jaxreward.objectives.certificates import (
 )
 from jaxreward.objectives.expresses import _occupancies
 from jaxreward.objectives.separations import drawn
-from jaxreward.objectives.tasks import PAIRS, SURE_CHANCES, TWICE, _labels, both_chances, by_chance, tasks
+from jaxreward.objectives.tasks import PAIRS, SURE_CHANCES, TWICE, _labels, both_chances, by_chance, in_a_row, tasks
 from jaxreward.rewards.automata import reward_machine
 
 
@@ -62,6 +62,16 @@ def test_the_numbers_that_are_found_order_policies_and_the_margin_is_exact():
     np.testing.assert_allclose(found.margin, 0.25, rtol=1e-6)
 
 
+def test_policies_that_are_near_each_other_are_told_apart_and_margins_have_no_end():
+    near = np.array([[[1 - p, p], [0.5, 0.5], [0.5, 0.5]] for p in (0.0, 1e-7, 0.5)])
+    assert expresses(in_a_row(3), near, [0, 1, 2], "FPR").answer
+    apart = by_chance(np.array([0, 1]), np.array([0, 0]), np.array(0))
+    found = expresses(tasks()["share of time"].mdp, apart[:, :2], [0, 1], "MR", discount=0.99)
+    assert found.margin > 1
+    with pytest.raises(ValueError, match="a finite rank for each of 3 policies"):
+        expresses(in_a_row(3), near, [0, np.nan, 2], "FPR")
+
+
 def test_four_policies_need_a_machine_and_no_function_of_a_return_is_refused_by_them():
     """XOR of the deterministic policies alone: two decisions add up in MR, and RRL, and the value of LAR is one."""
     corners = by_chance(np.array([0.0, 0, 1, 1]), np.array([0.0, 1, 0, 1]), np.array(0.0))
@@ -80,6 +90,8 @@ def test_level_sets_of_returns_are_found_where_there_are_such():
     assert has_level_sets_of_a_return(target.mdp, target.worth, policies, 0.9)
     assert not has_level_sets_of_a_return(target.mdp, lambda policy: policy[0, 1] + policy[1, 1] ** 2, policies, 0.9)
     assert has_level_sets_of_a_return(twice.mdp, lambda policy: jnp.exp(policy[1, 0] - 3 * policy[0, 0]), policies, 0.9)
+    with jax.enable_x64(False):  # nor is anything proved by the rounding of whoever asks in single precision
+        assert has_level_sets_of_a_return(target.mdp, target.worth, policies, 0.9)
 
 
 def test_the_slope_of_visits_is_that_of_the_solver():
@@ -123,6 +135,9 @@ def test_certificates_do_not_see_what_is_not_there():
             {"machine": reward_machine(("a", "lost", "b")), "labels": {"last": np.ones(2, bool)}},
             "no proposition 'lost'",
         ),
+        ("MR", {"labels": {}}, "a machine and labels are of RM, and MR reads none"),
+        ("MR", {"policies": np.full((1, 2, 2), 0.7)}, "some don't sum up to 1"),
+        ("MR", {"policies": np.full((1, 5, 2), 0.5)}, r"policies have shape \(1, 5, 2\); expected \[N, 2, 2\]"),
     ],
 )
 def test_what_can_not_be_asked_is_refused(formalism, options, message):

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from gymnax.environments import spaces
 
+from jaxreward.agents.barfi.barfi import Config as BarfiConfig
+from jaxreward.agents.barfi.barfi import barfi
+from jaxreward.agents.baselines.reinforce import Hyperparams, reinforce
+from jaxreward.agents.subpo.subpo import Hyperparams as SubpoHyperparams
+from jaxreward.agents.subpo.subpo import subpo
 from jaxreward.environment import WithRewardState, memories, stage, with_reward
+from jaxreward.envs import make
+from jaxreward.envs.ending import terminate_when
 from jaxreward.mdp import (
     TabularEnv,
     TabularState,
@@ -142,6 +149,12 @@ def test_images_get_planes_and_all_agents_of_a_game_see_the_same():
     assert shown(jnp.array([4, 0]), memory["a"], agents=2).tolist() == [9, 1]
     assert shown(jnp.array([4, 0]), memory["a"]).tolist() == [4, 0, 0, 1]
     assert shown(jnp.float32(3.0), memory["a"]).tolist() == [3, 0, 1]
+    assert shown(jnp.zeros(2), Observed(jnp.int32(1), 3), agents=2).tolist() == [[0, 0, 1, 0]] * 2
+    assert shown(jnp.uint8(100), Observed(jnp.int32(1), 4)) == 401
+    pixels, halves = jnp.full((2, 2, 3), 7, jnp.uint8), Observed(jnp.array([0.5, -1.0]))
+    assert shown(pixels, halves)[0, 0].tolist() == [7, 7, 7, 0.5, -1]
+    assert shown(pixels, memory["a"]).dtype == jnp.uint8
+    assert shown_space(spaces.Box(0, 255, (2, 2, 3), jnp.uint8), halves).dtype == jnp.float32
     with pytest.raises(ValueError, match="numbers that are not counted"):
         shown(jnp.int32(3), memory)
     with pytest.raises(ValueError, match=r"observation is a dict; expected one array, or a reward with observed=False"):
@@ -170,6 +183,9 @@ def test_what_outlives_an_episode_can_not_be_seen_and_played_by_whole_episodes()
     env = with_reward(ring(), counting)
     with pytest.raises(ValueError, match="shows what it remembers, and something of it outlives an episode"):
         memories(env, env.default_params)
+    within = terminate_when(with_reward(ring(), counting), lambda t: t.reward)
+    with pytest.raises(ValueError, match="is within Ending, and something of it outlives an episode"):
+        memories(within, within.default_params)
     kept = Reward(lambda _: (), lambda _: Observed(jnp.zeros(())), counting.step, lambda ended, _: ended)
     assert outlives(kept, kept.reset(()))
     assert not outlives(fine, fine.reset(fine.init(jax.random.key(0))))
@@ -191,3 +207,19 @@ def test_what_outlives_an_episode_can_not_be_seen_and_played_by_whole_episodes()
 def test_labels_that_do_not_say_what_a_machine_reads_are_refused_at_once(labels, message):
     with pytest.raises(ValueError, match=message):
         with_reward(ring(), ltl("F (one & F two)", labels))
+
+
+@pytest.mark.parametrize(("make_agent", "hyperparams"), [(subpo, SubpoHyperparams()), (reinforce, Hyperparams())])
+def test_agents_that_play_whole_episodes_step_the_automaton_along(make_agent, hyperparams):
+    """Only shapes are looked at."""
+    env = with_reward(make("subrl/two_rooms")[0], ltl("F paid", lambda t: {"paid": t.reward > 0}))
+    agent = make_agent(env, env.default_params)
+    state = jax.eval_shape(agent.init, jax.random.key(0), hyperparams)
+    after, _ = jax.eval_shape(agent.step, state)
+    assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+
+
+def test_what_barfi_learns_is_not_shown_to_the_policy():
+    env = with_reward(make("barfi/gridworld")[0], ltl("F paid", lambda t: {"paid": t.reward > 0}))
+    with pytest.raises(ValueError, match=r"shows the policy what it remembers, .* make it with observed=False"):
+        barfi(env, env.default_params, BarfiConfig(num_steps=100, learned="environment"))
