@@ -18,6 +18,7 @@ from jaxreward.run.progress import duration
 from jaxreward.run.store import RunError
 from jaxreward.search.progress import best_so_far
 from jaxreward.search.study import Session, load_session
+from jaxreward.settings.space import always
 
 
 def watch_search(folder: Path) -> Watched:
@@ -37,7 +38,7 @@ def watch_search(folder: Path) -> Watched:
     facts = [f"{len(ended)} of {total} trials done, {stopped} of them stopped early", best_so_far(session.study)]
     if state not in ("finished", "stopped"):
         facts += _left(ended, total) + _generation(session)
-    searched = {name: prior.samples() for name, prior in session.search.space.items() if name in NAMED}
+    searched = {name: prior.samples() for name, prior in always(session.search.space).items() if name in NAMED}
     named = [dict(zip(searched, values, strict=True)) for values in itertools.product(*searched.values())]
     title = title_of([{"config": vars(session.search.setup.replace(names))} for names in named])
     return Watched(
