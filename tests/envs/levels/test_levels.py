@@ -231,11 +231,12 @@ def test_the_best_return_under_chance_is_that_of_a_recursion_over_outcomes():
 
 
 def test_no_policy_earns_more_than_the_best():
-    """Walking towards the two objects that pay, in `levels/dense`, and by chance."""
+    """Walking at random in `levels/dense`, for so short a time that all of it is listed soon."""
     env, params = make("levels/dense")
-    best = optimal_return(env, params)
+    params = params.replace(max_steps_in_episode=20)
+    best = jax.jit(lambda params: optimal_return(env, params))(params)
     envs = reset_batch(env, params, 64, jax.random.key(0))
-    noise = jax.random.randint(jax.random.key(1), (1000, 64), 0, 5)
+    noise = jax.random.randint(jax.random.key(1), (100, 64), 0, 5)
     act = lambda carry, observation, action: (carry, action, ())  # noqa: E731
     metrics = rollout(env, params, act, (), envs, noise, jax.random.key(2))[3]
     assert metrics["episode/return"] < best
