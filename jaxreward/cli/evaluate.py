@@ -67,5 +67,7 @@ class Evaluate:
         print(describe(evaluation))
         if evaluation.picture:
             track_episode(evaluation.folder, evaluation.picture, self.wandb)
+            if self.wandb and evaluation.picture.suffix != ".gif":
+                print(f"{evaluation.picture.name} is no GIF, so nothing was added to Weights & Biases")
             print(f"one episode is drawn in {evaluation.picture}")
         return 0

@@ -194,6 +194,28 @@ def test_what_a_prefix_model_pays_sums_up_to_returns_whatever_it_predicts():
     np.testing.assert_allclose(memory.paid, paid, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["rudder", "ircr", "rrd"])
+def test_the_step_that_decides_is_paid_the_most(method):
+    """Of 64 episodes that pay 1 at the end, but for one step's sake in half of them; each has noise besides."""
+    marked = np.arange(6) == RNG.integers(0, 5, 64)[:, None]
+    marked[::2] = False
+    inputs = np.stack([marked, RNG.normal(size=marked.shape)], -1)
+    ended = made(np.full(64, 6), inputs, marked.any(1))
+    model = model_of(Config(method=method, model_layers=(8,), model_updates=200, model_batch=32), 6)
+    rewards = np.where(np.arange(6)[:, None] == 5, marked.any(1), 0.0)
+    rollout = Rollout(jnp.moveaxis(ended.inputs, 0, 1), jnp.asarray(rewards, float), jnp.asarray(rewards * 0 + 1 > 1))
+    rollout = rollout._replace(done=rollout.done.at[5].set(True))
+
+    @jax.jit
+    def run(key):
+        fitted = Fitted(*model.init(key, 2), Moments(jnp.ones(()), jnp.zeros(2), jnp.ones(2)))
+        fitted = model.fit(fitted, ended, key, Hyperparams(model_learning_rate=0.02))[0]
+        return model.pay(fitted, model.start(64), rollout)[1]
+
+    paid = np.asarray(run(jax.random.key(0))).T
+    assert paid[marked].mean() - paid[~marked].mean() > 0.4
+
+
 class Cues(Probe):
     """A cue that is drawn anew at each step."""
 
