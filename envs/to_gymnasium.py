@@ -34,7 +34,7 @@ def as_gymnasium(
     `info["env_reward"]`.
 
     Args:
-        env: A gymnax `Environment` of one agent, whose reward is a number; `jaxreward.load(folder).env`, for example.
+        env: A gymnax `Environment` of one agent, whose reward is a number; what `jaxreward.load` gives has one.
         params: Its params; its default ones if `None`.
         discount: What a reward that follows an agent's discount is to follow.
         render_mode: "rgb_array", or `None`.

@@ -66,7 +66,7 @@ def reward_machine(*edges: Edge | tuple) -> Machine:
     """A reward machine, by its edges; it begins where the first one does, and stays, unpaid, where none is gone.
 
     Args:
-        *edges: `Edge`s, or tuples of what is in one.
+        *edges: Each an `Edge`, or a tuple of what is in one.
 
     Raises:
         ValueError: There is no edge; or a condition can't be read or looks ahead; or two edges from one state can be
