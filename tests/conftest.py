@@ -18,10 +18,6 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_force_host_platform_device_count=8",
         "--xla_cpu_enable_concurrency_optimized_scheduler=false",
         "--xla_backend_optimization_level=1",  # as training programs are compiled, see jaxreward/compilation/cache.py
-        # XLA's older emitters, in one piece: a program, and each eager operation, compiles in half the CPU time.
-        # What they make runs slower (PPO by a tenth on CartPole, at half speed on MinAtar), so only tests get them.
-        "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
-        "--xla_cpu_parallel_codegen_split_count=1",
     ]
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -57,7 +57,8 @@ def settings_of(described: Mapping[str, Any]) -> list[dict[str, Any]]:
             for name, values in (described.get("hyperparams") or {}).items()
             if isinstance(values, list) and number < len(values) and not isinstance(values[number], list)
         }
-        rows.append(_cells({name: value for name, value in {**asked, **numbers, **member}.items() if name}))
+        told = {**asked, **numbers, **member}
+        rows.append(_cells({name: _number(value) for name, value in told.items() if name}))
     return rows
 
 

@@ -42,7 +42,7 @@ METHODS: dict[str, dict[str, Any]] = {
     ACTIONS: {"regularise": "actions", "divergence": "kl"},
 }
 OF_ACTIONS = 1e-2
-MULTIPLES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+MULTIPLES = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
 COMMON = {"num_envs": 30, "num_steps": 100, "clip": 0.05, "gae_lambda": 0.98, "learning_rate": 1e-3}
 """The authors' numbers, as far as they are known."""
 

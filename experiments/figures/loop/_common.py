@@ -92,7 +92,7 @@ class Method(NamedTuple):
         """Its rows of a table of metrics."""
         chosen = frame["agent"] == self.agent
         for name, value in self.settings.items():
-            column = f"agent_config.{name}"
+            column = name
             chosen = chosen & (frame[column] == value if column in frame else False)
         return frame[chosen]
 

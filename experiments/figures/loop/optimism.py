@@ -77,7 +77,7 @@ def rows_of(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     """A method's rows."""
     planner, _, by_theory = name.partition(", ")
     large = frame["beta"].astype(float) > 1
-    return frame[(frame["agent_config.planner"] == planner) & (large == bool(by_theory))]
+    return frame[(frame["planner"] == planner) & (large == bool(by_theory))]
 
 
 def least_optimism(name: str, frame: pd.DataFrame) -> Estimate:

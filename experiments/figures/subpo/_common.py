@@ -43,9 +43,8 @@ class Method(NamedTuple):
 def subpo(share: float = 0.0, discount: float = 1.0, **settings: Value) -> Method:
     """SubPO, or ModPO where `share` of the reward is modular."""
     static = {"history": "none", "estimator": "to_go", "baseline": "batch", **settings}
-    found = {f"agent_config.{name}": value for name, value in static.items()}
     traced: Choice = {"agent": "subpo", "reward": "modular", "reward.share": share, "discount": discount}
-    return Method({**traced, **static}, {**traced, **found})
+    return Method({**traced, **static}, {**traced, **static})
 
 
 def scored(frame: pd.DataFrame, plan: Callable[[str, int], float]) -> pd.DataFrame:

@@ -83,7 +83,7 @@ def test_it_is_listed(capsys):
     assert len(list_agents()) == 2 * sum(not name.startswith("pbt/") for name in list_agents())
     assert main(["list", "agents"]) == 0
     text = capsys.readouterr().out
-    assert "  pbt/ppo sizes\n    num_envs = 64" in text
+    assert re.search(r"  pbt/ppo sizes\n(    .*\n)*    num_envs = 64\n", text)
     assert "    ready_iterations = 10\n" in text
 
 
