@@ -151,7 +151,7 @@ def test_every_method_of_the_building_is_found_by_what_it_was_trained_with():
     rows = []
     for job in jobs:
         experiment = job.experiment()
-        config = {f"agent_config.{name}": value for name, value in experiment.config["agent_config"].items()}
+        config = {name: value for name, value in experiment.config["agent_config"].items()}
         named = {name: experiment.config[name] for name in ("agent", "env", "reward")}
         rows += [{**named, **config, **job.setup.settings, **member} for member in experiment.population]
     frame = pd.DataFrame(rows)

@@ -25,12 +25,12 @@ def runs(agent, task, lost, **more):
     for seed in range(SEEDS):
         values = {name: np.asarray(value) * (1 + 0.001 * seed) for name, value in {"gap_regret": lost, **more}.items()}
         rows.append(pd.DataFrame({"env_steps": STEPS, "iteration": np.arange(1, 41), "seed": seed, **values}))
-    look = {"agent_config.steps_per_check": 20}  # as UCRL3 does
+    look = {"steps_per_check": 20}  # as UCRL3 does
     return pd.concat(rows).assign(**look, agent=agent, env=task, run=f"{agent}-{task}", member=0, failed=False)
 
 
 def ell(task, lost, **more):
-    return runs("loop", task, lost, **more).assign(**{"agent_config.planner": "ell"})
+    return runs("loop", task, lost, **more).assign(**{"planner": "ell"})
 
 
 def verdicts(name, frame):
@@ -113,7 +113,7 @@ def test_claims_of_sensitivity_compare_with_the_default():
 
 def hopeful(beta, planner, hoped, switches):
     frame = runs("loop", common.SWIM, STEPS, optimistic_gain=hoped, switches=switches)
-    return frame.assign(gain=0.4, beta=beta, **{"agent_config.planner": planner}, run=f"{beta}{planner}")
+    return frame.assign(gain=0.4, beta=beta, **{"planner": planner}, run=f"{beta}{planner}")
 
 
 def test_claims_of_optimism():
