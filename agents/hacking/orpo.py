@@ -11,7 +11,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Literal, NamedTuple, Self, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -77,11 +77,6 @@ class Config(judge.Config, ppo.Config):
     def steps_per_iteration(self) -> int:
         """Those of the policy, and as many of the reference where it acts."""
         return (1 + (self.regularise == "occupancy")) * self.num_envs * self.num_steps
-
-    def for_env(self, env: Environment, env_params: PyTree) -> Self:
-        """The config with the digests of its objective's file and of the demonstrations."""
-        digested = ppo.Config.for_env(self, env, env_params)
-        return judge.Config.for_env(digested, env, env_params)
 
     def check_numbers(self, env: Environment, env_params: PyTree, hyperparams: Any) -> None:
         """Refuses what PPO refuses, and a discount of 1 where it divides.

@@ -92,7 +92,8 @@ def reductions(mdp: TabularMDP, rng: np.random.Generator) -> list[Reduction]:
     return [
         *_from_rewards(mdp, rng),
         *_from_trajectories(mdp, listed, rewards, rng),
-        *_of_outer(mdp, listed, rewards),
+        *_of_numbers(mdp, listed, rewards),
+        *_of_orders(mdp, listed, rewards),
     ]
 
 
@@ -131,69 +132,59 @@ def _from_trajectories(
     ]
 
 
-def _of_outer(mdp: TabularMDP, listed: Trajectories, rewards: Float[Array, "2 S A S"]) -> list[Reduction]:
-    shape, size = mdp.reward.shape, mdp.reward.size
-    each = jnp.eye(size, dtype=mdp.reward.dtype).reshape(size, *shape)  # a reward for each transition alone
+def _of_numbers(mdp: TabularMDP, listed: Trajectories, rewards: Float[Array, "2 S A S"]) -> list[Reduction]:
+    """Functions of expected returns, of occupancies, of lotteries and of policies, in one another."""
     summed = lambda m: jnp.einsum("kijl,ijl->k", rewards, m)  # noqa: E731
     of_lottery = lambda p: _occupancy_of(listed, mdp, p)  # noqa: E731
     of_occupancy = lambda m: listed.lottery(_policy_of(m))  # noqa: E731
     of_policy = lambda policy: transition_occupancy(mdp, policy, DISCOUNT)  # noqa: E731
-    product, spread = (lambda g: g[0] * g[1]), (lambda m: jnp.sum(m**2))
-    likeliest = lambda p: jnp.max(p)  # noqa: E731
+    of_visits = lambda fn: occupancy_function(fn, DISCOUNT)  # noqa: E731
+    of_returns, spread = outer_multi(_product, rewards, DISCOUNT), of_visits(_spread)
     return [
-        Reduction(
-            "FOMR",
-            "OMORL",
-            (occupancy_function(lambda m: product(summed(m)), DISCOUNT), outer_multi(product, rewards, DISCOUNT)),
-        ),
-        Reduction("OMORL", "FOMR", (outer_multi(spread, each, DISCOUNT), occupancy_function(spread, DISCOUNT))),
-        Reduction(
-            "FTLR",
-            "FOMR",
-            (lottery_function(lambda p: spread(of_lottery(p)), listed), occupancy_function(spread, DISCOUNT)),
-        ),
-        Reduction(
-            "FOMR",
-            "FTLR",
-            (occupancy_function(lambda m: likeliest(of_occupancy(m)), DISCOUNT), lottery_function(likeliest, listed)),
-        ),
-        Reduction(
-            "GOMORL",
-            "OMORL",
-            (outer_multi_order(_by(product), rewards, DISCOUNT), outer_multi(product, rewards, DISCOUNT)),
-        ),
-        Reduction(
-            "OMO",
-            "GOMORL",
-            (occupancy_order(_through(summed, _better), DISCOUNT), outer_multi_order(_better, rewards, DISCOUNT)),
-        ),
-        Reduction(
-            "GOMORL",
-            "OMO",
-            (outer_multi_order(_better, each, DISCOUNT), occupancy_order(_through(jnp.ravel, _better), DISCOUNT)),
-        ),
-        Reduction(
-            "TLO",
-            "OMO",
-            (lottery_order(_through(of_lottery, _by(spread)), listed), occupancy_order(_by(spread), DISCOUNT)),
-        ),
-        Reduction(
-            "OMO",
-            "TLO",
-            (occupancy_order(_through(of_occupancy, _by(likeliest)), DISCOUNT), lottery_order(_by(likeliest), listed)),
-        ),
-        Reduction(
-            "FPR",
-            "FOMR",
-            (policy_function(lambda policy: spread(of_policy(policy))), occupancy_function(spread, DISCOUNT)),
-        ),
-        Reduction(
-            "PO", "FPR", (policy_order(_by(lambda policy: policy[0, 0])), policy_function(lambda policy: policy[0, 0]))
-        ),
-        Reduction(
-            "PO", "OMO", (policy_order(_through(of_policy, _by(spread))), occupancy_order(_by(spread), DISCOUNT))
-        ),
+        Reduction("FOMR", "OMORL", (of_visits(lambda m: _product(summed(m))), of_returns)),
+        Reduction("OMORL", "FOMR", (outer_multi(_spread, _each(mdp), DISCOUNT), spread)),
+        Reduction("FTLR", "FOMR", (lottery_function(lambda p: _spread(of_lottery(p)), listed), spread)),
+        Reduction("FOMR", "FTLR", (of_visits(lambda m: jnp.max(of_occupancy(m))), lottery_function(jnp.max, listed))),
+        Reduction("GOMORL", "OMORL", (outer_multi_order(_by(_product), rewards, DISCOUNT), of_returns)),
+        Reduction("FPR", "FOMR", (policy_function(lambda policy: _spread(of_policy(policy))), spread)),
+        Reduction("PO", "FPR", (policy_order(_by(_first)), policy_function(_first))),
     ]
+
+
+def _of_orders(mdp: TabularMDP, listed: Trajectories, rewards: Float[Array, "2 S A S"]) -> list[Reduction]:
+    """Orders of these, in one another."""
+    summed = lambda m: jnp.einsum("kijl,ijl->k", rewards, m)  # noqa: E731
+    of_lottery = lambda p: _occupancy_of(listed, mdp, p)  # noqa: E731
+    of_occupancy = lambda m: listed.lottery(_policy_of(m))  # noqa: E731
+    of_policy = lambda policy: transition_occupancy(mdp, policy, DISCOUNT)  # noqa: E731
+    of_visits = lambda order: occupancy_order(order, DISCOUNT)  # noqa: E731
+    of_returns = lambda rewards: outer_multi_order(_better, rewards, DISCOUNT)  # noqa: E731
+    spread, likeliest = of_visits(_by(_spread)), _by(jnp.max)
+    return [
+        Reduction("OMO", "GOMORL", (of_visits(_through(summed, _better)), of_returns(rewards))),
+        Reduction("GOMORL", "OMO", (of_returns(_each(mdp)), of_visits(_through(jnp.ravel, _better)))),
+        Reduction("TLO", "OMO", (lottery_order(_through(of_lottery, _by(_spread)), listed), spread)),
+        Reduction("OMO", "TLO", (of_visits(_through(of_occupancy, likeliest)), lottery_order(likeliest, listed))),
+        Reduction("PO", "OMO", (policy_order(_through(of_policy, _by(_spread))), spread)),
+    ]
+
+
+def _each(mdp: TabularMDP) -> Float[Array, "K S A S"]:
+    """A reward for each transition alone."""
+    size = mdp.reward.size
+    return jnp.eye(size, dtype=mdp.reward.dtype).reshape(size, *mdp.reward.shape)
+
+
+def _product(returns: Float[Array, " 2"]) -> Float[Array, ""]:
+    return returns[0] * returns[1]
+
+
+def _spread(occupancy: Float[Array, "S A S"]) -> Float[Array, ""]:
+    return jnp.sum(occupancy**2)
+
+
+def _first(policy: Float[Array, "S A"]) -> Float[Array, ""]:
+    return policy[0, 0]
 
 
 def _squares(row: Float[Array, " A"]) -> Float[Array, ""]:

@@ -112,4 +112,10 @@ def proxy() -> Reward:
     Any other reward is a proxy of the environment's own in the same way: that stays in `info["env_reward"]`. Where
     the true reward is another one, `beside(proxy, true=...)` carries it.
     """
-    return markov(lambda transition: transition.info["reward/proxy"])
+
+    def shown(transition: Transition) -> Array:
+        if "reward/proxy" not in transition.info:
+            raise ValueError("the environment shows no proxy of its reward, as those called hacking/... do")
+        return transition.info["reward/proxy"]
+
+    return markov(shown)

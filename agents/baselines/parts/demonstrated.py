@@ -29,9 +29,10 @@ class Config(Sized):
     digest: str = ""
 
     def for_env(self, env: Environment, env_params: PyTree) -> Self:
-        """The config with the digest of the demonstrations."""
-        del env, env_params
-        return replace(self, digest=self.digest or digest_of(self.demonstrations))
+        """The config with the digest of the demonstrations, and what configs that it is joined with add."""
+        others = getattr(super(), "for_env", None)
+        config = others(env, env_params) if others else self
+        return replace(config, digest=self.digest or digest_of(self.demonstrations))
 
 
 def check_file(config: Config, agent: str) -> None:

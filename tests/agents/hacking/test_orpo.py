@@ -14,6 +14,7 @@ from jaxreward.agents.baselines.ppo import ppo
 from jaxreward.agents.hacking.orpo import Config, Hyperparams, orpo
 from jaxreward.agents.hacking.parts.actions import action_divergence
 from jaxreward.agents.hacking.parts.divergences import MEASURES, chi2_of, taken
+from jaxreward.agents.inverse.gail import Config as GailConfig
 from jaxreward.envs import make
 from jaxreward.learning.networks import categorical_head, gaussian_head
 from jaxreward.mdp import TabularEnv, tabular_mdp
@@ -200,3 +201,12 @@ def test_a_clone_reads_pictures_as_the_policy_does(tmp_path):
     state = jax.eval_shape(agent.init, jax.random.key(0), Hyperparams())
     after, _ = jax.eval_shape(agent.step, state)
     assert jax.tree.map(jnp.shape, after) == jax.tree.map(jnp.shape, state)
+
+
+@pytest.mark.parametrize("config", [Config, GailConfig])
+def test_what_a_run_began_with_is_told_of_its_demonstrations_and_of_its_objective(tmp_path, config):
+    for name in ("shown.npz", "drift.safetensors"):
+        (tmp_path / name).write_text(name)
+    files = {"demonstrations": str(tmp_path / "shown.npz"), "objective": str(tmp_path / "drift.safetensors")}
+    digested = config(**files).for_env(None, None)
+    assert len({digested.digest, digested.objective_digest, ""}) == 3

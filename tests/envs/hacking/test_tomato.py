@@ -109,5 +109,5 @@ def test_a_picture_and_what_is_refused():
     assert image[35, 35, 2] > 0.7 > image[35, 35, 0]  # the agent
     with pytest.raises(ValueError, match="did you mean 'level'"):
         make("hacking/tomato", board="levl")
-    with pytest.raises(ValueError, match="reads the key 'reward/proxy'"):
+    with pytest.raises(ValueError, match="shows no proxy of its reward"):
         rewarded(*make("CartPole-v1"), "proxy")
