@@ -3,6 +3,8 @@
 What is traced again is what differs in shape, type or weak type, so shapes tell, and nothing has to be compiled.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -45,13 +47,14 @@ def task_of(agent):
 
 
 @pytest.mark.parametrize("name", [*(name for name in list_agents() if "/" not in name), "pbt/ppo"])
-def test_the_step_is_traced_once(name):
+def test_the_step_is_traced_once_and_reads_what_it_is_given(name):
     task, settings = task_of(name), SETTINGS.get(name, {})
     if name in FROM_FILES:
         settings = {"demonstrations": demonstrated(task)}
     experiment = resolve(name, task, REWARDS.get(name, "environment"), settings)
     agent, traced = vmap(experiment.agent), []
     hyperparams = jax.tree.map(lambda leaf: leaf[0], strong(experiment.hyperparams))
+    hyperparams = dataclasses.replace(hyperparams, env_params=strong(experiment.env_params))
 
     @jax.jit
     def step(state):
@@ -59,13 +62,26 @@ def test_the_step_is_traced_once(name):
         return agent.step(state)
 
     state = jax.eval_shape(agent.init, jax.random.split(jax.random.key(0), 2), hyperparams)
-    after, metrics = jax.eval_shape(step, state)
+    program = step.trace(state)
+    after, metrics = program.out_info
     jax.eval_shape(step, after)
     others = jax.tree.map(lambda leaf: leaf + jnp.ones_like(leaf), hyperparams)
     jax.eval_shape(step, jax.eval_shape(agent.init, jax.random.split(jax.random.key(1), 2), others))
     jax.eval_shape(step, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), after))
     assert traced == [name]
     assert {metric.shape for metric in metrics.values()} == {(2,)}
+    if "/" not in name:
+        _reads_its_own_and_moves_on(program.jaxpr.jaxpr, jax.tree.structure(state))
+
+
+def _reads_its_own_and_moves_on(traced, form):
+    """A step neither hands its key on, nor passes by the environment's params that it is to take for its own."""
+    before = jax.tree.unflatten(form, traced.invars)
+    after = jax.tree.unflatten(form, traced.outvars[: form.num_leaves])
+    assert after.key is not before.key
+    assert after.iteration is not before.iteration
+    read = {id(variable) for equation in traced.eqns for variable in equation.invars}
+    assert any(id(leaf) in read for leaf in jax.tree.leaves(before.hyperparams.env_params))
 
 
 def test_a_state_that_changes_its_type_is_traced_again():

@@ -1,7 +1,5 @@
 """Every agent by name keeps the contract of agents."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -117,18 +115,3 @@ def test_every_agent_keeps_the_contract(name, more):
         assert jnp.result_type(float).itemsize == 8
         made = small(name, more)
         check_agent(name, made.agent, made.member(0), made.env, made.env_params)
-
-
-@pytest.mark.parametrize("name", [name for name in list_agents() if "/" not in name])
-def test_a_step_leaves_another_key_and_reads_the_environment_of_its_hyperparams(name):
-    """By what a step is traced to: it neither hands its key on, nor passes by the params it is to take for its own."""
-    made = small(name, {})
-    hyperparams = dataclasses.replace(made.member(0), env_params=made.env_params)
-    state = jax.eval_shape(made.agent.init, jax.eval_shape(lambda: jax.random.key(0)), hyperparams)
-    traced, form = jax.make_jaxpr(made.agent.step)(state).jaxpr, jax.tree.structure(state)
-    before = jax.tree.unflatten(form, traced.invars)
-    after = jax.tree.unflatten(form, traced.outvars[: form.num_leaves])
-    assert after.key is not before.key
-    assert after.iteration is not before.iteration
-    read = {id(variable) for equation in traced.eqns for variable in equation.invars}
-    assert any(id(leaf) in read for leaf in jax.tree.leaves(before.hyperparams.env_params))
