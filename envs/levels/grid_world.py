@@ -118,7 +118,7 @@ class GridWorld(Environment):
         check_name("observation of a level", observation, OBSERVATIONS)
         if random_objects and observation != "planes":
             raise ValueError(f"observation={observation!r} does not show where objects are that move; use 'planes'")
-        self.sample_params, self.level = draw, draw(jax.random.key(seed))
+        self.sample_params, self.level = draw, jax.jit(draw)(jax.random.key(seed))
         self.observation, self.random_objects, self.longest = observation, random_objects, longest
         self.side = math.isqrt(self.level.walls.shape[-1])
         self.num_objects = self.level.cells.shape[-1]

@@ -15,9 +15,13 @@ from jaxreward.envs.levels.grid_world import CLOCK, DOWN, LEFT, RIGHT, STAY, UP,
 from jaxreward.envs.levels.mazes import sample_maze
 from jaxreward.envs.levels.optimal import optimal_return
 from jaxreward.learning.rollout import reset_batch, rollout
+from tests.by_default import by_default
 
 WALL = 4
 """The middle of 3 x 3 cells."""
+
+
+BEST = jax.jit(optimal_return, static_argnums=0)
 
 
 def level(cells=(8, 2), start=0, size=3, side=3, steps=6, wall=WALL, **numbers):
@@ -37,8 +41,16 @@ def level(cells=(8, 2), start=0, size=3, side=3, steps=6, wall=WALL, **numbers):
     )
 
 
+class Compiled(GridWorld):
+    """One program a call, not one for each operation."""
+
+    moved = jax.jit(GridWorld.moved, static_argnums=0)
+    step_env = jax.jit(GridWorld.step_env, static_argnums=0)
+    reset_env = jax.jit(GridWorld.reset_env, static_argnums=0)
+
+
 def world(of, **options):
-    return GridWorld(lambda key: of, **options)
+    return Compiled(lambda key: of, **options)
 
 
 def state_of(of, position, exists=None):
@@ -191,7 +203,7 @@ def test_the_best_return_is_that_of_the_best_of_all_action_sequences(numbers):
     env = world(of)
     sequences = jnp.array(list(itertools.product(range(5), repeat=6)), jnp.int32)
     tried = jax.jit(jax.vmap(lambda actions: episode_returns(env, of, actions, jax.random.key(0))))(sequences)
-    assert optimal_return(env, of) == pytest.approx(float(tried.max()), abs=1e-6)
+    assert BEST(env, of) == pytest.approx(float(tried.max()), abs=1e-6)
 
 
 def test_the_best_return_under_chance_is_that_of_a_recursion_over_outcomes():
@@ -223,10 +235,10 @@ def test_the_best_return_under_chance_is_that_of_a_recursion_over_outcomes():
         return paid + (1 - ending) * later
 
     expected = value(0, (True, True), 4)
-    assert float(jax.jit(lambda of: optimal_return(env, of))(of)) == pytest.approx(expected, abs=1e-6)
+    assert float(BEST(env, of)) == pytest.approx(expected, abs=1e-6)
     batch = jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), of)
     batch = batch.replace(max_steps_in_episode=jnp.array([4, 1], jnp.int32))
-    both = jax.vmap(lambda of: optimal_return(env, of))(batch)
+    both = jax.vmap(lambda of: BEST(env, of))(batch)
     np.testing.assert_allclose(both, [expected, value(0, (True, True), 1)], atol=1e-6)
 
 
@@ -234,11 +246,16 @@ def test_no_policy_earns_more_than_the_best():
     """Walking at random in `levels/dense`, for so short a time that all of it is listed soon."""
     env, params = make("levels/dense")
     params = params.replace(max_steps_in_episode=20)
-    best = jax.jit(lambda params: optimal_return(env, params))(params)
-    envs = reset_batch(env, params, 64, jax.random.key(0))
-    noise = jax.random.randint(jax.random.key(1), (100, 64), 0, 5)
+    best = BEST(env, params)
     act = lambda carry, observation, action: (carry, action, ())  # noqa: E731
-    metrics = rollout(env, params, act, (), envs, noise, jax.random.key(2))[3]
+
+    @jax.jit
+    def walk(key):
+        keys = jax.random.split(key, 3)
+        noise = jax.random.randint(keys[0], (100, 64), 0, 5)
+        return rollout(env, params, act, (), reset_batch(env, params, 64, keys[1]), noise, keys[2])[3]
+
+    metrics = walk(jax.random.key(0))
     assert metrics["episode/return"] < best
     assert best > 0
 
@@ -249,7 +266,7 @@ def test_objects_that_move_have_no_listed_states():
         optimal_return(env, params)
 
 
-@pytest.mark.parametrize("mode", [*MODES, *HANDMADE])
+@pytest.mark.parametrize("mode", by_default([*MODES, *HANDMADE], "tiny", "small", "mazes", "rand_sparse"))
 def test_drawn_levels_are_within_their_ranges(mode):
     levels = jax.jit(jax.vmap(lambda key: sample_level(key, mode)))(jax.random.split(jax.random.key(0), 100))
     side = round(levels.walls.shape[1] ** 0.5)
@@ -340,21 +357,26 @@ def test_chains_with_noise_and_distraction():
         make("levels/chain", shortest=3, longest=2)
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", by_default(TASKS, "tiny", "dense", "rand_small", "mazes", "chain_distracting"))
 def test_every_task_is_listed_and_steps_within_its_space(name):
     env, params = make(f"levels/{name}")
     assert f"levels/{name}" in list_envs()
-    batch = reset_batch(env, params, 4, jax.random.key(0))
-    noise = jax.random.randint(jax.random.key(1), (40, 4), 0, env.num_actions)
     act = lambda carry, observation, action: (carry, action, ())  # noqa: E731
-    _, _, steps, _ = jax.jit(lambda key: rollout(env, params, act, (), batch, noise, key))(jax.random.key(2))
+
+    @jax.jit
+    def walk(key):
+        keys = jax.random.split(key, 3)
+        noise = jax.random.randint(keys[0], (40, 4), 0, env.num_actions)
+        return rollout(env, params, act, (), reset_batch(env, params, 4, keys[1]), noise, keys[2])[2]
+
+    steps = walk(jax.random.key(0))
     space = env.observation_space(params)
     assert steps.observation.dtype == space.dtype
     assert steps.observation.shape[2:] == space.shape
     high = getattr(space, "high", getattr(space, "n", 1) - 1)
     assert (steps.observation >= 0).all()
     assert (steps.observation <= high).all()
-    other = env.sample_params(jax.random.key(5))
+    other = jax.eval_shape(env.sample_params, jax.random.key(5))
     assert jax.tree.structure(other) == jax.tree.structure(params)
     assert jax.tree.map(jnp.shape, other) == jax.tree.map(jnp.shape, params)
 

@@ -28,6 +28,7 @@ from jaxreward.run.store import RunError, RunFolder, to_json
 from jaxreward.run.trust import trusting
 from jaxreward.sweep import Sweep, describe, plan, read_sweep, run_sweep, sweep_of
 from jaxreward.sweep.estimate import estimate, run_state_bytes
+from tests.by_default import by_default
 
 CLIMBER = f"{Path(__file__).parents[2] / 'climber.py'}:climber"
 """A toy agent: returns grow by `gain` an iteration, and noise is added up."""
@@ -260,7 +261,7 @@ def test_a_batch_that_does_not_fit_is_split_and_comes_to_the_same(finished, tmp_
     assert [(len(job.members), len(job.seeds)) for job in one.jobs] == [(1, 1)] * 8
 
 
-@pytest.mark.parametrize(("members", "log_every"), [(64, 1), (4, 3000)])
+@pytest.mark.parametrize(("members", "log_every"), by_default([(64, 1), (4, 3000)], (4, 3000)))
 def test_memory_is_not_underestimated(members, log_every):
     """Against what XLA plans for the whole program; the state is the least that can be needed.
 
@@ -461,18 +462,17 @@ def test_a_damaged_file_is_named(tmp_path):
         plan(SWEEP, tmp_path)
 
 
-def test_evaluate_finds_the_best_of_all_programs(tmp_path):
-    sweep = Sweep(Setup(settings=SIZES), 128, (0, 1), ({"num_envs": [2, 4]}, {"learning_rate": [1e-3, 1e-2]}))
-    table = run_sweep(sweep, tmp_path, local(progress=False)).metrics
-    best = evaluate(tmp_path, episodes=2)
+def test_evaluate_finds_the_best_of_all_programs(finished):
+    folder, table = finished
+    best = evaluate(folder, episodes=2)
     late = table[table["env_steps"] == 128].groupby("member")["episode/return"].mean()
-    assert best.overrides == sweep.choices()[late.idxmax()]
-    chosen = evaluate(tmp_path, member=3, seed=1, episodes=2)
-    assert (chosen.member, chosen.seed, chosen.overrides) == (3, 1, sweep.choices()[3])
+    assert best.overrides == SWEEP.choices()[late.idxmax()]
+    chosen = evaluate(folder, member=3, seed=1, episodes=2)
+    assert (chosen.member, chosen.seed, chosen.overrides) == (3, 1, SWEEP.choices()[3])
     with pytest.raises(RunError, match="there is no member 4"):
-        evaluate(tmp_path, member=4)
+        evaluate(folder, member=4)
     with pytest.raises(RunError, match="there is no seed 2"):
-        evaluate(tmp_path, seed=2)
+        evaluate(folder, seed=2)
 
 
 def test_the_command_reads_a_file_and_options_go_before_it(tmp_path, capsys):
