@@ -26,6 +26,7 @@ from jaxreward.names import check_name
 _BUILT_IN = {
     "ppo": "jaxreward.agents.baselines.ppo",
     "a2c": "jaxreward.agents.baselines.a2c",
+    "gradnorm": "jaxreward.agents.baselines.gradnorm",
     "q_learning": "jaxreward.agents.baselines.q_learning",
     "sarsa": "jaxreward.agents.baselines.sarsa",
     "soft_q_learning": "jaxreward.agents.baselines.soft_q_learning",

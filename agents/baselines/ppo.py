@@ -203,12 +203,17 @@ class PPO(OnPolicy):
         """The surrogate (section 3, eq. 7) with value loss and entropy bonus (eq. 9), and what to log of it."""
         memory = jax.tree.map(lambda x: x[0], batch.memory)
         _, outputs, value = unroll(self.forward, params, memory, batch.features, batch.start)
-        advantage = (batch.advantage - batch.advantage.mean()) / (batch.advantage.std() + 1e-8)
+        advantage = self.advantage_of(batch)
+        advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
         policy_loss, metrics = self.policy_loss(outputs, batch, advantage, hyperparams, iteration)
         value_loss = clipped_value_loss(value, batch, hyperparams.value_clip)
         entropy = metrics["policy/entropy"]
         total = policy_loss + hyperparams.value_coefficient * value_loss - hyperparams.entropy_coefficient * entropy
         return total, {**metrics, "loss/value": value_loss}
+
+    def advantage_of(self, batch: Batch) -> Float[Array, "*batch"]:
+        """What the policy is to ascend, before it is brought to one scale."""
+        return batch.advantage
 
     def policy_loss(
         self,

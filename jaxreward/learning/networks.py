@@ -101,6 +101,7 @@ class ActorCritic(nn.Module):
         activation: Between them.
         memory: Units of the GRU that reads the observations first; 0 for a memoryless network.
         reading: What comes before the hidden layers of each, or before the GRU.
+        values: How many values, `[*batch, values]`, one for each of several rewards; 0 for one without that axis.
     """
 
     outputs: int
@@ -109,13 +110,14 @@ class ActorCritic(nn.Module):
     activation: Callable[[Array], Array] = nn.tanh
     memory: int = 0
     reading: Reading = PLAIN
+    values: int = 0
 
     def setup(self) -> None:
         behind = PLAIN if self.memory else self.reading
         self.actor = Torso(self.layers, self.activation, reading=behind)
         self.critic = Torso(self.layers, self.activation, reading=behind)
         self.actor_out = dense(self.outputs, 0.01)
-        self.critic_out = dense(1, 1.0)
+        self.critic_out = dense(self.values or 1, 1.0)
         if self.free:
             self.free_outputs = self.param("free_outputs", nn.initializers.zeros, (self.free,))
         if self.memory:
@@ -137,7 +139,8 @@ class ActorCritic(nn.Module):
         if self.free:
             free = jnp.broadcast_to(self.free_outputs, (*outputs.shape[:-1], self.free))
             outputs = jnp.concatenate([outputs, free], -1)
-        return carry, outputs, self.critic_out(self.critic(features))[..., 0]
+        value = self.critic_out(self.critic(features))
+        return carry, outputs, value if self.values else value[..., 0]
 
 
 def unroll(

@@ -277,21 +277,26 @@ class OnPolicy(ABC):
         memories, _, value = unroll(self.forward, state.params, state.memory, features, start)
         next_value = self.forward(state.params, memories, final)[2]
         centre = state.centre and centre_with(state.centre, trajectory.reward, value, state.hyperparams.rate_step)
-        advantage = gae(
-            trajectory.reward - centre.reward.value if centre else trajectory.reward,
-            value,
-            next_value,
-            trajectory.terminated,
-            trajectory.truncated,
-            state.hyperparams.discount,
-            state.hyperparams.gae_lambda,
-        )
+        if centre:
+            trajectory = trajectory._replace(reward=trajectory.reward - centre.reward.value)
+        advantage = self.estimated(trajectory, value, next_value, state.hyperparams)
         action, outputs = trajectory.extras
         log_prob = self.head.distribution(outputs).log_prob(action)
         memory = jax.tree.map(lambda x: x[None], state.memory)
         if centre:  # what values are moved towards, and clipped around, is the advantage and this
             value = value - state.hyperparams.value_bias * centre.value.value
         return Batch(features, action, log_prob, value, advantage, start, memory), centre
+
+    def estimated(
+        self,
+        trajectory: Trajectory,
+        value: Float[Array, "T N *K"],
+        next_value: Float[Array, "T N *K"],
+        hyperparams: Any,
+    ) -> Float[Array, "T N *K"]:
+        """Generalised advantages of what was paid."""
+        ends = trajectory.terminated, trajectory.truncated
+        return gae(trajectory.reward, value, next_value, *ends, hyperparams.discount, hyperparams.gae_lambda)
 
     def forward(
         self, params: PyTree, memory: PyTree, features: Float[Array, "*batch F"]

@@ -362,7 +362,7 @@ def test_agents_that_need_episodes_are_refused_where_nothing_ends():
 
     of_rates = {name for name in list_agents() if ".loop." in get_agent(name.removeprefix("pbt/")).make.__module__}
     assert {"ucrl2", "psrl"} < of_rates
-    on_steps = {"ppo", "ippo", "grpo", "ospo", "a2c", "dqn", "recurrent_dqn", "pqn", "sac", "td3"}
+    on_steps = {"ppo", "gradnorm", "ippo", "grpo", "ospo", "a2c", "dqn", "recurrent_dqn", "pqn", "sac", "td3"}
     on_steps |= {"q_learning", "sarsa", "soft_q_learning", "lpg", "lpg_meta", "lpo_es", "reward_es"}
     on_steps |= {"behaviour_cloning", "mamql", "iq_learn", "gail", "airl", "sam", "orpo"}
     on_steps |= {f"pbt/{name}" for name in on_steps}
