@@ -1,4 +1,6 @@
-"""Environments by name: gymnax's as they are, `brax/NAME`, `playground/NAME`, `xminigrid/NAME`, our own and a user's.
+"""Environments by name: gymnax's as they are, `brax/NAME` and those of other packages, our own and a user's.
+
+`playground/NAME`, `xminigrid/NAME`, `navix/NAME`, `craftax/NAME` and `jumanji/NAME` are there where the package is.
 
 `subrl/NAME` are the tasks of submodular RL, `barfi/NAME` those of behaviour alignment, `qd/NAME` those of
 quality-diversity, `average/NAME` those that never end, `games/NAME` those of several agents,
@@ -15,7 +17,8 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 import gymnax.registration
@@ -37,6 +40,24 @@ _FAMILIES = {
     "finance": "task of investing",
 }
 """Modules of our own tasks by name, each with `TASKS`, and what one is called."""
+
+
+class _Package(NamedTuple):
+    """Another package whose environments are adapted: what is imported of it, and which class adapts one."""
+
+    module: str
+    environment: str
+
+
+_PACKAGES = {
+    "brax": _Package("brax", "BraxEnv"),
+    "playground": _Package("mujoco_playground", "PlaygroundEnv"),
+    "xminigrid": _Package("xminigrid", "XMiniGridEnv"),
+    "navix": _Package("navix", "NavixEnv"),
+    "craftax": _Package("craftax", "CraftaxEnv"),
+    "jumanji": _Package("jumanji", "JumanjiEnv"),
+}
+"""By what their names begin with, which is the adapter's module too."""
 _HOW_TO_LIST = "`jaxreward list` or `list_envs()` shows all; your own environment is `module:factory`."
 
 
@@ -71,19 +92,11 @@ def make(name: str, **kwargs: Any) -> tuple[Environment, PyTree]:
 
 def list_envs() -> list[str]:
     """All names that `make` knows, of packages that are installed. Imports brax, so it takes some seconds."""
-    from jaxreward.envs.adapters.brax import brax_names
-
-    names = [*gymnax.registration.registered_envs, *(f"brax/{name}" for name in brax_names())]
-    names += [task for family in _FAMILIES for task in _tasks(family)]
-    if importlib.util.find_spec("mujoco_playground"):
-        from jaxreward.envs.adapters.playground import playground_names
-
-        names += [f"playground/{name}" for name in playground_names()]
-    if importlib.util.find_spec("xminigrid"):
-        from jaxreward.envs.adapters.xminigrid import xminigrid_names
-
-        names += [f"xminigrid/{name}" for name in xminigrid_names()]
-    return names
+    names = [*gymnax.registration.registered_envs]
+    for prefix, package in _PACKAGES.items():
+        if importlib.util.find_spec(package.module):
+            names += [f"{prefix}/{name}" for name in getattr(_adapter(prefix), f"{prefix}_names")()]
+    return names + [task for family in _FAMILIES for task in _tasks(family)]
 
 
 def list_families() -> list[str]:
@@ -101,19 +114,9 @@ def _factory(name: str) -> Callable[..., Any]:
     """What makes the environment called `name`; nothing but what it needs is imported."""
     if name in gymnax.registration.registered_envs:
         return gymnax.registration._registry[name]
-    if name.startswith("brax/"):
-        from jaxreward.envs.adapters.brax import BraxEnv
-
-        return functools.partial(BraxEnv, name.removeprefix("brax/"))
-    if name.startswith("playground/"):
-        from jaxreward.envs.adapters.playground import PlaygroundEnv
-
-        return functools.partial(PlaygroundEnv, name.removeprefix("playground/"))
-    if name.startswith("xminigrid/"):
-        from jaxreward.envs.adapters.xminigrid import XMiniGridEnv
-
-        return functools.partial(XMiniGridEnv, name.removeprefix("xminigrid/"))
-    family = name.partition("/")[0]
+    family, _, own = name.partition("/")
+    if family in _PACKAGES:
+        return functools.partial(getattr(_adapter(family), _PACKAGES[family].environment), own)
     if family in _FAMILIES:
         tasks = _tasks(family)
         check_name(_FAMILIES[family], name, tasks)
@@ -121,7 +124,11 @@ def _factory(name: str) -> Callable[..., Any]:
     if is_reference(name):
         return load_reference(name, "environment")
     check_name("environment", name, list_envs(), _HOW_TO_LIST)
-    raise AssertionError("every listed environment is gymnax's, brax's, playground's or XLand-MiniGrid's")
+    raise AssertionError("every listed environment is gymnax's, another package's or our own")
+
+
+def _adapter(prefix: str) -> ModuleType:
+    return importlib.import_module(f"jaxreward.envs.adapters.{prefix}")
 
 
 def _build(name: str, factory: Callable[..., Any], arguments: dict[str, Any]) -> tuple[Environment, PyTree]:

@@ -15,7 +15,8 @@ from jaxtyping import Array, PyTree, UInt8
 from PIL import Image
 
 from jaxreward.contract.wrappers import Wrapped, WrappedState
-from jaxreward.envs.adapters.physics import PhysicsEnv, lenient
+from jaxreward.envs.adapters.foreign import lenient
+from jaxreward.envs.adapters.physics import PhysicsEnv
 from jaxreward.envs.parts.captions import captioned, captions
 from jaxreward.envs.parts.drawing import CLASSIC_CONTROL, grid, traces
 from jaxreward.envs.subrl.car import Car

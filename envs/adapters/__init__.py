@@ -1,1 +1,1 @@
-"""Environments of other libraries behind gymnax's protocol: brax and MuJoCo Playground."""
+"""Environments of other packages behind gymnax's protocol, one module for each."""

@@ -11,7 +11,8 @@ import inspect
 from types import ModuleType
 from typing import Any
 
-from jaxreward.envs.adapters.physics import PhysicsEnv, building, lenient
+from jaxreward.envs.adapters.foreign import lenient
+from jaxreward.envs.adapters.physics import PhysicsEnv, building
 from jaxreward.names import check_name
 
 BACKENDS = ("generalized", "mjx", "positional", "spring")

@@ -7,8 +7,6 @@ that has `obs`, `reward`, `done`, `metrics` and `info` beside the physics. `Phys
 from __future__ import annotations
 
 import contextlib
-import io
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -18,6 +16,7 @@ from flax import struct
 from gymnax.environments import environment, spaces
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
+from jaxreward.envs.adapters.foreign import lenient, strongly_typed
 from jaxreward.names import check_name
 
 
@@ -137,7 +136,7 @@ class PhysicsEnv(environment.Environment[PhysicsState, PhysicsParams]):
     def reset_env(self, key: Key[Array, ""], params: PhysicsParams) -> tuple[Array, PhysicsState]:
         """The first observation and the state of an episode."""
         with lenient():
-            sim = jax.tree.map(_strongly_typed, self.simulator.reset(key))
+            sim = jax.tree.map(strongly_typed, self.simulator.reset(key))
         return self._select(sim.obs), PhysicsState(time=jnp.zeros((), jnp.int32), sim=sim)
 
     def step_env(
@@ -178,23 +177,6 @@ class PhysicsEnv(environment.Environment[PhysicsState, PhysicsParams]):
 
     def _select(self, observation: Any) -> Any:
         return observation[self._observation_key] if isinstance(observation, Mapping) else observation
-
-
-def _strongly_typed(leaf: Any) -> Array:
-    """Fixes the type: a loop whose carry starts weakly typed is compiled twice."""
-    return jnp.asarray(leaf, jnp.asarray(leaf).dtype)
-
-
-@contextlib.contextmanager
-def lenient() -> Iterator[None]:
-    """Lets a simulator's code be what it is, on import, construction and tracing.
-
-    What it prints and warns about itself does not reach the user, and it may promote ranks where the user forbids it.
-    """
-    silent = contextlib.redirect_stdout(io.StringIO())
-    with warnings.catch_warnings(), silent, jax.numpy_rank_promotion("allow"):
-        warnings.filterwarnings("ignore", module=r"(brax|jaxopt|mujoco|mujoco_playground)(\.|$)")
-        yield
 
 
 @contextlib.contextmanager

@@ -12,7 +12,8 @@ import subprocess
 from types import ModuleType
 from typing import Any
 
-from jaxreward.envs.adapters.physics import PhysicsEnv, Simulator, building, lenient
+from jaxreward.envs.adapters.foreign import lenient
+from jaxreward.envs.adapters.physics import PhysicsEnv, Simulator, building
 from jaxreward.names import check_name
 
 IMPLEMENTATIONS = ("jax", "warp")

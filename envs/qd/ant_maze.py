@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from jaxreward.envs.adapters.brax import BraxEnv
-from jaxreward.envs.adapters.physics import PhysicsState, lenient
+from jaxreward.envs.adapters.foreign import lenient
+from jaxreward.envs.adapters.physics import PhysicsState
 from jaxreward.envs.parts.boxes import into_boxes, to_boxes
 from jaxreward.envs.parts.painting import BLACK, BLUE, RED, painted, pixel_centres, soft, to_point
 from jaxreward.envs.qd.discs import DiscsParams, paid_in_disc

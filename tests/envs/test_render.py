@@ -15,7 +15,8 @@ from PIL import Image, ImageDraw
 
 from jaxreward.environment import WithRewardState, with_reward
 from jaxreward.envs import make
-from jaxreward.envs.adapters.physics import PhysicsState, lenient
+from jaxreward.envs.adapters.foreign import lenient
+from jaxreward.envs.adapters.physics import PhysicsState
 from jaxreward.envs.parts.drawing import acrobot, cartpole, grid, mountain_car, pendulum
 from jaxreward.envs.qd.point2d import Point2DState
 from jaxreward.envs.render import render, save_html

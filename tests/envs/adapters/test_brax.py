@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxreward.envs.adapters.brax import BACKENDS, BraxEnv, brax_names
-from jaxreward.envs.adapters.physics import lenient
+from jaxreward.envs.adapters.foreign import lenient
 
 with lenient():
     from brax.envs import get_environment

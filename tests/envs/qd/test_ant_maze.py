@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxreward.agent import strong
-from jaxreward.envs.adapters.physics import lenient
+from jaxreward.envs.adapters.foreign import lenient
 from jaxreward.envs.qd.ant_maze import TORSO, WALLS, AntMaze, kept_out, observed, position, pushed
 from jaxreward.envs.qd.discs import NO_AREA
 
