@@ -116,6 +116,9 @@ def at_work(folder: Path) -> bool | None:
         return None
     if host != socket.gethostname():
         return None
+    began = _began(process)
+    if began is not None and said.get("began") not in (None, began):  # its number is another's now
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:
@@ -125,10 +128,20 @@ def at_work(folder: Path) -> bool | None:
     return True
 
 
+def _began(process: int) -> int | None:
+    """When a process began, in ticks since the machine did; None if it is no more, or without `/proc`."""
+    try:
+        told = Path(f"/proc/{process}/stat").read_text()
+        return int(told.rpartition(")")[2].split()[19])  # the 22nd field; the name, in brackets, may have spaces
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def _sign(lock: int) -> None:
     """Writes into the lock's file who holds it, where other machines see it at once."""
     now = datetime.datetime.now(datetime.UTC).isoformat(sep=" ", timespec="seconds")
-    text = json.dumps({"process": os.getpid(), "host": socket.gethostname(), "since": now})
+    process = os.getpid()
+    text = json.dumps({"process": process, "host": socket.gethostname(), "since": now, "began": _began(process)})
     os.ftruncate(lock, 0)
     os.pwrite(lock, text.encode(), 0)
     os.fsync(lock)

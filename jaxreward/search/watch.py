@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import contextlib
 import itertools
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from jaxreward.results.described import title_of
 from jaxreward.results.tables import find_runs
-from jaxreward.results.watch import MOST_FAILURES, Watched, watch_run
+from jaxreward.results.watch import MOST_FAILURES, Watched, trained_seconds, watch_run
 from jaxreward.run.folder import at_work
 from jaxreward.run.job import NAMED
 from jaxreward.run.progress import duration
-from jaxreward.run.store import RunError
+from jaxreward.run.store import RunError, RunFolder
 from jaxreward.search.progress import best_so_far
 from jaxreward.search.study import Session, load_session
 from jaxreward.settings.space import always
@@ -37,7 +37,7 @@ def watch_search(folder: Path) -> Watched:
     stopped = sum(trial.state == TrialState.PRUNED for trial in ended)
     facts = [f"{len(ended)} of {total} trials done, {stopped} of them stopped early", best_so_far(session.study)]
     if state not in ("finished", "stopped"):
-        facts += _left(ended, total) + _generation(session)
+        facts += _left(session, len(ended), total) + _generation(session)
     searched = {name: prior.samples() for name, prior in always(session.search.space).items() if name in NAMED}
     named = [dict(zip(searched, values, strict=True)) for values in itertools.product(*searched.values())]
     title = title_of([{"config": vars(session.search.setup.replace(names))} for names in named])
@@ -53,26 +53,39 @@ def watch_search(folder: Path) -> Watched:
     )
 
 
-def _left(ended: list[FrozenTrial], total: int) -> list[str]:
-    """As fast as trials were so far."""
-    begun = [trial.datetime_start for trial in ended if trial.datetime_start]
-    done = [trial.datetime_complete for trial in ended if trial.datetime_complete]
-    if not (begun and done):
+def _left(session: Session, ended: int, total: int) -> list[str]:
+    """As fast as trials were trained so far; compilation and pauses are no training.
+
+    What several workers share is counted right while they are alike: each knows its own seconds, and all trials.
+    """
+    generations = _generations(session.folder.path)
+    seconds = [sum(trained_seconds(RunFolder(run).metrics()) for run in runs) for runs in generations]
+    under_way = seconds[-1] if generations and not all(RunFolder(run).finished() for run in generations[-1]) else 0.0
+    done = sum(seconds) - under_way
+    if not (ended and done):
         return []
-    spent = (max(done) - min(begun)) / datetime.timedelta(seconds=1)
-    return [f"about {duration(spent / len(done) * (total - len(ended)))} left"]
+    return [f"about {duration(max(done / ended * (total - ended) - under_way, 0.0))} of training left"]
+
+
+def _generations(folder: Path) -> list[list[Path]]:
+    """The runs of each generation of this worker's that has begun."""
+    found = []
+    for generation in sorted(folder.glob("generations/*")):
+        with contextlib.suppress(RunError):  # none of its has begun
+            found.append(find_runs(generation))
+    return found
 
 
 def _generation(session: Session) -> list[str]:
     """How far the runs of this worker's newest generation are."""
-    generations = sorted(session.folder.path.glob("generations/*"))
-    if not generations:
-        return []
-    try:
-        runs = [watch_run(run) for run in find_runs(generations[-1])]
-    except RunError:  # none has begun
-        return []
-    return [f"generation {int(generations[-1].name)}: {each.facts[0]}" for each in runs if each.state != "finished"]
+    newest = _generations(session.folder.path)[-1:]
+    runs = [(run, watch_run(run)) for run in itertools.chain(*newest)]
+    place = session.folder.path / "generations"
+    return [
+        f"generation {int(run.relative_to(place).parts[0])}: {each.facts[0]}"
+        for run, each in runs
+        if each.state != "finished"
+    ]
 
 
 def _failures(ended: list[FrozenTrial]) -> list[str]:

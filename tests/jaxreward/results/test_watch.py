@@ -15,7 +15,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from jaxreward.cli import main
-from jaxreward.results.watch import failed_runs, seconds_left, steadily, watch_run, watch_sweep
+from jaxreward.results.watch import failed_runs, seconds_left, steadily, trained_seconds, watch_run, watch_sweep
 from jaxreward.run.folder import LOCK, at_work
 from jaxreward.run.store import RunError, RunFolder
 from jaxreward.search.folder import StudyFolder
@@ -83,6 +83,25 @@ def test_a_run_is_at_work_while_its_process_is_there(tmp_path):
     assert at_work(tmp_path) is None
     (tmp_path / LOCK).write_text("{")
     assert at_work(tmp_path) is None
+
+
+def test_a_number_that_is_another_process_s_now_is_not_at_work(tmp_path, monkeypatch):
+    from jaxreward.run import folder
+
+    with folder.hold(tmp_path):
+        signed = json.loads((tmp_path / LOCK).read_text())
+        assert at_work(tmp_path) is True
+    (tmp_path / LOCK).write_text(json.dumps(signed | {"began": signed["began"] - 1}))
+    assert at_work(tmp_path) is False
+    monkeypatch.setattr(folder, "_began", lambda process: None)  # a system without /proc
+    assert at_work(tmp_path) is True
+
+
+def test_a_run_is_trained_from_its_own_first_row_on():
+    rows = pd.DataFrame({"iteration": [60, 60, 70, 80], "wall_seconds": [106.0, 106.0, 108.0, 110.0]})
+    assert trained_seconds(rows) == 6.0  # 100 are of the run that it went on from
+    assert trained_seconds(rows[:2]) == 106.0
+    assert trained_seconds(rows[:0]) == 0.0
 
 
 def test_a_run_under_way(tmp_path):
@@ -157,6 +176,17 @@ def test_a_search_tells_trials_the_best_and_what_failed_and_stays_as_it_is(searc
     assert {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in searched.iterdir()} == before
     hold(searched, ended_process())
     assert watch_search(searched).over
+
+
+def test_the_time_left_of_a_search_is_that_of_training_alone(searched):
+    hold(searched, os.getpid())
+    assert not any("left" in fact for fact in watch_search(searched).facts)
+    runs = searched / "generations"
+    write_run(runs / "00000" / "runs", [(50, 10.0, [1], [False]), (100, 20.0, [1], [False])], finished=True)
+    write_run(runs / "00001" / "runs", [(20, 3.0, [1], [False]), (40, 6.0, [1], [False])])
+    facts = watch_search(searched).facts
+    assert facts[2] == "about 0:00:14 of training left"  # 4 of 8 trials took 20 seconds; 6 of the others' are over
+    assert facts[3] == "generation 1: iteration 40 of 100, of 1 run"
 
 
 def test_files_that_are_being_put_together_are_read_again():
