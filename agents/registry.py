@@ -164,6 +164,12 @@ def without_episodes() -> list[str]:
     return [name for name in list_agents() if not get_agent(name).needs_episodes]
 
 
+def agents_with(setting: str) -> list[str]:
+    """The built-in agents that have a setting, without their populations; imports all of them."""
+    specs = map(get_agent, _BUILT_IN)
+    return [spec.name for spec in specs if setting in {**spec.config_defaults(), **spec.hyperparam_defaults()}]
+
+
 def get_agent(name: str) -> AgentSpec:
     """The agent called `name`.
 

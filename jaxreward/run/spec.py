@@ -20,7 +20,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import PyTree
 
 from jaxreward.agent import Agent
-from jaxreward.agents.registry import AgentSpec, get_agent, without_episodes
+from jaxreward.agents.registry import AgentSpec, agents_with, get_agent, without_episodes
 from jaxreward.contract.agents import RATES, check_agent
 from jaxreward.contract.environments import check_environment
 from jaxreward.contract.wrappers import never_ends
@@ -297,7 +297,7 @@ def _hyperparams(spec: AgentSpec, config: Any, env: Environment, env_params: PyT
     names = setting_names(hyperparams)
     for name in settings:
         if name not in names:
-            raise ValueError(_unknown(name, [*names, *spec.config_defaults(), *evaluation_names()]))
+            raise ValueError(_unknown(name, [*names, *spec.config_defaults(), *evaluation_names()], spec.name))
         if jnp.ndim(names[name]):
             raise ValueError(f"{name} is an array of shape {jnp.shape(names[name])}; only single numbers can be set")
     return (
@@ -363,12 +363,17 @@ def _is_discount(node: Any) -> bool:
     return isinstance(node, AgentDiscount)
 
 
-def _unknown(name: str, choices: list[str]) -> str:
+def _unknown(name: str, choices: list[str], agent: str = "") -> str:
+    """What is said of a setting that is not there; of an agent's, which agents have it."""
+    others = agents_with(name) if agent else []
     near = difflib.get_close_matches(name, choices, 1, 0.5)
     hint = f"; did you mean {near[0]!r}?" if near else "."
+    if others:
+        hint = f"; agents that have it: {', '.join(others)}."
     rewards = any(choice.startswith("reward") for choice in choices)
     note = "" if rewards or not name.startswith("reward") else " This reward has no params."
-    return f"no setting {name!r}{hint}{note} There are: {', '.join(choices) or 'none'}."
+    owner = f"{agent} has " if others else ""
+    return f"{owner}no setting {name!r}{hint}{note} There are: {', '.join(choices) or 'none'}."
 
 
 def _description(

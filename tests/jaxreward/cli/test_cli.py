@@ -220,7 +220,10 @@ def test_a_run_without_a_finite_number_fails(tmp_path, capsys):
         ("train --env CartPole-v1 --steps 10 --reward nowhere.py:f", "no reward file 'nowhere.py'"),
         ("train --env CartPole-v1 --steps 10 --objective dpoo", "did you mean 'dpo'"),
         ("train --env CartPole-v1 --steps 10 --objective ta_lpo", "asks how much of the lifetime has passed"),
-        ("train --env CartPole-v1 --steps 10 --objective dpo --agent a2c", "no setting 'objective'"),
+        (
+            "train --env CartPole-v1 --steps 10 --objective dpo --agent a2c",
+            "a2c has no setting 'objective'; agents that have it: ppo",
+        ),
         ("train --env CartPole-v1 --steps 10 --objective dpo --set objective=ppo", "given twice"),
         ("train --env CartPole-v1 --steps 10 --set learning_rat=1", "did you mean 'learning_rate'"),
         ("train --env CartPole-v1 --steps 10 --set discount=0.9 --set discount=0.8", "given twice"),
