@@ -93,5 +93,6 @@ def _advice(needed: int | None, seeds: int) -> str:
 
 
 def _show(estimate: Estimate) -> str:
-    value, low, high, _ = estimate
-    return f"{value:.4g} [{low:.4g}, {high:.4g}]"
+    from jaxreward.results.summary import with_interval
+
+    return with_interval(*estimate[:3])

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
+from jaxreward.report.compared import configurations_compared
 from jaxreward.report.page import code, details, drawing, facts, heading, note, table
 from jaxreward.results.charts import sensitivity
 from jaxreward.results.curves import learning_curves, to_svg
@@ -112,6 +113,7 @@ def section(runs: Runs, title: str = "") -> str:
             _facts(runs),
             _failures(runs),
             *(_result(runs, metric) for metric in metrics),
+            _compared(runs, metrics[0]) if metrics else "",
             _sensitivities(runs, metrics[0]) if metrics else "",
             _episode(runs),
             details("More curves", curves) if others else "",
@@ -309,6 +311,16 @@ def _result(runs: Runs, metric: str) -> str:
             table(columns, rows, {n for n in runs.by if not pd.api.types.is_numeric_dtype(ranked[n])}),
         ]
     )
+
+
+def _compared(runs: Runs, metric: str) -> str:
+    """The best configurations against the others, where scores are of one environment and trained to the end."""
+    if "env" in runs.by:
+        return ""
+    ranked = _ranked(runs, metric)
+    best = ranked[~ranked["stopped"]].head(BEST_DRAWN)
+    labels = {int(row["member"]): _described(row, runs.by) for _, row in best.iterrows()}
+    return configurations_compared(runs.frame.drop(columns="run", errors="ignore"), labels, metric, name_of(metric))
 
 
 def _sensitivities(runs: Runs, metric: str) -> str:

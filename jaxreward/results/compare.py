@@ -149,6 +149,29 @@ def contrasts(entries: Sequence[Entry]) -> list[Contrast]:
     ]
 
 
+def entry_of(name: str, frame: pd.DataFrame, metric: str, where: str = "") -> Entry:
+    """One configuration's final values.
+
+    Args:
+        name: What it is called.
+        frame: The metrics of its runs, one for each seed.
+        metric: Of which the values are.
+        where: See `Entry`.
+
+    Raises:
+        ValueError: A seed is there more than once.
+    """
+    values = final_values(frame, metric)
+    kept = values[values["value"].notna() & ~values["failed"]].sort_values("seed")
+    twice = kept["seed"][kept["seed"].duplicated()]
+    if len(twice):
+        more = "; add run to --by to tell runs apart" if frame["run"].nunique() > 1 else ""
+        raise ValueError(f"{name} holds several configurations: seed {twice.iloc[0]} is there more than once{more}")
+    scores = kept["value"].to_numpy(float)
+    iqm = estimate(scores) if len(scores) else NOTHING
+    return Entry(name, tuple(kept["seed"]), scores, iqm, len(values) - len(kept), where)
+
+
 def _p_value(entry: Entry, first: Entry) -> float:
     test = paired_test if entry.seeds == first.seeds else unpaired_test
     return test(entry.scores, first.scores)
@@ -160,10 +183,10 @@ def _entries(place: str, metric: str, by: Sequence[str]) -> list[Entry]:
         check_name("column of the results", name, map(str, frame))
     if not by:
         _refuse_several(place, folder, frame)
-        return [_entry(place, frame, metric)]
+        return [entry_of(place, frame, metric)]
     others = _others(folder, frame, by)
     return [
-        _entry(f"{folder.name}: {_told(by, key)}", part, metric, _told(others, key[len(by) :]))
+        entry_of(f"{folder.name}: {_told(by, key)}", part, metric, _told(others, key[len(by) :]))
         for key, part in frame.groupby([*by, *others], sort=False, dropna=False)
     ]
 
@@ -177,18 +200,6 @@ def _others(folder: Path, frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
 
 def _told(names: Sequence[str], values: Sequence[object]) -> str:
     return ", ".join(f"{name}={value}" for name, value in zip(names, values, strict=False))
-
-
-def _entry(name: str, frame: pd.DataFrame, metric: str, where: str = "") -> Entry:
-    values = final_values(frame, metric)
-    kept = values[values["value"].notna() & ~values["failed"]].sort_values("seed")
-    twice = kept["seed"][kept["seed"].duplicated()]
-    if len(twice):
-        more = "; add run to --by to tell runs apart" if frame["run"].nunique() > 1 else ""
-        raise ValueError(f"{name} holds several configurations: seed {twice.iloc[0]} is there more than once{more}")
-    scores = kept["value"].to_numpy(float)
-    iqm = estimate(scores) if len(scores) else NOTHING
-    return Entry(name, tuple(kept["seed"]), scores, iqm, len(values) - len(kept), where)
 
 
 def _selected(place: str) -> tuple[Path, pd.DataFrame]:

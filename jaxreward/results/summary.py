@@ -96,7 +96,7 @@ def summary(frame: pd.DataFrame, by: list[str], metric: str) -> pd.DataFrame:
 
 def cells(row: pd.Series) -> list[str]:
     """A row's mean, interquartile mean and seeds as text, NaN runs beside the seeds."""
-    estimates = [_with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("iqm", "mean")]
+    estimates = [with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"]) for name in ("iqm", "mean")]
     failed = f" ({int(row['failed'])} not finite)" if row["failed"] else ""
     return [*estimates, f"{int(row['seeds'])}{failed}"]
 
@@ -131,7 +131,8 @@ def _without_twins(frame: pd.DataFrame, names: list[str]) -> list[str]:
     return [name for name in names if name not in twins]
 
 
-def _with_interval(value: float, low: float, high: float) -> str:
+def with_interval(value: float, low: float, high: float) -> str:
+    """A number with its interval, as far as there are any."""
     if np.isnan(value):
         return "-"
     return show(value) if np.isnan(low) else f"{show(value)} [{show(low)}, {show(high)}]"

@@ -228,7 +228,7 @@ def test_page_is_self_contained_and_says_what_failed(tmp_path):
     assert "learning_rate = 0.2, seed 2: from iteration 7" in page
     assert "t.reward &lt; 1" in page
     assert "jax 1.2.3" in page
-    assert page.count("<svg") == 3  # two returns and the length
+    assert page.count("<svg") == 4  # two returns, what differs, and the length
     assert "31 [" in page
 
 
@@ -238,7 +238,8 @@ def test_several_runs_are_compared(tmp_path):
     page = report(runs, tmp_path / "new" / "page.html").read_text()
     assert "Comparison" in page
     rows = re.findall(r"<tr>(<td.*?)</tr>", page)
-    best = [re.findall(r"<td.*?>(.*?)</td>", row) for row in rows if "learning_rate = " in row]
+    cells = [re.findall(r"<td.*?>(.*?)</td>", row) for row in rows if "learning_rate = " in row]
+    best = [row for row in cells if len(row) == 5]
     assert [(cells[0], cells[1], cells[3].split()[0]) for cells in best] == [
         ("first", "learning_rate = 0.2", "31"),
         ("second", "learning_rate = 0.2", "131"),
@@ -359,6 +360,26 @@ def test_a_sweep_is_one_table_of_all_its_configurations(tmp_path):
     assert "8 = 4 configurations × 2 seeds" in page
 
 
+def test_a_sweep_says_which_of_its_configurations_differ_from_the_best(tmp_path):
+    page = report(write_sweep(tmp_path / "sweep")).read_text()
+    told = page[page.index("Which configurations differ") :]
+    rows = [row for row in cells_of(told) if len(row) == 6]
+    means = {"[16], 0.2": 46, "[8], 0.2": 38, "[16], 0.1": 36, "[8], 0.1": 28}
+    assert [row[1].split()[0] for row in rows] == [str(mean) for mean in means.values()]
+    assert [row[2].split()[0] for row in rows] == ["-", "-8", "-10", "-18"]
+    # The seeds are one apart, so no run of another scores higher, and two of each are too few to show it.
+    assert [row[3].split()[0] for row in rows[1:]] == ["0", "0", "0"]
+    assert [(row[4], row[5]) for row in rows[1:]] == [("1", "2")] * 3
+    assert "Bar: 95% interval over seeds" in told
+    assert told.index("<svg") < told.index("<table")
+
+
+def test_one_seed_or_one_configuration_is_compared_with_nothing(tmp_path):
+    assert "configurations differ" not in report(write_run(tmp_path / "few", frame(seeds=1))).read_text()
+    alone = frame()[lambda f: f["member"] == 0]
+    assert "configurations differ" not in report(write_run(tmp_path / "alone", alone)).read_text()
+
+
 def test_further_seeds_in_another_program_are_seeds_of_the_same_configuration(tmp_path):
     data = frame(seeds=4)
     for name, seeds in (("first", (0, 1)), ("more", (2, 3))):
@@ -429,8 +450,8 @@ def test_a_browser_shows_the_page_without_errors_or_requests(tmp_path, width):
     seen = json.loads(html.unescape(found[1]))
     assert seen["requests"] == []
     assert seen["wider"] == 0  # nothing makes the page itself scroll sideways
-    # One of the figure, one of the comparison; two returns and, folded in, the length for the run and the sweep.
-    assert len(seen["drawings"]) == page.count("<svg") == 8
+    # One of the figure, one of the comparison; two returns and, folded in, the length and what differs for both others.
+    assert len(seen["drawings"]) == page.count("<svg") == 10
     assert all(w > 200 and h > 100 for w, h in seen["drawings"])
     assert all(w > 100 and h > 20 for w, h in seen["tables"])
     assert "1 met" in seen["text"]
