@@ -34,7 +34,7 @@ def configurations_compared(frame: pd.DataFrame, labels: Mapping[int, str], metr
     first, *others = entries
     rows = [[first.name, with_interval(*first.iqm[:3]), "-", "-", "-", str(len(first.scores))]]
     rows += [_row(entry, contrast) for entry, contrast in zip(others, contrasts(entries), strict=True)]
-    picture = intervals({f"interquartile mean of {shown}": {entry.name: entry.iqm for entry in entries}})
+    picture = intervals({"interquartile mean": {entry.name: entry.iqm for entry in entries}}, shown)
     return details(
         "Which configurations differ",
         "\n".join(

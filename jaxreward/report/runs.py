@@ -30,8 +30,8 @@ LARGEST_TABLE = 100
 BEST_DRAWN = 8
 SWEEP, STUDY = "sweep.json", "study.json"
 """What marks a folder whose runs belong together."""
-EPISODE, LARGEST_EPISODE = "episode.gif", 8 * 2**20
-"""The animation in a run's folder, and up to how many bytes of one are put into a page."""
+EPISODE, LARGEST_EPISODE, MOST_EPISODES = "episode.gif", 8 * 2**20, 4
+"""The animation in a run's folder, up to how many bytes of one are put into a page, and of how many runs together."""
 CONFIRMED = "confirmed"
 """The folder of a search's runs on fresh seeds, which are not to be mixed with what the choice was made by."""
 
@@ -50,7 +50,7 @@ class Runs(NamedTuple):
         by: The columns that tell configurations apart.
         reward: The user's file of the reward, if there is one.
         steps: Environment steps below which a configuration was stopped early; 0 where none is.
-        folder: Where it is.
+        folders: Where the runs are.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Runs(NamedTuple):
     by: list[str]
     reward: str | None
     steps: int = 0
-    folder: Path | None = None
+    folders: Sequence[Path] = ()
 
 
 def read(folder: Path, runs: Sequence[Path]) -> Runs:
@@ -76,13 +76,13 @@ def read(folder: Path, runs: Sequence[Path]) -> Runs:
     source = runs[0] / "reward.py"
     reward = source.read_text() if source.is_file() else None
     if list(runs) == [folder]:
-        return Runs(folder.absolute().name, described, frames[0], configurations(described[0]), reward, folder=folder)
+        return Runs(folder.absolute().name, described, frames[0], configurations(described[0]), reward, folders=runs)
     frame, by = _merged(described, frames)
     study = folder / STUDY
     steps = read_json(study, {"search": dict})["search"].get("steps", 0) if study.is_file() else 0
     place = folder.absolute()
     name = f"{place.parent.name}, on fresh seeds" if _is_confirmed(place) else place.name
-    return Runs(name, described, frame, by, reward, steps, folder)
+    return Runs(name, described, frame, by, reward, steps, runs)
 
 
 def group(runs: Iterable[Path], place: Path) -> dict[Path, list[Path]]:
@@ -115,7 +115,7 @@ def section(runs: Runs, title: str = "") -> str:
             *(_result(runs, metric) for metric in metrics),
             _compared(runs, metrics[0]) if metrics else "",
             _sensitivities(runs, metrics[0]) if metrics else "",
-            _episode(runs),
+            _episodes(runs),
             details("More curves", curves) if others else "",
             details("The reward's file", code(runs.reward)) if runs.reward else "",
             details("Configuration and versions", code(json.dumps(described, indent=2))),
@@ -123,14 +123,17 @@ def section(runs: Runs, title: str = "") -> str:
     )
 
 
-def _episode(runs: Runs) -> str:
-    """What `jaxreward evaluate --render` drew of one of them, where that is a picture."""
-    drawn = runs.folder / EPISODE if runs.folder else None
-    if drawn is None or not drawn.is_file() or drawn.stat().st_size > LARGEST_EPISODE:
-        return ""
-    pixels = base64.b64encode(drawn.read_bytes()).decode()
-    shown = f'<img alt="an episode" src="data:image/gif;base64,{pixels}">'
-    return heading("An episode", level=3) + drawing(shown)
+def _episodes(runs: Runs) -> str:
+    """What `jaxreward evaluate --render` drew of some of them, where that is a picture."""
+    drawn = [run for run in runs.folders if (run / EPISODE).is_file()]
+    small = [run for run in drawn if (run / EPISODE).stat().st_size <= LARGEST_EPISODE][:MOST_EPISODES]
+    several = len(runs.folders) > 1
+    return "\n".join(_episode(run, f"An episode of {run.name}" if several else "An episode") for run in small)
+
+
+def _episode(run: Path, title: str) -> str:
+    pixels = base64.b64encode((run / EPISODE).read_bytes()).decode()
+    return heading(title, level=3) + drawing(f'<img alt="an episode" src="data:image/gif;base64,{pixels}">')
 
 
 def comparison(every: Sequence[Runs]) -> str:
@@ -307,7 +310,10 @@ def _result(runs: Runs, metric: str) -> str:
         [
             heading(_capitalised(name_of(metric)), level=3),
             drawing(to_svg(curves_of(runs, metric))),
-            note(f"Mean over the last tenth of training, with 95% intervals over seeds; {order}{more}."),
+            note(
+                "Line: mean over seeds, band: its 95% interval. Table: the mean over the last tenth of training, with "
+                f"95% intervals over seeds; {order}{more}."
+            ),
             table(columns, rows, {n for n in runs.by if not pd.api.types.is_numeric_dtype(ranked[n])}),
         ]
     )

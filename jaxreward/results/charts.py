@@ -38,7 +38,8 @@ def intervals(panels: Mapping[str, Mapping[str, Estimate]], title: str = "") -> 
     """
     methods = list(next(iter(panels.values())))
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(0.9 + WIDTH * len(panels), 0.9 + 0.34 * len(methods)), layout="constrained")
+        beside = max(0.9, 0.075 * max(map(len, methods), default=0))  # what methods are called takes inches too
+        figure = Figure(figsize=(beside + WIDTH * len(panels), 0.9 + 0.34 * len(methods)), layout="constrained")
         axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axis, (quantity, values) in zip(axes, panels.items(), strict=True):
             for row, method in enumerate(methods):

@@ -374,6 +374,15 @@ def test_a_sweep_says_which_of_its_configurations_differ_from_the_best(tmp_path)
     assert told.index("<svg") < told.index("<table")
 
 
+def test_episodes_drawn_of_a_sweep_s_runs_are_in_its_page(tmp_path):
+    folder = write_sweep(tmp_path / "sweep")
+    assert "image/gif" not in report(folder).read_text()
+    (folder / "programs" / "16" / "episode.gif").write_bytes(b"GIF89a")
+    page = report(folder).read_text()
+    assert page.index("An episode of 16") < page.index("data:image/gif;base64,R0lGODlh")
+    assert "An episode of 8" not in page
+
+
 def test_one_seed_or_one_configuration_is_compared_with_nothing(tmp_path):
     assert "configurations differ" not in report(write_run(tmp_path / "few", frame(seeds=1))).read_text()
     alone = frame()[lambda f: f["member"] == 0]
