@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,6 +15,7 @@ from jaxreward.cli.shell import RUN_FAILED, Text, console, note, say
 
 if TYPE_CHECKING:
     from jaxreward.reproduce.figure import Reproduced
+    from jaxreward.reproduce.plan import Planned
     from jaxreward.run.launcher import Launcher
 
 STYLES = {"met": "green", "not met": "red", "not decidable": "yellow"}
@@ -26,8 +27,10 @@ class Reproduce:
 
     Attributes:
         names: The figures (--list), or your own as path/to/file.py:figure.
-        scale: How much to run: seconds, minutes, or what the paper ran.
+        scale: How much to run: seconds, minutes, about an hour on two cores, or what the paper ran.
         folder: Where; each figure goes to NAME-SCALE in it. What was trained there is not trained again.
+        only: Parts of the figure, mostly methods: these now, the others later into the same folder. --plan shows all.
+        plan: Show how much there is to run and how long it takes, measured with a little of it; run nothing else.
         launcher: What trains: this process (local), or as many machines as there are (ray).
         address: Of the Ray cluster.
         all: All figures, also after one has failed.
@@ -39,8 +42,10 @@ class Reproduce:
     """
 
     names: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="NAME")] = ()
-    scale: Literal["smoke", "small", "paper"] = "small"
+    scale: Literal["smoke", "small", "hour", "paper"] = "small"
     folder: Path = Path("figures")
+    only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="METHOD")] = ()
+    plan: bool = False
     launcher: str = "local"
     address: Text = None
     all: bool = False
@@ -52,7 +57,6 @@ class Reproduce:
 
     def run(self) -> int:
         from jaxreward.reproduce.claims import tally
-        from jaxreward.reproduce.figure import get_figure
         from jaxreward.run.launchers import get_launcher
 
         if self.list:
@@ -60,7 +64,11 @@ class Reproduce:
             return 0
         names = self._names()
         for name in names:  # a misspelt one is refused before the first is run
-            get_figure(name)
+            self._check(name)
+        if self.plan:
+            for name in names:
+                _show_plan(name, self._planned(name))
+            return 0
         launch = get_launcher(self.launcher, address=self.address, progress=not self.quiet)
         made = [self._make(name, launch) for name in names]
         done = [each for each in made if each is not None]
@@ -83,6 +91,33 @@ class Reproduce:
             note(f"{former} is {full_name(former)}")
         return [full_name(name) for name in self.names]
 
+    def _check(self, name: str) -> None:
+        """Refuses figures and parts that there are not."""
+        from jaxreward.reproduce.figure import chosen, get_figure
+        from jaxreward.reproduce.parts import parts_of
+
+        figure = get_figure(name)
+        if self.only:
+            chosen(name, parts_of(figure.data(self.scale)), self.only)
+
+    def _planned(self, name: str) -> Iterator[Planned]:
+        """What is to be run of a figure, measured."""
+        from jaxreward.reproduce.figure import chosen, default_folder, get_figure
+        from jaxreward.reproduce.parts import parts_of
+        from jaxreward.reproduce.plan import plan
+
+        parts = parts_of(get_figure(name).data(self.scale))
+        return plan(parts, chosen(name, parts, self.only), default_folder(name, self.scale, self.folder))
+
+    def _estimate(self, name: str) -> None:
+        """Says how long a figure takes, where that is more than seconds and trained here."""
+        from jaxreward.reproduce.plan import estimate
+
+        if not self.quiet and self.scale != "smoke" and self.launcher == "local":
+            note("measuring how long it takes ...")
+            planned = list(self._planned(name))
+            note(estimate(planned) if planned else "nothing is left to be trained")
+
     def _make(self, name: str, launch: Launcher) -> Reproduced | None:
         """One figure; what goes wrong is said, and the others are made all the same."""
         from jaxreward.reproduce.figure import default_folder, reproduce
@@ -90,10 +125,12 @@ class Reproduce:
         folder = default_folder(name, self.scale, self.folder)
         note(f"{name} at scale {self.scale} -> {folder}")
         try:
-            made = reproduce(name, self.scale, folder, launch)
+            self._estimate(name)
+            made = reproduce(name, self.scale, folder, launch, self.only)
         except KeyboardInterrupt as stopped:
             arguments = ["--all"] if self.all else list(self.names)
             options = ["--scale", self.scale, "--folder", str(self.folder), "--launcher", self.launcher]
+            options += ["--only", *self.only] if self.only else []
             again = ["jaxreward", "reproduce", *arguments, *options]
             raise KeyboardInterrupt(f"go on with\n  {shlex.join(again)}") from stopped
         except Exception as error:
@@ -112,6 +149,43 @@ def _listing() -> str:
     width = max(map(len, figures), default=0)
     lines = [f"  {name:<{width}}  {figure.title} ({figure.source})" for name, figure in figures.items()]
     return "\n".join(["figures", *lines, "  your own: path/to/file.py:figure or module:figure"])
+
+
+def _show_plan(name: str, planned: Iterator[Planned]) -> None:
+    """A row for each program, and what of the numbers was measured and what is assumed."""
+    from rich.table import Table
+
+    from jaxreward.reproduce.plan import NOTES
+    from jaxreward.sweep.plan import show_duration
+
+    columns = "part", "steps x seeds x configurations", "a step here", "all here", "a step", "on one H200"
+    table = Table(*columns, title=name, title_justify="left")
+    total = [0.0, 0.0]
+    for each in planned:
+        total = [total[0] + each.seconds, total[1] + each.seconds_there]
+        table.add_row(each.part, *_told(each))
+    table.add_row("all", "", "", show_duration(total[0]), "", show_duration(total[1]), style="bold")
+    out = console()
+    out.print(table)
+    for line in NOTES:
+        out.print(line)
+
+
+def _told(each: Planned) -> list[str]:
+    """The numbers of a program."""
+    from jaxreward.results.summary import show
+    from jaxreward.sweep.plan import show_duration
+
+    if each.work is None or each.cost is None:
+        return ["not measured: computed at once", "-", "-", "-", "-"]
+    iteration = each.work.steps / each.work.iterations
+    return [
+        f"{each.work.steps:,} x {each.work.seeds} x {each.work.configurations}",
+        f"{show(1e6 * each.cost.seconds / iteration)} us",
+        show_duration(each.seconds),
+        f"{show(each.cost.flops / iteration)} FLOP",
+        show_duration(each.seconds_there),
+    ]
 
 
 def _show(made: Reproduced) -> None:

@@ -11,12 +11,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
-from jaxreward.results.statistics import Estimate
+from jaxreward.results.statistics import NOTHING, Estimate
 from jaxreward.results.summary import show
 
-Scale: TypeAlias = Literal["smoke", "small", "paper"]
+Scale: TypeAlias = Literal["smoke", "small", "hour", "paper"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
-"""How much is run, from the least: seconds (that it works), minutes on a laptop, what the paper ran."""
+"""How much is run, from the least: seconds (that it works), minutes on a laptop, about an hour, what the paper ran."""
 
 Verdict: TypeAlias = Literal["met", "not met", "not decidable"]
 FEWEST_RUNS = 5
@@ -76,6 +76,8 @@ class Claim(NamedTuple):
         holds: Where the effect is if the claim is true.
         paper: The paper's own value as it is printed, if it prints one.
         least: The least scale at which the claim can be decided; below, the effect is only shown.
+        takes: The parts of the figure that it is about; those that `measure`, a `functools.partial`, is given by name
+            if none are said, and all if none are given.
     """
 
     text: str
@@ -83,6 +85,12 @@ class Claim(NamedTuple):
     holds: Range
     paper: str = ""
     least: Scale = "smoke"
+    takes: tuple[str, ...] = ()
+
+    def parts(self, parts: Sequence[str]) -> list[str]:
+        """Those of a figure's parts that it is about."""
+        named = self.takes or getattr(self.measure, "args", ())
+        return [part for part in parts if part in named] or list(parts)
 
 
 class Checked(NamedTuple):
@@ -105,14 +113,18 @@ class Checked(NamedTuple):
     why: str = ""
 
 
-def check(claim: Claim, data: Any, scale: Scale) -> Checked:
+def check(claim: Claim, data: Any, scale: Scale, missing: Sequence[str] = ()) -> Checked:
     """Measures what a claim is about and decides it.
 
     Args:
         claim: The claim.
         data: What its `measure` takes.
         scale: At which the data was made.
+        missing: What it is about and was not run; then there is nothing to measure.
     """
+    if missing:
+        why = f"{', '.join(missing)} not run"
+        return Checked(claim.text, claim.paper, claim.holds.text, NOTHING, "not decidable", why)
     estimate = claim.measure(data)
     verdict, why = decide(estimate, claim.holds)
     if SCALES.index(scale) < SCALES.index(claim.least):

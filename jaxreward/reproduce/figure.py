@@ -8,6 +8,7 @@ claims.json      what was claimed, measured and decided, with versions and devic
 figure.png/svg   the figure
 data.parquet     what it was drawn from
 runs/            the run folders, if anything was trained
+parts/           what was computed otherwise
 ```
 """
 
@@ -18,11 +19,9 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
@@ -31,25 +30,19 @@ from matplotlib.figure import Figure
 from jaxreward.lookup import is_reference, load_reference
 from jaxreward.names import check_name
 from jaxreward.reproduce.claims import SCALES, Checked, Claim, Scale, check
+from jaxreward.reproduce.parts import Part, make, parts_of, table_of
 from jaxreward.results.curves import STYLE, save_png, to_svg
 from jaxreward.results.statistics import Estimate
-from jaxreward.results.tables import load
 from jaxreward.run.folder import check_unused
-from jaxreward.run.job import Job, Setup, split
 from jaxreward.run.launcher import Launcher, local
 from jaxreward.run.store import RunError, provenance, read_json, to_json, write_atomically
-from jaxreward.settings.values import Value
 
 FOLDER = Path("figures")
 CLAIMS = "claims.json"
-MADE = {"runs", "data.parquet", "figure.png", "figure.svg"}
-"""What is in the folder of a figure before its claims are."""
+BEGUN = {"runs", "parts"}
+MADE = {*BEGUN, "data.parquet", "figure.png", "figure.svg"}
+"""What is in the folder of a figure before its claims are, and what is there first."""
 _PACKAGE = "jaxreward.experiments.figures"
-
-Data: TypeAlias = pd.DataFrame | Sequence[Job]
-"""A table, or what to train for one: the metrics of these runs, see `jaxreward.results.tables.load`."""
-Stages: TypeAlias = Generator[Sequence[Job], pd.DataFrame, Data]
-"""Data in stages: each `yield` trains jobs and gives their table, from which the next follow; returns the last ones."""
 
 
 class PaperFigure(NamedTuple):
@@ -58,16 +51,17 @@ class PaperFigure(NamedTuple):
     Attributes:
         title: What it shows.
         source: The paper and the number of the figure.
-        data: By scale, what it is drawn from: a table, or what to train for it, see `trainings`. A generator function
-            where what is trained depends on what was trained before, such as final runs of settings that were tuned:
-            `tuned = yield jobs`, and then returns either.
-        plot: Draws the table.
+        data: By scale, what it is drawn from, by the name of its parts, mostly methods, which may be run apart; or of
+            its only one. A part is a table, `jaxreward.reproduce.parts.Computed` one, or what to train for it, see
+            `jaxreward.reproduce.parts.trainings`. It is a generator where what is trained depends on what was trained
+            before, such as final runs of settings that were tuned: `tuned = yield jobs`, and then returns either.
+        plot: Draws the table of all parts that there are.
         claims: What the paper says of it.
     """
 
     title: str
     source: str
-    data: Callable[[Scale], Data | Stages]
+    data: Callable[[Scale], Part | Mapping[str, Part]]
     plot: Callable[[pd.DataFrame], Figure]
     claims: tuple[Claim, ...]
 
@@ -100,26 +94,6 @@ class Reproduced(NamedTuple):
     notes: str
     made: dict[str, Any]
     folder: Path
-
-
-def trainings(
-    setup: Setup, choices: Sequence[dict[str, Value]], *, steps: int, seeds: int, log_every: int | None = None
-) -> list[Job]:
-    """The jobs that train each choice with all seeds: a program for those that differ in traced numbers alone.
-
-    Args:
-        setup: What is the same for all.
-        choices: What each has of its own, see `jaxreward.run.job.split`.
-        steps: Environment steps of each run.
-        seeds: How many.
-        log_every: See `jaxreward.run.job.Job`.
-    """
-    groups = split(setup, choices)
-    places = [Path(f"{index:03d}") for index in range(len(groups))]
-    return [
-        Job(group.setup, place, steps, tuple(group.members), tuple(range(seeds)), log_every)
-        for place, group in zip(places, groups, strict=True)
-    ]
 
 
 def list_figures() -> list[str]:
@@ -165,37 +139,56 @@ def reproduce(
     scale: Scale = "small",
     folder: str | os.PathLike[str] | None = None,
     launch: Launcher | None = None,
+    only: Sequence[str] = (),
 ) -> Reproduced:
     """Makes a figure again, draws it and checks what the paper claims.
 
-    What was trained in the folder before isn't trained again; what is computed without training is computed anew.
+    What was trained or computed in the folder before isn't again.
 
     Args:
         name: See `get_figure`.
         scale: How much is run.
         folder: Where; `default_folder` by default.
         launch: What trains; this process by default.
+        only: The parts that are run now; all by default. Others are drawn if the folder has all of them.
 
     Raises:
-        ValueError: There is no such figure or scale.
+        ValueError: There is no such figure, scale or part.
         RunError: The folder has something else in it; or something could not be trained: all that could be has been.
     """
     check_name("scale", scale, SCALES)
     name = full_name(name)
     figure = get_figure(name)
     place = default_folder(name, scale) if folder is None else Path(folder)
+    parts = parts_of(figure.data(scale))
+    wanted = chosen(name, parts, only)
     _check_folder(place)
-    data = _data(figure, scale, place, launch or local())
-    claims = [check(claim, data, scale) for claim in figure.claims]
-    made = Reproduced(name, figure.title, figure.source, scale, claims, figure.notes, provenance(), place)
-    save(made, data, draw(figure, data))
-    return made
+    made = make(parts, wanted, place, launch or local())
+    data = table_of(made.values())
+    missing = [[part for part in claim.parts(list(parts)) if part not in made] for claim in figure.claims]
+    claims = [check(claim, data, scale, lacking) for claim, lacking in zip(figure.claims, missing, strict=True)]
+    done = Reproduced(name, figure.title, figure.source, scale, claims, figure.notes, provenance(), place)
+    save(done, data, draw(figure, data))
+    return done
+
+
+def chosen(name: str, parts: Mapping[str, Part], only: Sequence[str]) -> list[str]:
+    """The parts that are asked for, in their order.
+
+    Raises:
+        ValueError: There is no such part; says which is nearest, and what there is.
+    """
+    for part in only:
+        if len(parts) == 1 and part not in parts:
+            raise ValueError(f"{name} is run as a whole at this scale: it has no part {part!r}")
+        check_name(f"part of {name}", part, parts, f"There are: {', '.join(parts)}.")
+    return [part for part in parts if not only or part in only]
 
 
 def _check_folder(place: Path) -> None:
     """Refuses a folder that has something else in it than a figure that was made, or begun with its runs."""
     there = {path.name for path in place.glob("*")}
-    if CLAIMS not in there and not {"runs"} <= there <= MADE:
+    if CLAIMS not in there and not (there & BEGUN and there <= MADE):
         check_unused(place)
 
 
@@ -228,33 +221,6 @@ def load_reproduced(folder: str | os.PathLike[str]) -> Reproduced:
         return Reproduced(**stored, claims=claims, folder=Path(folder))
     except (OSError, RunError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise RunError(f"{path} holds no reproduced figure ({error}); `jaxreward reproduce` makes one") from error
-
-
-def _data(figure: PaperFigure, scale: Scale, place: Path, launch: Launcher) -> pd.DataFrame:
-    train = partial(_train, place=place, launch=launch)
-    asked = figure.data(scale)
-    last = _last(asked, train) if isinstance(asked, Generator) else asked
-    return last if isinstance(last, pd.DataFrame) else train(last)
-
-
-def _last(stages: Stages, train: Callable[[Sequence[Job]], pd.DataFrame]) -> Data:
-    """What the last stage is, after all before it have been trained."""
-    table = None  # what a generator is first sent
-    while True:
-        try:
-            jobs = stages.send(table)  # type: ignore[arg-type]
-        except StopIteration as ended:
-            return ended.value
-        table = train(jobs)
-
-
-def _train(jobs: Sequence[Job], place: Path, launch: Launcher) -> pd.DataFrame:
-    jobs = [replace(job, folder=place / "runs" / job.folder) for job in jobs]
-    failed = [outcome for outcome in launch(jobs) if outcome.error]
-    if failed:
-        reasons = "\n".join(f"{outcome.job.folder}: {outcome.error}" for outcome in failed)
-        raise RunError(f"{len(failed)} of {len(jobs)} programs failed:\n{reasons}")
-    return load([job.folder for job in jobs])
 
 
 def _claim_from_json(stored: dict[str, Any]) -> Checked:

@@ -6,6 +6,7 @@ need programs of their own are told apart by `split`.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import time
@@ -177,10 +178,11 @@ def split(setup: Setup, choices: Sequence[dict[str, Value]]) -> list[Group]:
         ValueError: A name does not exist.
     """
     groups: dict[str, Group] = {}
+    shaping_names = functools.cache(static_names)  # which makes an environment
     for index, choice in enumerate(choices):
         named = {name: value for name, value in choice.items() if name in NAMED}
         changed = setup.replace(named)
-        static = static_names(changed.agent, changed.env, [name for name in choice if name not in NAMED])
+        static = shaping_names(changed.agent, changed.env, tuple(name for name in choice if name not in NAMED))
         shaping = {name: value for name, value in choice.items() if name in static}
         group = Group(changed.replace(shaping), [], [])
         group = groups.setdefault(repr((named, shaping)), group)

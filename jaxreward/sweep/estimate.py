@@ -1,22 +1,15 @@
-"""What a program will need, measured on a small chunk of it before it is trained."""
+"""What a program of a sweep will need, measured on a small chunk of it before it is trained."""
 
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import replace
 from typing import NamedTuple
 
-import jax
-
-from jaxreward.agent import vmap
-from jaxreward.run.chunk import Program
+from jaxreward.run.cost import cost_of, sampled
 from jaxreward.run.job import Job
 from jaxreward.run.memory import bytes_of_state
 from jaxreward.run.plan import make_plan
-
-SAMPLE = 8
-"""Runs that are measured, at most; a program of so many has shown what one of it takes beyond its state."""
 
 
 class Estimate(NamedTuple):
@@ -36,24 +29,18 @@ class Estimate(NamedTuple):
 def estimate(job: Job) -> Estimate:
     """Compiles a small part of a job and trains it for two iterations, to measure what a run needs.
 
-    Memory is what XLA says a program of `SAMPLE` runs takes, by run. All of it is counted as growing with the number of
-    runs, so the estimate for many is above what XLA says of their own program. It has the job's own number of
-    iterations in a chunk, whose metrics are kept until the chunk ends: with thousands they are most of the memory.
+    Memory is what XLA says a program of `jaxreward.run.cost.SAMPLE` runs takes, by run. All of it is counted as growing
+    with the number of runs, so the estimate for many is above what XLA says of their own program. It has the job's own
+    number of iterations in a chunk, whose metrics are kept until the chunk ends: with thousands they are most of the
+    memory.
     """
-    members = job.members[:SAMPLE]
-    part = replace(job, members=members, seeds=job.seeds[: max(1, SAMPLE // len(members))])
+    members, seeds = sampled(len(job.members), len(job.seeds))
+    part = replace(job, members=job.members[:members], seeds=job.seeds[:seeds])
     experiment = part.experiment()
     iterations = experiment.iterations(job.steps)
     plan = make_plan(experiment.hyperparams, experiment.population, part.seeds, iterations, job.log_every)
-    program = Program(vmap(vmap(experiment.agent), population=True), plan.keys, plan.hyperparams, plan.log_every)
-    step, seconds = program.compile()
-    state, init_seconds = program.init()
-    state, _ = jax.block_until_ready(step(state, 1))
-    began = time.perf_counter()
-    jax.block_until_ready(step(state, 1))
-    runs = len(members) * len(part.seeds)
-    each = (time.perf_counter() - began) / runs
-    return Estimate(math.ceil(program.bytes / runs), each * iterations, seconds + init_seconds)
+    cost = cost_of(experiment.agent, plan)
+    return Estimate(math.ceil(cost.bytes), cost.seconds * iterations, cost.compile_seconds)
 
 
 def run_state_bytes(job: Job) -> int:

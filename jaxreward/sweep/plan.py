@@ -122,7 +122,7 @@ def describe(plan: Plan, sweep: Sweep) -> list[str]:
         lines.append(f"  (split so that each fits into {show_bytes(plan.memory)} of memory)")
     if all(planned.estimate for planned in plan.planned):
         lines.append(
-            f"  about {_duration(sum(map(_seconds, plan.planned)))} in all, or less: estimated from a small chunk"
+            f"  about {show_duration(sum(map(_seconds, plan.planned)))} in all, or less: estimated from a small chunk"
         )
     return lines
 
@@ -192,6 +192,13 @@ def show_bytes(number: float) -> str:
     """Bytes for people."""
     size, unit = next((s, u) for s, u in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "bytes")) if number >= s or s == 1)
     return f"{number / size:.1f} {unit}" if unit == "GB" else f"{number / size:.0f} {unit}"
+
+
+def show_duration(seconds: float) -> str:
+    """Seconds for people."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _fixed(sweep: Sweep, varied: set[str]) -> dict[str, Any]:
@@ -324,11 +331,5 @@ def _line(planned: Planned, shape: str) -> str:
     own = f" with {shape}" if shape else ""
     if known is None:
         return f"  {size}{own}"
-    memory, time = show_bytes(planned.runs * known.run_bytes), _duration(_seconds(planned))
+    memory, time = show_bytes(planned.runs * known.run_bytes), show_duration(_seconds(planned))
     return f"  {size}{own}: about {memory} of memory, {time}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -25,7 +25,7 @@ from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from jaxreward.experiments.figures.subpo._common import NOTHING, Choice
 from jaxreward.reproduce.claims import Claim, above
-from jaxreward.reproduce.figure import Stages
+from jaxreward.reproduce.parts import Stages
 from jaxreward.results.charts import COLORS, HEIGHT, WIDTH, line
 from jaxreward.results.curves import curve
 from jaxreward.results.statistics import Estimate, aggregate_mean, estimate, estimate_difference
@@ -162,8 +162,22 @@ def draws(space: Space, number: int) -> tuple[Choice, ...]:
     return tuple(choice_of(space, study.ask()) for _ in range(number))
 
 
+def methods(
+    tasks: Mapping[str, Task], size: Size, others: Mapping[str, Sequence[Choice]] | None = None
+) -> dict[str, Stages]:
+    """The stages of each method by its name, see `stages`."""
+
+    def alone(name: str) -> Size:
+        return size._replace(methods={task: (name,) for task, names in size.methods.items() if name in names})
+
+    learning = {name for names in size.methods.values() for name in names}
+    return {name: stages(tasks, alone(name), others) for name in METHODS if name in learning}
+
+
 def stages(tasks: Mapping[str, Task], size: Size, others: Mapping[str, Sequence[Choice]] | None = None) -> Stages:
     """Tunes all methods, unless there is one configuration, and then trains each as it was best.
+
+    Where nothing was trained, to plan what would be, it is the first.
 
     Args:
         tasks: By name.
@@ -173,8 +187,7 @@ def stages(tasks: Mapping[str, Task], size: Size, others: Mapping[str, Sequence[
     """
     jobs = candidates(tasks, size)
     chosen = [job.members[0] for job in jobs]
-    if size.configurations > 1:
-        tuned = yield jobs
+    if size.configurations > 1 and (tuned := (yield jobs)) is not None:
         chosen = [best(tuned, job) for job in jobs]
     seeds = tuple(range(FIRST_FRESH_SEED, FIRST_FRESH_SEED + size.seeds))
     final = []
@@ -259,7 +272,7 @@ def helps_to_learn(task: str, hint: str) -> Claim:
     That it falls would be no claim: the penalty on it sees to that whatever is learned, and without one it stays.
     """
     text = f"BARFI earns more with the discount that it learns than with 0.99, {hint}: what it adds to its mean return"
-    return Claim(text, partial(lead_of_learned_discount, task), above(0))
+    return Claim(text, partial(lead_of_learned_discount, task), above(0), takes=("BARFI",))
 
 
 def plot_tasks(frame: pd.DataFrame, tasks: Mapping[str, Task], label: str) -> Figure:

@@ -38,12 +38,13 @@ from jaxreward.experiments.figures.barfi._common import (
     helps_to_learn,
     keeps_discount,
     lead_throughout,
+    methods,
     run_name,
-    stages,
 )
 from jaxreward.experiments.figures.subpo._common import Choice
 from jaxreward.reproduce.claims import Claim, Scale, above, below
-from jaxreward.reproduce.figure import PaperFigure, Stages
+from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Stages
 from jaxreward.results.charts import HEIGHT, WIDTH, line, logarithmic
 from jaxreward.results.curves import Curve
 from jaxreward.results.statistics import aggregate_mean, estimate
@@ -64,7 +65,12 @@ RANGES: Space = {
 }
 FACTORS = (1.0, 0.1, 10.0, 0.3, 3.0)
 """By which the auxiliary reward is larger, that of the tuning first."""
-SCALED = {"smoke": (0, ()), "small": (3, ("BARFI", "naive sum")), "paper": (5, MAIN)}
+SCALED = {
+    "smoke": (0, ()),
+    "small": (3, ("BARFI", "naive sum")),
+    "hour": (3, ("BARFI", "naive sum")),
+    "paper": (5, MAIN),
+}
 """How many of these factors are tried, with which methods."""
 
 
@@ -79,16 +85,17 @@ ALL = dict.fromkeys(TITLES, tuple(METHODS))
 SIZES = {
     "smoke": Size({"bad": 168}, 1, 1, 2, {"bad": ("BARFI", "naive sum")}),
     "small": Size(dict.fromkeys(TITLES, 300), 4, 1, 5, {**ALL, "noisy_bad": MAIN}),
+    "hour": Size(dict.fromkeys(TITLES, 600), 8, 1, 10, {**ALL, "noisy_bad": MAIN}),
     "paper": Size(dict.fromkeys(TITLES, 1_000), 20, 5, 20, ALL),
 }
 MARGIN = 10.0
 
 
-def data(scale: Scale) -> Stages:
+def data(scale: Scale) -> dict[str, Stages]:
     """Tunes all methods with each auxiliary reward, and trains them, some of them otherwise as well."""
-    size, (number, methods) = SIZES[scale], SCALED[scale]
-    others = {run_name(task, name): others_of(name, number) for task in ("good", "bad") for name in methods}
-    return stages(tasks(max(size.episodes.values())), size, others)
+    size, (number, names) = SIZES[scale], SCALED[scale]
+    others = {run_name(task, name): others_of(name, number) for task in ("good", "bad") for name in names}
+    return methods(tasks(max(size.episodes.values())), size, others)
 
 
 def others_of(name: str, number: int) -> list[Choice]:

@@ -43,13 +43,14 @@ from jaxreward.experiments.figures.barfi._common import (
     final_level,
     helps_to_learn,
     lead_throughout,
+    methods,
     plot_tasks,
     run_name,
-    stages,
 )
 from jaxreward.experiments.figures.subpo._common import Choice
 from jaxreward.reproduce.claims import Claim, Scale, above, below
-from jaxreward.reproduce.figure import PaperFigure, Stages
+from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Stages
 from jaxreward.settings.space import Choice as OneOf
 from jaxreward.settings.space import Space, Uniform
 
@@ -72,16 +73,17 @@ EPISODES = dict.fromkeys(TASKS, 2_000)
 SIZES = {
     "smoke": Size(dict.fromkeys(TASKS, 180), 2, 2, 2, {"bad": ("naive sum",)}),  # `barfi_rewards` has BARFI here
     "small": Size(EPISODES, 8, 2, 20, {"good": ALL, "bad": ALL, "none": WITHOUT}),
+    "hour": Size(EPISODES, 16, 4, 20, {"good": ALL, "bad": ALL, "none": WITHOUT}),
     "paper": Size(EPISODES, 20, 10, 40, {"good": ALL, "bad": ALL, "none": WITHOUT}),
 }
 MARGIN = 2.0
 
 
-def data(scale: Scale) -> Stages:
+def data(scale: Scale) -> dict[str, Stages]:
     """Tunes all methods with each auxiliary reward, and trains them, BARFI without a learned discount too."""
     both: tuple[Choice, ...] = ({}, KEPT)
     kept = {run_name(task, "BARFI"): both for task in ("good", "bad")}
-    return stages(TASKS, SIZES[scale], kept)
+    return methods(TASKS, SIZES[scale], kept)
 
 
 def plot(frame: pd.DataFrame) -> Figure:

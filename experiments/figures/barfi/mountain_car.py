@@ -28,12 +28,13 @@ from jaxreward.experiments.figures.barfi._common import (
     Task,
     final_lead,
     lead_throughout,
+    methods,
     plot_tasks,
-    stages,
 )
 from jaxreward.experiments.figures.subpo._common import Choice
 from jaxreward.reproduce.claims import Claim, Scale, above, below
-from jaxreward.reproduce.figure import PaperFigure, Stages
+from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Stages
 from jaxreward.settings.space import Choice as OneOf
 from jaxreward.settings.space import Space, Uniform
 
@@ -64,17 +65,20 @@ TASKS = {
     "velocity": Task("paid for speed", "barfi/mountain_car?auxiliary=velocity", 2_000, VELOCITY, SETTINGS),
 }
 ALL = dict.fromkeys(TASKS, tuple(METHODS))
+CLAIMED = ("BARFI", "naive sum", "primary only", "potential")
+"""Of whom something is claimed."""
 SIZES = {
     "smoke": Size({"bang": 66}, 1, 1, 2, {"bang": ("BARFI", "naive sum")}),
     "small": Size({"bang": 250, "velocity": 400}, 5, 1, 6, ALL),
+    "hour": Size({"bang": 500, "velocity": 1_000}, 8, 1, 8, dict.fromkeys(TASKS, CLAIMED)),
     "paper": Size({"bang": 500, "velocity": 2_000}, 20, 5, 40, ALL),
 }
 MARGIN = 0.02
 
 
-def data(scale: Scale) -> Stages:
+def data(scale: Scale) -> dict[str, Stages]:
     """Tunes all methods with each auxiliary reward, and trains them."""
-    return stages(TASKS, SIZES[scale])
+    return methods(TASKS, SIZES[scale])
 
 
 def plot(frame: pd.DataFrame) -> Figure:

@@ -35,10 +35,12 @@ from jaxreward.envs.barfi.tasks import BONUS_BOX, FEATURES
 from jaxreward.experiments.figures.subpo._common import NOTHING
 from jaxreward.reproduce.claims import Claim, Scale, above, below
 from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Computed
+from jaxreward.reproduce.work import Work, of_agent
 from jaxreward.results.charts import COLORS, line
 from jaxreward.results.curves import curve
 from jaxreward.results.statistics import Estimate, aggregate_mean, estimate, estimate_difference
-from jaxreward.run.spec import resolve
+from jaxreward.run.spec import Experiment, resolve
 
 TASKS = ("bad", "good")
 MAPS = {"added": "$x_0$", "auxiliary": "$x_{aux}$"}
@@ -68,6 +70,7 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size(("bad",), 30, 2, 2),
     "small": Size(("bad", "good"), 167, 4, 20),
+    "hour": Size(("bad", "good"), 167, 4, 40),
     "paper": Size(("bad", "good"), 167, 4, 40),
 }
 
@@ -85,16 +88,32 @@ def learned(params: PyTree) -> Float[Array, "S 2 P"]:
     return jnp.einsum("skf,pf->skp", params["weights"], features) + params["bias"][:, :, None]
 
 
-def data(scale: Scale) -> pd.DataFrame:
-    """Maps (means over seeds), `x_aux` in the box and the discount (of each seed), by episodes."""
+def data(scale: Scale) -> dict[str, Computed]:
+    """Maps (means over seeds), `x_aux` in the box and the discount (of each seed), by episodes; by task."""
     size = SIZES[scale]
-    parts = [part.assign(task=task) for task in size.tasks for part in trained(task, size)]
-    return pd.concat(parts, ignore_index=True)
+    return {task: Computed(partial(table, task, size), size, partial(works, task, size)) for task in size.tasks}
+
+
+def table(task: str, size: Size) -> pd.DataFrame:
+    """The rows of one task."""
+    return pd.concat(list(trained(task, size)), ignore_index=True).assign(task=task)
+
+
+def made(task: str) -> Experiment:
+    """What is trained on a task."""
+    return resolve("barfi", f"barfi/gridworld?auxiliary={task}", settings={"primary": "fixed"})
+
+
+def works(task: str, size: Size) -> tuple[Work, ...]:
+    """What that takes."""
+    experiment, iterations = made(task), size.iterations * size.snapshots
+    steps = experiment.steps_per_iteration
+    return (of_agent(experiment.agent, experiment.hyperparams, size.seeds, iterations, steps),)
 
 
 def trained(task: str, size: Size) -> Iterator[pd.DataFrame]:
     """The rows of one task, as training goes on."""
-    experiment = resolve("barfi", f"barfi/gridworld?auxiliary={task}", settings={"primary": "fixed"})
+    experiment = made(task)
     agent = vmap(experiment.agent)
 
     @jax.jit

@@ -52,19 +52,16 @@ class Size(NamedTuple):
     settings: Mapping[str, Value] = {}
 
 
-def jobs(size: Size) -> Sequence[Job]:
+def jobs(size: Size) -> dict[str, Sequence[Job]]:
     """A program for each preset."""
-    return [
-        replace(job_of(name, size), folder=Path(f"{index:03d}-{name.replace('/', '-')}"))
-        for index, name in enumerate(size.presets)
-    ]
+    return {name: [job_of(name, size)] for name in size.presets}
 
 
 def job_of(name: str, size: Size) -> Job:
     """What trains a preset."""
     one = read_sweep(read_preset(name).table)
     setup = Setup(one.setup.agent, one.setup.env, one.setup.reward, {**one.setup.settings, **size.settings})
-    job = Job(setup, Path(), round(one.steps * size.share), seeds=tuple(range(size.seeds)))
+    job = Job(setup, Path("000"), round(one.steps * size.share), seeds=tuple(range(size.seeds)))
     iterations = job.experiment().iterations(job.steps)
     return replace(job, log_every=max(1, iterations // POINTS))
 

@@ -25,11 +25,12 @@ PRESETS = tuple(name for name in list_presets() if name.startswith("classic/"))
 SIZES = {
     "smoke": Size(("classic/cartpole-ppo",), 2, 0.002, {"num_envs": 2, "num_steps": 16, "layers": (4,)}),
     "small": Size(PRESETS, 16),
+    "hour": Size(PRESETS, 24),
     "paper": Size(PRESETS, 32),
 }
 
 
-def data(scale: Scale) -> Sequence[Job]:
+def data(scale: Scale) -> dict[str, Sequence[Job]]:
     """Each preset's runs."""
     return jobs(SIZES[scale])
 

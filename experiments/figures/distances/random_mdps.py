@@ -28,6 +28,8 @@ from jaxreward.distances import NORMS, canonicalise, norm_of, regret
 from jaxreward.mdp import TabularMDP
 from jaxreward.reproduce.claims import Claim, Scale, above, within
 from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Computed
+from jaxreward.reproduce.work import of_function
 from jaxreward.results.statistics import Estimate
 
 DISCOUNT = 0.95
@@ -73,13 +75,20 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size(6, 2, 4, 5, ("l2", "weighted_linf")),
     "small": Size(32, 8, 16),
+    "hour": Size(128, 8, 16),
     "paper": Size(128, 8, 16),
 }
 
 
-def data(scale: Scale) -> pd.DataFrame:
+def data(scale: Scale) -> Computed:
     """What a correlation needs of each environment and variant: the sums of distances, regrets and their products."""
     size = SIZES[scale]
+    works = lambda: (of_function(partial(sums, size), 1, size.runs, double=True),)  # noqa: E731
+    return Computed(partial(computed, size), size, works)
+
+
+def computed(size: Size) -> pd.DataFrame:
+    """A row for each environment and variant."""
     with jax.enable_x64(True):
         one = jax.jit(partial(sums, size))
         found = [jax.tree.map(np.asarray, one(key)) for key in jax.random.split(jax.random.key(42), size.runs)]

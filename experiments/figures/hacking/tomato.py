@@ -14,6 +14,7 @@ are of their sign.
 
 from __future__ import annotations
 
+import functools
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,9 +31,11 @@ from jaxreward.envs import make
 from jaxreward.envs.hacking.tomato_values import Returns, exact_returns, optimal_policy, steps_of, visits
 from jaxreward.reproduce.claims import Claim, Scale, above, below
 from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Computed
+from jaxreward.reproduce.work import Work, of_agent
 from jaxreward.results.charts import COLORS, HEIGHT, WIDTH
 from jaxreward.results.statistics import NOTHING, Estimate, aggregate_mean, estimate, estimate_difference
-from jaxreward.run.spec import resolve
+from jaxreward.run.spec import Experiment, resolve
 
 TASK = "hacking/tomato"
 VISITS, VISITS_KL, ACTIONS = "visits, root of chi-squared", "visits, KL", "actions, KL"
@@ -68,6 +71,7 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size(2, 2, {"layers": (4,), "num_envs": 2, "num_minibatches": 1, "num_epochs": 1}, (0.0, 1.0), (VISITS,)),
     "small": Size(5, 80, {"num_minibatches": 10, "num_epochs": 4, "discriminator_updates": 32}),
+    "hour": Size(10, 200, {"num_minibatches": 10, "num_epochs": 4, "discriminator_updates": 32}),
     "paper": Size(
         10,
         500,
@@ -91,6 +95,7 @@ class Known(NamedTuple):
     unit: float
 
 
+@functools.cache
 def known() -> Known:
     """From tables of all cells and sets of watered tomatoes."""
     env, params = make(TASK)
@@ -102,27 +107,38 @@ def known() -> Known:
     return Known(exact_returns(env, params, uniform), best, float(np.sqrt(unexplained)))
 
 
-def data(scale: Scale) -> pd.DataFrame:
+def data(scale: Scale) -> dict[str, Computed]:
     """A row for each method, strength and seed: columns `true` and `proxy`, and what is known exactly in each row."""
-    exact, size = known(), SIZES[scale]
-    rows = pd.concat([trained(name, size, exact.unit) for name in size.methods], ignore_index=True)
-    return rows.assign(
-        reference=exact.reference.true, reference_proxy=exact.reference.proxy, best=exact.best.true, unit=exact.unit
-    )
+    size = SIZES[scale]
+    return {name: Computed(partial(trained, name, size), size, partial(works, name, size)) for name in size.methods}
 
 
-def trained(name: str, size: Size, unit: float) -> pd.DataFrame:
-    """What a method's runs come to, all strengths and seeds in one program."""
-    strengths = np.array(size.multiples) * (OF_ACTIONS if name == ACTIONS else unit)
+def made_of(name: str, size: Size) -> Experiment:
+    """A method with all strengths."""
+    strengths = np.array(size.multiples) * (OF_ACTIONS if name == ACTIONS else known().unit)
     members = [{"coefficient": float(strength)} for strength in strengths]
-    made = resolve("orpo", TASK, "proxy", {**COMMON, **METHODS[name], **size.settings}, members=members)
+    return resolve("orpo", TASK, "proxy", {**COMMON, **METHODS[name], **size.settings}, members=members)
+
+
+def works(name: str, size: Size) -> tuple[Work, ...]:
+    """What a method takes."""
+    made = made_of(name, size)
+    return (of_agent(made.agent, made.hyperparams, size.seeds, size.iterations, made.steps_per_iteration),)
+
+
+def trained(name: str, size: Size) -> pd.DataFrame:
+    """What a method's runs come to, all strengths and seeds in one program."""
+    made, exact = made_of(name, size), known()
     of_seeds = jax.vmap(partial(final, made.agent, size.iterations), (0, None))
     keys = jax.vmap(jax.random.key)(jnp.arange(size.seeds))
     found = jax.jit(jax.vmap(of_seeds, (None, 0)))(keys, made.hyperparams)
     labels = pd.MultiIndex.from_product(
         [[name], size.multiples, range(size.seeds)], names=["method", "multiple", "seed"]
     )
-    return pd.DataFrame({part: np.asarray(found[part]).ravel() for part in found}, labels).reset_index()
+    rows = pd.DataFrame({part: np.asarray(found[part]).ravel() for part in found}, labels).reset_index()
+    return rows.assign(
+        reference=exact.reference.true, reference_proxy=exact.reference.proxy, best=exact.best.true, unit=exact.unit
+    )
 
 
 def final(agent: Agent, iterations: int, key: Key[Array, ""], hyperparams: PyTree) -> dict[str, Float[Array, ""]]:

@@ -32,7 +32,7 @@ from matplotlib.axes import Axes
 from jaxreward.agents.loop.parts.world import finite_world
 from jaxreward.envs import make
 from jaxreward.mdp import TabularMDP, average_policy_iteration
-from jaxreward.reproduce.figure import trainings
+from jaxreward.reproduce.parts import trainings
 from jaxreward.results.charts import COLORS
 from jaxreward.results.curves import curve
 from jaxreward.results.statistics import Estimate, aggregate_mean, estimate, estimate_difference
@@ -114,7 +114,7 @@ METHODS = {
 }
 
 
-def trained(choices: Sequence[Choice], steps: int, seeds: range, folder: str) -> Sequence[Job]:
+def trained(choices: Sequence[Choice], steps: int, seeds: range, folder: str) -> list[Job]:
     """The jobs of choices, in a folder."""
     common = Setup(settings={"num_steps": steps // ROWS})
     jobs = trainings(common, choices, steps=steps, seeds=len(seeds), log_every=1)

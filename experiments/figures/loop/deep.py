@@ -13,7 +13,6 @@ each twentieth of the run; the last fifth of it is what claims are about.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +25,8 @@ from matplotlib.figure import Figure
 
 from jaxreward.experiments.figures.loop._common import BLUE, GREEN, NOTHING, PINK, SKY, Choice
 from jaxreward.reproduce.claims import Claim, Scale, above
-from jaxreward.reproduce.figure import PaperFigure, trainings
+from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import trainings
 from jaxreward.results.charts import HEIGHT, WIDTH, line
 from jaxreward.results.curves import curve
 from jaxreward.results.statistics import Estimate, aggregate_mean, estimate_difference
@@ -74,21 +74,23 @@ SIZES = {
         ITERATION * POINTS, 2, (RIVER,), ("LOOP", "LOOP without a bonus"), {"refit_steps": 10, "layers": (8,)}
     ),
     "small": Size(8 * ITERATION * POINTS, 5),
+    "hour": Size(40 * ITERATION * POINTS, 5),
     "paper": Size(80 * ITERATION * POINTS, 20),
 }
 
 
-def data(scale: Scale) -> Sequence[Job]:
+def data(scale: Scale) -> dict[str, list[Job]]:
     """Each method in each task, in a program of its own: fits are shared by all runs of a program."""
     size = SIZES[scale]
-    jobs = [job for name in size.methods for task in size.tasks for job in trained(name, task, size)]
-    return [replace(job, folder=Path(f"{index:03d}")) for index, job in enumerate(jobs)]
+    return {name: [trained(name, task, size) for task in size.tasks] for name in size.methods}
 
 
-def trained(name: str, task: str, size: Size) -> Sequence[Job]:
+def trained(name: str, task: str, size: Size) -> Job:
     """The runs of a method in a task."""
     choice = {**COMMON, **METHODS[name], **(size.fit if name.startswith("LOOP") else {}), "env": task}
-    return trainings(Setup(), [choice], steps=size.steps, seeds=size.seeds, log_every=size.steps // POINTS // ITERATION)
+    log_every = size.steps // POINTS // ITERATION
+    (job,) = trainings(Setup(), [choice], steps=size.steps, seeds=size.seeds, log_every=log_every)
+    return replace(job, folder=Path(f"{tuple(TASKS).index(task):03d}"))
 
 
 def rows(frame: pd.DataFrame, task: str, name: str) -> pd.DataFrame:

@@ -13,7 +13,6 @@ what is claimed of the default is that the gain it hopes for ends within 0.05 of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -55,15 +54,16 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size(400, 2, ("ell",)),
     "small": Size(40_000, 10),
+    "hour": Size(200_000, 10),
     "paper": Size(400_000, 50),
 }
 
 
-def data(scale: Scale) -> Sequence[Job]:
-    """Each method; those that differ in beta alone share a program."""
+def data(scale: Scale) -> dict[str, list[Job]]:
+    """Each method."""
     size = SIZES[scale]
-    choices = [{"agent": "loop", "env": SWIM, **settings(name, size.steps)} for name in size.methods]
-    return trained(choices, size.steps, range(size.seeds), "runs")
+    choices = {name: {"agent": "loop", "env": SWIM, **settings(name, size.steps)} for name in size.methods}
+    return {name: trained([choice], size.steps, range(size.seeds), "runs") for name, choice in choices.items()}
 
 
 def settings(name: str, steps: int) -> Choice:

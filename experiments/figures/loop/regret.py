@@ -49,7 +49,8 @@ from jaxreward.experiments.figures.loop._common import (
     trained,
 )
 from jaxreward.reproduce.claims import Claim, Scale, above, below
-from jaxreward.reproduce.figure import PaperFigure, Stages
+from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Stages
 from jaxreward.results.charts import HEIGHT, WIDTH, logarithmic
 from jaxreward.results.statistics import Estimate
 from jaxreward.run.job import Job
@@ -86,32 +87,32 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size(1_000, 2, 0, (SWIM,), (ELL, "UCRL2")),
     "small": Size(20_000, 20, 5, dear=False),
+    "hour": Size(20_000, 20, 5),
     "paper": Size(200_000, 50, 20),
 }
 
 
-def data(scale: Scale) -> Stages:
-    """Tuning, and then the final runs."""
+def data(scale: Scale) -> dict[str, Stages]:
+    """Each method, tuned and then run."""
     size = SIZES[scale]
     for task in size.tasks:
         most_lost(task, size.steps)
-    best = {name: METHODS[name].choices()[0] for name in size.methods}
-    if size.tuning_seeds:
-        tuned = yield tuning(size)
-        best = {name: chosen(tuned, name) for name in size.methods}
-    choices = [
-        {**best[name], "agent": METHODS[name].agent, "env": task}
-        for name in size.methods
-        for task in size.tasks_of(name, size.tasks)
-    ]
+    return {name: stages(name, size) for name in size.methods}
+
+
+def stages(name: str, size: Size) -> Stages:
+    """A method's tuning, and then its final runs; the first setting's where nothing is tuned, or only planned."""
+    best = METHODS[name].choices()[0]
+    if size.tuning_seeds and (tuned := (yield tuning(name, size))) is not None:
+        best = chosen(tuned, name)
+    choices = [{**best, "agent": METHODS[name].agent, "env": task} for task in size.tasks_of(name, size.tasks)]
     return trained(choices, size.steps, range(size.seeds), "final")
 
 
-def tuning(size: Size) -> Sequence[Job]:
-    """All settings of all methods in the tasks they are tuned in."""
+def tuning(name: str, size: Size) -> list[Job]:
+    """All settings of a method in the tasks it is tuned in."""
     choices = [
         {**choice, "agent": METHODS[name].agent, "env": task}
-        for name in size.methods
         for task in size.tasks_of(name, TUNED_IN)
         for choice in METHODS[name].choices()
     ]
@@ -194,9 +195,12 @@ def claims() -> tuple[Claim, ...]:
         for peer in ("PSRL", "UCRL3"):
             text = f"{TASKS[task]}: LOOP loses no more than {peer}"
             found.append(Claim(text, partial(lead, task, ELL, peer), above(-EQUAL)))
-        found.append(Claim(f"{TASKS[task]}: LOOP's slope is at most a root's", partial(slope, task), below(0.5)))
+        text = f"{TASKS[task]}: LOOP's slope is at most a root's"
+        found.append(Claim(text, partial(slope, task), below(0.5), takes=(ELL,)))
     found += [
-        Claim(f"{TASKS[task]}: switches grow slower than a root", partial(more_switches, task), below(1.5))
+        Claim(
+            f"{TASKS[task]}: switches grow slower than a root", partial(more_switches, task), below(1.5), takes=(ELL,)
+        )
         for task in (SWIM, LONG)
     ]
     return tuple(claim._replace(least="small") for claim in found)

@@ -67,7 +67,12 @@ class Size(NamedTuple):
     swept: tuple[str, ...] = tuple(SWEPT)
 
 
-SIZES = {"smoke": Size(400, 2, ("beta",)), "small": Size(20_000, 8), "paper": Size(200_000, 50)}
+SIZES = {
+    "smoke": Size(400, 2, ("beta",)),
+    "small": Size(20_000, 8),
+    "hour": Size(100_000, 8),
+    "paper": Size(200_000, 50),
+}
 
 
 def default(name: str) -> float:

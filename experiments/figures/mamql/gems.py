@@ -22,6 +22,7 @@ went, with actions sampled. The share of the demonstrator's return that counts a
 
 from __future__ import annotations
 
+import functools
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -34,12 +35,14 @@ import pandas as pd
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
 
-from jaxreward.agent import Agent
+from jaxreward.agent import Agent, strong
 from jaxreward.agents.registry import get_agent
 from jaxreward.envs import make
 from jaxreward.envs.games.experts import gems_expert
 from jaxreward.reproduce.claims import Claim, Scale, above
 from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Computed
+from jaxreward.reproduce.work import Work, of_agent
 from jaxreward.results.charts import COLORS, HEIGHT, WIDTH
 from jaxreward.results.demonstrate import record
 from jaxreward.results.statistics import NOTHING, Estimate, aggregate_mean, estimate, estimate_difference
@@ -52,7 +55,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "cloning": ("behaviour_cloning", {"activation": "elu"}),
     "reading its own action": ("mamql", {"value_states": "expert", "reads": "joint_action"}),
 }
-UPDATES = 4
+UPDATES, STEPS = 4, 8
 """Steps of Adam in an iteration, beside 64 steps of the game."""
 DEMONSTRATOR = "demonstrator"
 LEVEL = 0.95
@@ -83,29 +86,54 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size(2, (1_000, 10_000), 30, (4,), 16, methods=("MAMQL", "cloning")),
     "small": Size(5, (1_000, 10_000, 20_000), 1_500, (64, 64), 128),
+    "hour": Size(10, (1_000, 10_000, 20_000), 3_000, (64, 64), 128),
     "paper": Size(10, (1_000, 5_000, 10_000, 15_000, 20_000), 5_500, (256, 256), 256, dropout=0.2),
 }
 
 
-def data(scale: Scale) -> pd.DataFrame:
+def data(scale: Scale) -> dict[str, Computed]:
     """A row for each method, number of transitions and seed; the demonstrator's are of its episodes."""
-    size, (env, params) = SIZES[scale], make(TASK)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "gems.npz"
-        record(env, params, gems_expert(SLACK), path, size.numbers[-1] + 1_000)
-        tables = [trained(name, size, path) for name in size.methods]
-        shown = pd.DataFrame({"method": DEMONSTRATOR, "number": size.numbers[-1], "return": returns_of(path)})
-    return pd.concat([*tables, shown.assign(seed=range(len(shown)))], ignore_index=True)
+    size = SIZES[scale]
+    shown = Computed(partial(demonstrated_returns, size.numbers[-1]), size.numbers[-1])
+    learned = {name: Computed(partial(trained, name, size), size, partial(works, name, size)) for name in size.methods}
+    return {DEMONSTRATOR: shown, **learned}
 
 
-def trained(name: str, size: Size, path: Path) -> pd.DataFrame:
-    """What a method's runs come to, with all seeds and numbers of transitions in one program."""
+@functools.cache
+def demonstrations(number: int) -> tuple[Path, tempfile.TemporaryDirectory[str]]:
+    """A file of so many transitions and some more, and its folder, which goes with this process."""
+    (env, params), folder = make(TASK), tempfile.TemporaryDirectory()
+    path = Path(folder.name) / "gems.npz"
+    record(env, params, gems_expert(SLACK), path, number + 1_000)
+    return path, folder
+
+
+def demonstrated_returns(number: int) -> pd.DataFrame:
+    """A row for each of the demonstrator's episodes."""
+    shown = pd.DataFrame({"method": DEMONSTRATOR, "number": number, "return": returns_of(demonstrations(number)[0])})
+    return shown.assign(seed=range(len(shown)))
+
+
+def agent_of(name: str, size: Size) -> tuple[Agent, Any]:
+    """A method, and what makes its hyperparams."""
     kind, options = METHODS[name]
     spec = get_agent(kind)
     sizes = {"layers": size.layers, "batch_size": size.batch_size, "dropout": size.dropout}
-    sizes |= {"num_updates": UPDATES, "num_steps": 8}
-    agent = spec.make(*make(TASK), spec.Config(demonstrations=str(path), **sizes, **options))
-    of_seeds = jax.vmap(partial(final, agent, spec.Hyperparams, size.iterations), (0, None))
+    sizes |= {"num_updates": UPDATES, "num_steps": STEPS, "demonstrations": str(demonstrations(size.numbers[-1])[0])}
+    return spec.make(*make(TASK), spec.Config(**sizes, **options)), spec.Hyperparams
+
+
+def works(name: str, size: Size) -> tuple[Work, ...]:
+    """What a method takes."""
+    agent, numbers = agent_of(name, size)
+    hyperparams = jax.vmap(lambda shown: strong(numbers(num_demonstrations=shown)))(jnp.asarray(size.numbers, float))
+    return (of_agent(agent, hyperparams, size.seeds, size.iterations, 8 * STEPS),)
+
+
+def trained(name: str, size: Size) -> pd.DataFrame:
+    """What a method's runs come to, with all seeds and numbers of transitions in one program."""
+    agent, numbers = agent_of(name, size)
+    of_seeds = jax.vmap(partial(final, agent, numbers, size.iterations), (0, None))
     run = jax.jit(jax.vmap(of_seeds, (None, 0)))
     keys = jax.vmap(jax.random.key)(jnp.arange(size.seeds))
     returns = np.asarray(run(keys, jnp.asarray(size.numbers, float)))
@@ -177,7 +205,7 @@ def plot(frame: pd.DataFrame) -> Figure:
 def claims() -> tuple[Claim, ...]:
     """What the abstract says, reward and sample efficiency, in numbers that are ours but for the transitions."""
     level = "MAMQL is at its demonstrator's level with 20,000 transitions: its share of that return"
-    found = [Claim(level, partial(share, "MAMQL", 20_000), above(LEVEL))]
+    found = [Claim(level, partial(share, "MAMQL", 20_000), above(LEVEL), takes=("MAMQL", DEMONSTRATOR))]
     for number in (1_000, 10_000):
         for other in ("independent IQ-Learn", "cloning"):
             text = f"MAMQL is ahead of {other} with {number:,} transitions: its lead"

@@ -25,7 +25,7 @@ import pandas as pd
 from jaxtyping import Array, Float, PyTree
 from matplotlib.figure import Figure
 
-from jaxreward.agent import vmap
+from jaxreward.agent import Agent, vmap
 from jaxreward.agents.baselines import ppo
 from jaxreward.agents.meta.lpo_es import Config, Hyperparams, lpo_es
 from jaxreward.envs import make
@@ -33,12 +33,19 @@ from jaxreward.learning.drifts import get_drift
 from jaxreward.learning.objective import Drift, Lifetime
 from jaxreward.reproduce.claims import Claim, Scale, above, below, exact
 from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Computed
+from jaxreward.reproduce.work import of_agent
 from jaxreward.results.statistics import Estimate, aggregate_mean, estimate
 
 EVOLVED, NAMES = "ta_lpo", {"ppo": "PPO", "dpo": "DPO", "ta_lpo": "TA-LPO"}
 TOTAL, TIMES = 20, (0.0, 0.25, 0.5, 0.75, 1.0)
 RATIOS, ADVANTAGES = np.linspace(0.41, 2.01, 33), np.linspace(-2, 2, 33)
 """None of the ratios is where clipping begins, where the slope is two numbers."""
+
+
+HYPERPARAMS = Hyperparams(
+    sigma=0.1, sigma_decay=0.998, learning_rate_decay=0.995, b1=0.9, inner=ppo.Hyperparams(learning_rate=0.03)
+)
 
 
 class Size(NamedTuple):
@@ -55,12 +62,19 @@ class Size(NamedTuple):
     population: int
 
 
-SIZES = {"smoke": Size(2, 2, 4), "small": Size(5, 100, 32), "paper": Size(8, 800, 64)}
+SIZES = {"smoke": Size(2, 2, 4), "small": Size(5, 100, 32), "hour": Size(8, 400, 64), "paper": Size(8, 800, 64)}
 
 
-def data(scale: Scale) -> pd.DataFrame:
+def data(scale: Scale) -> Computed:
     """The slope by objective, run, how much of the lifetime has passed, ratio and advantage."""
     size = SIZES[scale]
+    one = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], HYPERPARAMS)
+    works = lambda: (of_agent(evolution(size), one, size.runs, size.generations),)  # noqa: E731
+    return Computed(partial(slopes, size), size, works)
+
+
+def slopes(size: Size) -> pd.DataFrame:
+    """A row for each objective, run and place."""
     fixed = {name: get_drift(name).init(jax.random.key(0)) for name in ("ppo", "dpo")}
     found = [(name, 0, params) for name, params in fixed.items()]
     evolved = jax.device_get(evolve(size))
@@ -68,8 +82,8 @@ def data(scale: Scale) -> pd.DataFrame:
     return pd.concat([table(name, run, params) for name, run, params in found], ignore_index=True)
 
 
-def evolve(size: Size) -> PyTree:
-    """Params of objectives, leaves `[runs, ...]`."""
+def evolution(size: Size) -> Agent:
+    """What evolves an objective."""
     env, env_params = make("Catch-bsuite")
     config = Config(
         population_size=size.population,
@@ -81,16 +95,14 @@ def evolve(size: Size) -> PyTree:
         num_steps=16,
         layers=(16,),
     )
-    agent = vmap(lpo_es(env, env_params, config))
-    hyperparams = Hyperparams(
-        sigma=0.1,
-        sigma_decay=0.998,
-        learning_rate_decay=0.995,
-        b1=0.9,
-        inner=ppo.Hyperparams(learning_rate=0.03),
-    )
+    return lpo_es(env, env_params, config)
+
+
+def evolve(size: Size) -> PyTree:
+    """Params of objectives, leaves `[runs, ...]`."""
+    agent = vmap(evolution(size))
     generation = jax.jit(lambda state: agent.step(state)[0])
-    state = jax.jit(agent.init)(jax.random.split(jax.random.key(0), size.runs), hyperparams)
+    state = jax.jit(agent.init)(jax.random.split(jax.random.key(0), size.runs), HYPERPARAMS)
     for _ in range(size.generations):
         state = generation(state)
     return state.params

@@ -32,6 +32,8 @@ from jaxreward.learning.population import PBT, Config, State, explore
 from jaxreward.learning.ranges import Range
 from jaxreward.reproduce.claims import Claim, Scale, above
 from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Computed
+from jaxreward.reproduce.work import of_function
 from jaxreward.results.charts import COLORS, line
 from jaxreward.results.curves import curve
 from jaxreward.results.statistics import Estimate, aggregate_mean, estimate, estimate_difference
@@ -41,7 +43,7 @@ START = 0.9
 STEP_SIZE, STEPS = 0.02, 200
 SPACE = {"h0": Range(0.0, 2.0), "h1": Range(0.0, 2.0)}
 CONFIG = Config(population=2, ready_iterations=10, fraction=0.5, perturb=1.1, resample=0.0, score="score")
-SEEDS: dict[Scale, int] = {"smoke": 5, "small": 200, "paper": 1000}
+SEEDS: dict[Scale, int] = {"smoke": 5, "small": 200, "hour": 1000, "paper": 1000}
 
 
 class Hyperparams(NamedTuple):
@@ -115,18 +117,29 @@ METHODS = {
 }
 
 
-def train(method: PBT, seeds: int) -> Float[np.ndarray, "seeds steps 2 2"]:
+def run(method: PBT, key: Key[Array, ""]) -> Float[Array, "steps 2 2"]:
     """Where both workers are after each step."""
     step = lambda state, _: (lambda after: (after, after.members.theta))(method.step(state)[0])  # noqa: E731
-    run = lambda key: jax.lax.scan(step, method.init(key, Hyperparams()), None, STEPS)[1]  # noqa: E731
-    return np.asarray(jax.jit(jax.vmap(run))(jax.vmap(jax.random.key)(jnp.arange(seeds))))
+    return jax.lax.scan(step, method.init(key, Hyperparams()), None, STEPS)[1]
 
 
-def data(scale: Scale) -> pd.DataFrame:
+def train(method: PBT, seeds: int) -> Float[np.ndarray, "seeds steps 2 2"]:
+    """The same of all seeds."""
+    return np.asarray(jax.jit(jax.vmap(partial(run, method)))(jax.vmap(jax.random.key)(jnp.arange(seeds))))
+
+
+def data(scale: Scale) -> Computed:
     """A row for each method, seed, step and worker."""
-    theta = np.stack([train(method, SEEDS[scale]) for method in METHODS.values()])
+    seeds = SEEDS[scale]
+    works = lambda: [of_function(partial(run, method), seeds, steps=STEPS) for method in METHODS.values()]  # noqa: E731
+    return Computed(partial(trained, seeds), seeds, works)
+
+
+def trained(seeds: int) -> pd.DataFrame:
+    """Each method with so many seeds."""
+    theta = np.stack([train(method, seeds) for method in METHODS.values()])
     names = ["method", "seed", "step", "worker"]
-    levels = [METHODS, range(SEEDS[scale]), range(1, STEPS + 1), range(CONFIG.population)]
+    levels = [METHODS, range(seeds), range(1, STEPS + 1), range(CONFIG.population)]
     index = pd.MultiIndex.from_product(levels, names=names)
     columns = {
         "theta0": theta[..., 0].ravel(),

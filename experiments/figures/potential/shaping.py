@@ -25,6 +25,8 @@ from matplotlib.figure import Figure
 from jaxreward.mdp import TabularMDP, garnet, policy_iteration, policy_value, tabular_mdp
 from jaxreward.reproduce.claims import Claim, Scale, above, below, exact, within
 from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Computed
+from jaxreward.reproduce.work import Work, of_function
 from jaxreward.results.charts import COLORS, line
 from jaxreward.results.curves import curve
 from jaxreward.results.statistics import Estimate, aggregate_mean, estimate
@@ -50,7 +52,12 @@ class Size(NamedTuple):
     trials: int
 
 
-SIZES = {"smoke": Size(50, 4, 20_000, 20), "small": Size(2_000, 40, 60_000, 80), "paper": Size(20_000, 200, 60_000, 80)}
+SIZES = {
+    "smoke": Size(50, 4, 20_000, 20),
+    "small": Size(2_000, 40, 60_000, 80),
+    "hour": Size(20_000, 200, 60_000, 80),
+    "paper": Size(20_000, 200, 60_000, 80),
+}
 
 
 class Effect(NamedTuple):
@@ -65,9 +72,21 @@ class Effect(NamedTuple):
     value_error: Array
 
 
-def data(scale: Scale) -> pd.DataFrame:
+def data(scale: Scale) -> Computed:
     """Rows of two kinds: an MDP under each reward (`reward`, `loss`, ...), and a seed's trial (`trial`, `steps`)."""
     size = SIZES[scale]
+    return Computed(partial(computed, size), size, partial(works, size))
+
+
+def works(size: Size) -> tuple[Work, Work]:
+    """Of both kinds."""
+    learners = partial(sarsa, grid_world()[0], steps=size.steps)
+    of_seeds = of_function(learners, size.seeds * len(POTENTIALS), steps=size.steps)
+    return of_function(effects_on_garnet, size.mdps, double=True), of_seeds
+
+
+def computed(size: Size) -> pd.DataFrame:
+    """The same."""
     return pd.concat([solved(size.mdps), learned(size)], ignore_index=True)
 
 

@@ -15,7 +15,6 @@ numbers are not finite counts as the worst of its task. The value loss isn't cli
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -23,7 +22,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from jaxreward.reproduce.claims import Claim, Scale, above
-from jaxreward.reproduce.figure import PaperFigure, trainings
+from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import trainings
 from jaxreward.results.charts import intervals
 from jaxreward.results.statistics import Estimate, aggregate_mean, estimate, estimate_difference
 from jaxreward.results.tables import final_values
@@ -61,16 +61,17 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size(("CartPole-v1",), 2048 * 5, 2),
     "small": Size(SMALL, 200_000, 5),
+    "hour": Size(SMALL, 1_000_000, 10),
     "paper": Size(tuple(f"brax/{name}" for name in MUJOCO), 1_000_000, 5),
 }
 
 
-def data(scale: Scale) -> Sequence[Job]:
-    """Each clipping on each task, and a policy that learns nothing."""
+def data(scale: Scale) -> dict[str, list[Job]]:
+    """Each clipping, and a policy that learns nothing, by task: there they share a program."""
     size = SIZES[scale]
-    learners = [*({"clip": clip} for clip in PAPER), UNTRAINED]
-    choices: list[dict[str, Value]] = [{"env": task, **learner} for task in size.tasks for learner in learners]
-    return trainings(SETUP, choices, steps=size.steps, seeds=size.seeds)
+    learners: list[dict[str, Value]] = [*({"clip": clip} for clip in PAPER), UNTRAINED]
+    trained = partial(trainings, SETUP, steps=size.steps, seeds=size.seeds)
+    return {task: trained([{"env": task, **learner} for learner in learners]) for task in size.tasks}
 
 
 def scores(frame: pd.DataFrame) -> pd.DataFrame:

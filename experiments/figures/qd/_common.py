@@ -17,16 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from jaxreward.agent import vmap
 from jaxreward.agents.registry import get_agent
 from jaxreward.experiments.figures.barfi._common import lead, level, run_name
 from jaxreward.experiments.figures.subpo._common import Choice
@@ -132,18 +129,25 @@ SMOKE: Choice = {"population_size": 10, "chunk_size": 100, "scheduler": "explori
 """Settings with which it is only seen that something works; without emitters, a program compiles much faster."""
 
 
-def jobs(size: Size, methods: Mapping[str, Method] = METHODS) -> list[Job]:
-    """Every method on every task, a program for each."""
-    return [_job(task, name, methods[name], size) for task, names in size.methods.items() for name in names]
+def jobs(size: Size, methods: Mapping[str, Method] = METHODS) -> dict[str, list[Job]]:
+    """Every method on every task, a program for each; by method."""
+    return {name: [_job(task, name, methods[name], size) for task in tasks] for name, tasks in tasks_of(size).items()}
+
+
+def tasks_of(size: Size) -> dict[str, list[str]]:
+    """Where each method is."""
+    there = dict.fromkeys(name for names in size.methods.values() for name in names)
+    return {name: [task for task, names in size.methods.items() if name in names] for name in there}
 
 
 def _job(task: str, name: str, method: Method, size: Size) -> Job:
     setup = Setup(method.agent, TASKS[task].env, settings=_settings(task, method, size))
-    steps = _steps(_experiment(task, method, size), size)
+    steps = steps_of(experiment_of(task, method, size), size)
     return Job(setup, Path(run_name(task, name)), steps, seeds=tuple(range(size.seeds)), log_every=1)
 
 
-def _experiment(task: str, method: Method, size: Size) -> Experiment:
+def experiment_of(task: str, method: Method, size: Size) -> Experiment:
+    """A method on a task."""
     return resolve(method.agent, TASKS[task].env, settings=_settings(task, method, size))
 
 
@@ -153,21 +157,9 @@ def _settings(task: str, method: Method, size: Size) -> Choice:
     return {name: value for name, value in common.items() if name in known} | method.settings
 
 
-def _steps(experiment: Experiment, size: Size) -> int:
+def steps_of(experiment: Experiment, size: Size) -> int:
     """Environment steps of the whole budget, were all episodes as long as they may be."""
     return size.budget * experiment.config["agent_config"]["num_steps"]
-
-
-def searched(task: str, method: Method, size: Size) -> tuple[Experiment, PyTree]:
-    """A search from its start to its end, not by way of a run folder: what it was, and all seeds' states."""
-    experiment = _experiment(task, method, size)
-    agent, iterations = vmap(experiment.agent), experiment.iterations(_steps(experiment, size))
-
-    def run(keys: Key[Array, " S"]) -> PyTree:
-        state = agent.init(keys, experiment.member(0))
-        return jax.lax.fori_loop(0, iterations, lambda _, now: agent.step(now)[0], state)
-
-    return experiment, jax.jit(run)(jax.vmap(jax.random.key)(jnp.arange(size.seeds)))
 
 
 def rows(frame: pd.DataFrame, task: str, method: str) -> pd.DataFrame:
@@ -257,7 +249,7 @@ def plot_tasks(
     methods: Mapping[str, Method] = METHODS,
 ) -> Figure:
     """Coverage and the reward of each area over evaluations, a row of panels for each task and group of methods."""
-    present = [(task, names) for task in tasks for names in groups.values() if _worth_a_row(frame, task, names)]
+    present = [(task, names) for task in tasks for names in _shown(frame, task, groups)]
     columns = 1 + max(len(areas(rows(frame, task, name))) for task, names in present for name in names)
     size = (0.8 * WIDTH * columns + 1.6, 0.9 * HEIGHT * len(present))
     figure = Figure(figsize=size, layout="constrained")
@@ -267,9 +259,11 @@ def plot_tasks(
     return figure
 
 
-def _worth_a_row(frame: pd.DataFrame, task: str, names: Sequence[str]) -> bool:
-    """Whether anybody was run but the first, who is in several groups."""
-    return any(len(rows(frame, task, name)) for name in names[1:])
+def _shown(frame: pd.DataFrame, task: str, groups: Mapping[str, Sequence[str]]) -> list[Sequence[str]]:
+    """The groups of whom anybody was run but the first, who is in several; if there is none, the first of anybody."""
+    run = {name for names in groups.values() for name in names if len(rows(frame, task, name))}
+    there = [names for names in groups.values() if run & set(names)]
+    return [names for names in there if run & set(names[1:])] or there[:1]
 
 
 def _draw_row(panels: Sequence[Axes], frame: pd.DataFrame, task: str, methods: Mapping[str, Method]) -> None:

@@ -9,8 +9,8 @@ There are no numbers to compare with; the figure is for looking at. Claimed is o
 of rewards has members from every area, and they earn more than those of novelty's that earn anything. Both are of what
 exploration found, and one of what emitters made of it, too. That novelty's is spread wider is no claim, as the archive
 of rewards can only be where areas are. `small` has Point2D and the arm with SERENE, 50,000 and 10,000 evaluations, 5
-seeds; `paper` all tasks, both methods, and 500,000. An archive of rewards has room for one in 16 evaluations; what
-comes later is left out. See `_common` for what the methods have in common.
+seeds; `hour` Curling too, and 100,000; `paper` all tasks, both methods, and 500,000. An archive of rewards has room for
+one in 16 evaluations; what comes later is left out. See `_common` for what the methods have in common.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from matplotlib.figure import Figure
 from jaxreward.agents.quality_diversity.parts.genotypes import Genotypes
 from jaxreward.envs import make
 from jaxreward.experiments.figures.barfi._common import level
-from jaxreward.experiments.figures.qd._common import METHODS, ORANGE, SMOKE, TASKS, Size, searched
+from jaxreward.experiments.figures.qd._common import METHODS, ORANGE, SMOKE, TASKS, Size
+from jaxreward.experiments.figures.qd._searches import computed, searched
 from jaxreward.reproduce.claims import Claim, Scale, above, within
 from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Computed
 from jaxreward.results.charts import COLORS
 from jaxreward.results.statistics import Estimate
 from jaxreward.run.spec import Experiment
@@ -46,9 +48,9 @@ EXTENTS = {
 """Where each task's picture ends in its descriptor's coordinates: left, right, below, above."""
 CLAIMED: tuple[tuple[str, str, Scale], ...] = (
     ("point2d", "SERENE", "small"),
-    ("arm", "SERENE", "paper"),
+    ("arm", "SERENE", "hour"),
     ("arm", "STAX", "paper"),
-    ("curling", "SERENE", "paper"),
+    ("curling", "SERENE", "hour"),
     ("curling", "STAX", "paper"),
 )
 PIXELS = 256
@@ -56,19 +58,14 @@ BOTH = ("SERENE", "STAX")
 SIZES = {
     "smoke": (Size(400, 2, {"point2d": ("SERENE",)}, SMOKE),),
     "small": (Size(50_000, 5, {"point2d": ("SERENE",)}), Size(10_000, 5, {"arm": ("SERENE",)})),
+    "hour": (Size(100_000, 5, dict.fromkeys(("point2d", "arm", "curling"), ("SERENE",))),),
     "paper": (Size(500_000, 5, dict.fromkeys(TASKS, BOTH)),),
 }
 
 
-def data(scale: Scale) -> pd.DataFrame:
+def data(scale: Scale) -> dict[str, Computed]:
     """A row for each member of each archive."""
-    parts = [
-        members(*searched(task, METHODS[name], size)).assign(task=task, method=name)
-        for size in SIZES[scale]
-        for task, names in size.methods.items()
-        for name in names
-    ]
-    return pd.concat(parts, ignore_index=True)
+    return computed(SIZES[scale], METHODS, lambda task, name, size: members(*searched(task, METHODS[name], size)))
 
 
 def members(experiment: Experiment, state: PyTree) -> pd.DataFrame:

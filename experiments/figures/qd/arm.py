@@ -15,8 +15,9 @@ That an area is reached is claimed of rewards above 0.9, that not all are of a l
 comparable, of a lead that is not below -0.1. These three numbers are ours. How many pictures the authors' figure had is
 not known; here it is 5. Different here: what a run ends with is paid; in the authors' code it is so only if the arm ran
 into something. `small` has 15,000 evaluations, 3 seeds and 4 methods, and to be quick 2 pictures of an episode, of 32 x
-32 instead of 64 x 64, and trainings of 20 epochs instead of 101; it decides none of the claims. See `_common` for what
-the methods have in common.
+32 instead of 64 x 64, and trainings of 20 epochs instead of 101; it decides none of the claims. `hour` is as quick and
+has 50,000 evaluations and 5 seeds: there it is decided who is ahead of whom, and not what is reached after 500,000. See
+`_common` for what the methods have in common.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ SHORT: Choice = {"frames": 2, "image_size": 32, "epochs": 20}
 SIZES = {
     "smoke": Size(200, 2, {TASK: ("STAX, untrained",)}, {**SMOKE, **TINY}),
     "small": Size(15_000, 3, {TASK: ("SERENE", "novelty search", "STAX", "STAX, untrained")}, SHORT),
+    "hour": Size(50_000, 5, {TASK: ("SERENE", "STAX", "STAX, reset", "STAX, untrained")}, SHORT),
     "paper": Size(500_000, 20, {TASK: tuple(ALL)}),
 }
 FIRST, SECOND, THIRD = (f"{AREA}{index}" for index in range(3))
@@ -79,7 +81,7 @@ PAPERS = {
 REACHED, NOT_REACHED = 0.9, 0.5
 
 
-def data(scale: Scale) -> list[Job]:
+def data(scale: Scale) -> dict[str, list[Job]]:
     """All methods, and STAX's ablations."""
     return jobs(SIZES[scale], ALL)
 
@@ -96,15 +98,18 @@ def claims() -> tuple[Claim, ...]:
     reaches = f"STAX reaches all three areas: {lowest}"
     fails = f"With an autoencoder that is not trained it does not: {lowest}"
     pairs = {metric: (PAPERS[trained][metric], PAPERS[untrained][metric]) for metric in PAPERS[trained]}
-    found = [
+    after_all = [
         Claim(reaches, partial(level_of_best, TASK, trained, "worst"), above(REACHED), papers(trained)),
         Claim(fails, partial(level_of_best, TASK, untrained, "worst"), below(NOT_REACHED), papers(untrained)),
-        *(ahead(TASK, trained, untrained, metric, numbers) for metric, numbers in pairs.items()),
         not_below(TASK, trained, COVERAGE, PAPERS[trained][COVERAGE]),
+    ]
+    compared = [
+        *(ahead(TASK, trained, untrained, metric, numbers) for metric, numbers in pairs.items()),
         *comparable(TASK, "STAX, reset", trained),
         *comparable(TASK, trained, "SERENE"),
     ]
-    return tuple(claim._replace(least="paper") for claim in found)
+    at = lambda least, claims: (claim._replace(least=least) for claim in claims)  # noqa: E731
+    return (*at("paper", after_all), *at("hour", compared))
 
 
 def papers(method: str) -> str:

@@ -10,7 +10,7 @@ In collect-ball behaviours that are given are the positions after half of an epi
 experiments; there is a single area, whose reward is the number of balls brought. See `_common` for what the methods
 have in common. Different here: the ant is brax's and has a third of SERENE's time (see `jaxreward.envs.qd.ant_maze`),
 and walls are geometry fitted to the authors' pictures. `small` has the hard maze alone, and of it 30,100 evaluations, 5
-seeds and 3 methods; at `paper` all of it needs an accelerator.
+seeds and 3 methods; `hour` has collect-ball too, and 100,000 evaluations; at `paper` all of it needs an accelerator.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ MAZES = ("hard_maze", "collect_ball", "ant_maze")
 SIZES = {
     "smoke": Size(200, 2, {"hard_maze": ("novelty search",)}, {**SMOKE, "num_steps": 5}),
     "small": Size(30_000, 5, {"hard_maze": ("SERENE", "novelty search", "MAP-Elites")}),
+    "hour": Size(100_000, 5, dict.fromkeys(MAZES[:2], ("SERENE", "novelty search", "MAP-Elites"))),
     "paper": Size(500_000, 20, dict.fromkeys(MAZES, tuple(METHODS))),
 }
 EARLY = 30_000
@@ -48,7 +49,7 @@ COVERED = 0.72
 """What it covered."""
 
 
-def data(scale: Scale) -> list[Job]:
+def data(scale: Scale) -> dict[str, list[Job]]:
     """All methods in all mazes."""
     return jobs(SIZES[scale])
 
@@ -69,7 +70,7 @@ def claims() -> tuple[Claim, ...]:
     for task in MAZES:
         higher = f"SERENE climbs higher than novelty search, {TASKS[task].title}: its lead in the mean best reward"
         lead = partial(lead_of_best, task, "SERENE", "novelty search", "mean")
-        found.append(Claim(higher, lead, above(0), least="paper"))
+        found.append(Claim(higher, lead, above(0), least="paper" if task == "ant_maze" else "hour"))
     return tuple(found)
 
 

@@ -39,13 +39,14 @@ TASK = "point2d"
 SIZES = {
     "smoke": Size(400, 2, {TASK: ("novelty search",)}, SMOKE),
     "small": Size(100_000, 8, {TASK: GIVEN}),
+    "hour": Size(500_000, 8, {TASK: GIVEN}),
     "paper": Size(500_000, 20, {TASK: tuple(METHODS)}),
 }
 EARLY = 10_100
 """Evaluations after which the authors' code was stopped."""
 
 
-def data(scale: Scale) -> list[Job]:
+def data(scale: Scale) -> dict[str, list[Job]]:
     """All methods."""
     return jobs(SIZES[scale])
 

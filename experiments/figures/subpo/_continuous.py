@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
 from jaxreward.experiments.figures.subpo._common import Choice, Method
-from jaxreward.reproduce.figure import trainings
+from jaxreward.reproduce.parts import trainings
 from jaxreward.results.charts import COLORS, line
 from jaxreward.results.curves import curve
 from jaxreward.results.statistics import Estimate, aggregate_mean, estimate, estimate_difference
@@ -51,8 +49,8 @@ class Size(NamedTuple):
     seeds: int
 
 
-def jobs(subpo: Setup, ppo: Setup, size: Size, others: Sequence[Choice] = ({},)) -> list[Job]:
-    """Trains each method, by agent in a folder of its own.
+def jobs(subpo: Setup, ppo: Setup, size: Size, others: Sequence[Choice] = ({},)) -> dict[str, list[Job]]:
+    """Trains each method.
 
     Args:
         subpo: What is the same for SubPO and ModPO at every scale.
@@ -61,16 +59,15 @@ def jobs(subpo: Setup, ppo: Setup, size: Size, others: Sequence[Choice] = ({},))
         others: What else each method is tried with.
     """
     setups = {"subpo": subpo.replace(size.settings), "ppo": ppo}
-    return [
-        replace(job, folder=Path(agent) / job.folder)
-        for agent, steps in size.steps.items()
-        for job in trainings(setups[agent], _choices(agent, others), steps=steps, seeds=size.seeds)
-    ]
 
+    def trained(agent: str, choices: list[Choice]) -> list[Job]:
+        return trainings(setups[agent], choices, steps=size.steps[agent], seeds=size.seeds)
 
-def _choices(agent: str, others: Sequence[Choice]) -> list[Choice]:
-    learners = [learner.settings for learner in METHODS.values() if learner.settings["agent"] == agent]
-    return [{**settings, **other} for settings in learners for other in others]
+    learning = {name: one.settings for name, one in METHODS.items() if one.settings["agent"] in size.steps}
+    return {
+        name: trained(str(settings["agent"]), [{**settings, **other} for other in others])
+        for name, settings in learning.items()
+    }
 
 
 def final(name: str, metric: str, frame: pd.DataFrame) -> Float[np.ndarray, "R 1"]:

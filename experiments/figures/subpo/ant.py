@@ -15,12 +15,11 @@ whose two cores step the ant 15,000 times a second: 8 episodes a batch (the code
 with two layers of 64 tanh units, for SubPO and ModPO alike, and half the steps for PPO. That is too short to show what
 the paper does: most ants have learned nothing yet. `paper` has the code's numbers.
 
-To see what is covered: `jaxreward evaluate FOLDER/runs/subpo/000 --member 0 --render`.
+To see what is covered: `jaxreward evaluate FOLDER/runs/SubPO/000 --member 0 --render`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import pandas as pd
@@ -74,11 +73,12 @@ PPO = Setup(agent="ppo", env="subrl/ant", reward=REWARD, settings={"num_envs": 1
 SIZES = {
     "smoke": Size(LAPTOP, {"subpo": 2 * 8 * 400}, 2),
     "small": Size(LAPTOP, {"subpo": 100 * 8 * 400, "ppo": 50 * 8 * 400}, 6),
+    "hour": Size(LAPTOP, {"subpo": 500 * 8 * 400, "ppo": 250 * 8 * 400}, 6),
     "paper": Size(AUTHORS, {"subpo": 20_001 * 15 * 400, "ppo": 20_001 * 15 * 400}, 20),
 }
 
 
-def data(scale: Scale) -> Sequence[Job]:
+def data(scale: Scale) -> dict[str, list[Job]]:
     """Each method; the least scale does without PPO, whose program would take longer to compile than all the rest."""
     return jobs(SUBPO, PPO, SIZES[scale])
 

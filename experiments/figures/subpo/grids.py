@@ -21,14 +21,13 @@ episodes at the same step; "SubPO-NM, visited" sees which cells were visited and
 paper's moves were, where they were, is not known: here a tenth of all moves is. `small` has 200 episodes a batch where
 the code has 500, and 5 instances or seeds in place of 20 runs.
 
-`jaxreward evaluate FOLDER/runs/000 --member 0 --stochastic --render` draws an episode of SubPO-M on the density of
-gorilla nests as an animation. Which run and member is whose is in each run's `config.json`.
+`jaxreward evaluate FOLDER/runs/SubPO-M/gorilla --member 0 --stochastic --render` draws an episode of SubPO-M on the
+density of gorilla nests as an animation. Which member is whose is in each run's `config.json`.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -43,7 +42,8 @@ from jaxreward.agents.subpo.parts.planners import beam_search
 from jaxreward.envs import make
 from jaxreward.experiments.figures.subpo._common import SLIP, Choice, draw, lead, of_slip, scored, subpo
 from jaxreward.reproduce.claims import Claim, Scale, above, within
-from jaxreward.reproduce.figure import PaperFigure, trainings
+from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import trainings
 from jaxreward.results.charts import HEIGHT, WIDTH
 from jaxreward.results.statistics import Estimate
 from jaxreward.run.job import Job, Setup
@@ -93,28 +93,29 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size(10, 3, 2, 1, ("subrl/gorilla",), ("SubPO-M", "ModPO")),  # `subpo_rooms` trains SubPO-NM
     "small": Size(200, 150, 5, 5),
+    "hour": Size(500, 150, 10, 10),
     "paper": Size(500, 150, 20, 10),
 }
 
 
-def data(scale: Scale) -> Sequence[Job]:
-    """Each method on each task, without and with random moves: instances, rewards and moves share a program."""
+def data(scale: Scale) -> dict[str, list[Job]]:
+    """Each method on each task, without and with random moves: instances and moves share a program."""
     size = SIZES[scale]
-    jobs = [job for name in size.tasks for job in trained(name, size)]
-    return [replace(job, folder=Path(f"{index:03d}")) for index, job in enumerate(jobs)]
+    return {method: [trained(method, task, size) for task in size.tasks] for method in size.methods}
 
 
-def trained(name: str, size: Size) -> list[Job]:
-    """What is trained on a task, a job for each architecture."""
-    instances = min(TASKS[name].instances, size.instances)
-    common: Choice = {"env": name, "num_envs": size.episodes, "learning_rate": 1e-2}
+def trained(method: str, task: str, size: Size) -> Job:
+    """What a method trains on a task."""
+    instances = min(TASKS[task].instances, size.instances)
+    common: Choice = {"env": task, "num_envs": size.episodes, "learning_rate": 1e-2}
     choices = [
         {**common, **METHODS[method].settings, "env.instance": instance, "env.env.slip": slip}
-        for method in size.methods
         for slip in (0.0, SLIP)
         for instance in range(instances)
     ]
-    return trainings(Setup(), choices, steps=size.episodes * STEPS * size.epochs, seeds=size.runs // instances)
+    steps = size.episodes * STEPS * size.epochs
+    (job,) = trainings(Setup(), choices, steps=steps, seeds=size.runs // instances)
+    return replace(job, folder=Path(task.partition("/")[2]))
 
 
 @functools.cache

@@ -18,14 +18,13 @@ Different here: observations are row, column and time from 0 to 1 (theirs are pl
 of the other episodes at the same step, layers are initialised otherwise, and `small` has 300 episodes a batch where the
 paper's code has 3,000. All learn at the authors' rate of 0.02 but PPO, which does at 0.001.
 
-`jaxreward evaluate FOLDER/runs/000 --member 0 --stochastic --render` draws an episode of SubPO-M as an animation. Which
-run and member is whose is in each run's `config.json`; `--seed` and `--key` choose other episodes.
+`jaxreward evaluate FOLDER/runs/SubPO-M/000 --member 0 --stochastic --render` draws an episode of SubPO-M as an
+animation. Which member is whose is in each run's `config.json`; `--seed` and `--key` choose other episodes.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -38,7 +37,8 @@ from jaxreward.agents.subpo.parts.planners import beam_search, greedy, replay
 from jaxreward.envs import make
 from jaxreward.experiments.figures.subpo._common import SLIP, Choice, Method, draw, lead, level, of_slip, scored, subpo
 from jaxreward.reproduce.claims import Claim, Scale, above, below
-from jaxreward.reproduce.figure import PaperFigure, trainings
+from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import trainings
 from jaxreward.results.charts import HEIGHT, WIDTH
 from jaxreward.results.statistics import Estimate
 from jaxreward.reward import Reward
@@ -90,20 +90,21 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size(16, 3, 2, ("SubPO-NM", "bonus for visits")),  # `subpo_grids` trains SubPO-M and ModPO
     "small": Size(300, 140, 6),
+    "hour": Size(1000, 140, 8),
     "paper": Size(3000, 140, 20),
 }
 
 
-def data(scale: Scale) -> Sequence[Job]:
+def data(scale: Scale) -> dict[str, list[Job]]:
     """Each method, without and with random moves."""
     size = SIZES[scale]
     common: Choice = {"env": TASK, "env.instance": 0, "num_envs": size.episodes, "layers": (64, 32)}
-    choices = [
-        {**common, "learning_rate": 2e-2, **METHODS[name].settings, "env.env.slip": slip}
-        for name in size.methods
-        for slip in (0.0, SLIP)
-    ]
-    return trainings(Setup(), choices, steps=size.episodes * STEPS * size.epochs, seeds=size.seeds)
+
+    def trained(name: str) -> list[Job]:
+        choices = [{**common, "learning_rate": 2e-2, **METHODS[name].settings, "env.env.slip": s} for s in (0.0, SLIP)]
+        return trainings(Setup(), choices, steps=size.episodes * STEPS * size.epochs, seeds=size.seeds)
+
+    return {name: trained(name) for name in size.methods}
 
 
 def scores(frame: pd.DataFrame, slip: float) -> pd.DataFrame:

@@ -70,8 +70,8 @@ def test_figures_name_their_source_and_run_at_every_scale(name):
     assert len({claim.text for claim in figure.claims}) == len(figure.claims)
     if name == "ppo/clipping":
         sizes = [figure.data(scale) for scale in SCALES]
-        assert [len(jobs) for jobs in sizes] == [1, 3, 6]
-        assert all(len(job.members) == 5 for jobs in sizes for job in jobs)
+        assert [len(parts) for parts in sizes] == [1, 3, 3, 6]
+        assert all(len(job.members) == 5 for parts in sizes for jobs in parts.values() for job in jobs)
 
 
 @pytest.mark.parametrize("name", list_figures())

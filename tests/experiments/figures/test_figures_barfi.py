@@ -56,11 +56,11 @@ def verdicts(figure, frame):
 
 
 def first_jobs(module, scale):
-    return next(module.data(scale))
+    return [job for going in module.data(scale).values() for job in next(going)]
 
 
 def final_jobs(going, tuning=()):
-    """The last stage's, where of those that are tuned the last configuration was best."""
+    """The last stage's of a method, where of those that are tuned the last configuration was best."""
     returns = lambda job: np.tile(np.arange(len(job.members))[:, None], (1, len(job.seeds)))  # noqa: E731
     tuned = pd.concat([table(returns(job), run=job.folder.name) for job in tuning]) if tuning else None
     with pytest.raises(StopIteration) as ended:
@@ -96,14 +96,16 @@ def test_the_best_is_so_on_average_over_seeds_in_the_end():
 
 
 @pytest.mark.parametrize("module", TUNED)
-@pytest.mark.parametrize("scale", ["small", "paper"])
+@pytest.mark.parametrize("scale", ["small", "hour", "paper"])
 def test_methods_have_equal_budgets_and_final_seeds_are_new(module, scale):
     size, going = module.SIZES[scale], module.data(scale)
-    jobs = next(going)
+    by_method = {name: next(stages) for name, stages in going.items()}
+    jobs = [job for tuning in by_method.values() for job in tuning]
+    after_tuning = [job for name, tuning in by_method.items() for job in final_jobs(going[name], tuning)]
     assert len({job.folder for job in jobs}) == len(jobs) == sum(map(len, size.methods.values()))
     assert {len(job.members) for job in jobs} == {size.configurations}
     assert {job.seeds for job in jobs} == {tuple(range(size.tuning_seeds))}
-    for before, after in zip(jobs, final_jobs(going, jobs), strict=True):
+    for before, after in zip(jobs, after_tuning, strict=True):
         assert (after.setup, after.steps, after.folder.name) == (before.setup, before.steps, before.folder.name)
         assert after.folder != before.folder
         assert len(after.seeds) == size.seeds
@@ -114,7 +116,7 @@ def test_methods_have_equal_budgets_and_final_seeds_are_new(module, scale):
 
 
 def test_a_single_configuration_is_not_tuned():
-    jobs = final_jobs(barfi_mountain_car.data("smoke"))
+    jobs = [job for going in barfi_mountain_car.data("smoke").values() for job in final_jobs(going)]
     assert [job.folder.as_posix() for job in jobs] == ["final/bang-BARFI", "final/bang-naive-sum"]
     assert [len(job.members) for job in jobs] == [1, 1]
 
@@ -275,9 +277,9 @@ def test_rewards_claims_are_of_what_is_learned():
 
 def test_barfi_is_trained_beside_with_its_discount_kept():
     for module, name in ((barfi_gridworld, "bad"), (barfi_cartpole, "good")):
-        going = module.data("small")
-        tuned = next(going)
-        jobs = {job.folder.name: job for job in final_jobs(going, tuned)}
+        jobs = {
+            job.folder.name: job for going in module.data("small").values() for job in final_jobs(going, next(going))
+        }
         first, *others = jobs[run_name(name, "BARFI")].members
         assert [each for each in others if each["discount_learning_rate"] == 0] == [{**first, **shared.KEPT}]
         assert first["discount_learning_rate"] > 0

@@ -14,7 +14,7 @@ from jaxreward.reproduce.claims import check
 
 @pytest.fixture(scope="module")
 def frame():
-    return data("smoke")
+    return data("smoke").table()
 
 
 def verdicts(frame):

@@ -83,8 +83,8 @@ def test_areas_are_those_that_a_task_has():
 
 @pytest.mark.parametrize("module", TRAINED)
 def test_everybody_has_the_same_budget_and_all_that_is_asked_for_exists(module):
-    for scale in ("small", "paper") if module is not qd_mazes else ("small",):
-        size, jobs = module.SIZES[scale], module.data(scale)
+    for scale in ("small", "hour", "paper") if module is not qd_mazes else ("small",):
+        size, jobs = module.SIZES[scale], [job for jobs in module.data(scale).values() for job in jobs]
         assert len({job.folder for job in jobs}) == len(jobs) == sum(map(len, size.methods.values()))
         for job in jobs:
             experiment = job.experiment()
@@ -100,7 +100,7 @@ def test_everybody_has_the_same_budget_and_all_that_is_asked_for_exists(module):
 
 def test_networks_and_behaviours_are_the_authors():
     sizes = _qd.Size(1_000, 1, {"curling": ("SERENE",), "collect_ball": ("novelty search", "MAP-Elites")})
-    configs = [job.experiment().config["agent_config"] for job in _qd.jobs(sizes)]
+    configs = [job.experiment().config["agent_config"] for jobs in _qd.jobs(sizes).values() for job in jobs]
     assert [config["layers"] for config in configs] == [3, 2, 2]
     assert [configs[1][name] for name in ("behaviour", "samples")] == ["samples", 2]
     assert "behaviour" not in configs[2]

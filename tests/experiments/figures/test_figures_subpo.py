@@ -134,20 +134,21 @@ def test_the_grids_are_drawn(grids):
     assert drawn.axes[0].lines[1].get_ydata()[-1] == pytest.approx(0.742)
 
 
-def test_a_task_and_architecture_is_a_program():
+def test_a_method_on_a_task_is_a_program():
     sizes = {scale: subpo_grids.data(scale) for scale in subpo_grids.SIZES}
-    assert {scale: len(jobs) for scale, jobs in sizes.items()} == {"smoke": 1, "small": 15, "paper": 15}
-    assert len({job.folder for job in sizes["paper"]}) == 15
-    for job in sizes["paper"]:
-        # Instances times slips, and for the Markovian architecture ModPO beside SubPO: 20 runs of each.
-        methods = 2 if job.setup.settings["history"] == "none" else 1
-        assert len(job.members) * len(job.seeds) == 20 * 2 * methods
-        assert job.steps == 500 * 39 * 150
+    numbers = {scale: [len(jobs) for jobs in parts.values()] for scale, parts in sizes.items()}
+    assert numbers == {"smoke": [1, 1], "small": [5] * 4, "hour": [5] * 4, "paper": [5] * 4}
+    for jobs in sizes["paper"].values():
+        assert len({job.folder for job in jobs}) == 5
+        for job in jobs:
+            assert len(job.members) * len(job.seeds) == 20 * 2  # instances times slips
+            assert job.steps == 500 * 39 * 150
 
 
 def test_every_method_of_the_building_is_found_by_what_it_was_trained_with():
-    jobs = subpo_rooms.data("paper")
-    assert len(jobs) == 7
+    parts = subpo_rooms.data("paper")
+    assert list(parts) == list(subpo_rooms.METHODS)
+    jobs = [job for (job,) in parts.values()]
     rows = []
     for job in jobs:
         experiment = job.experiment()

@@ -1,5 +1,7 @@
 """The figures of the car and the ant: what is trained, what is measured, and what is drawn of hand-made numbers."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,16 +41,17 @@ def metrics(final, metric, noises=(None,)):
     return pd.DataFrame(rows)
 
 
-def test_subpo_and_modpo_share_a_program_and_ppo_learns_from_marginal_gains():
-    for scale, seeds in zip(SCALES, (2, 5, 20), strict=True):
-        actor_critic, *others = subpo_car.data(scale)
+def test_subpo_and_modpo_differ_in_the_reward_and_ppo_learns_from_marginal_gains():
+    for scale, seeds in zip(SCALES, (2, 5, 8, 20), strict=True):
+        (actor_critic,), (modular,), *others = subpo_car.data(scale).values()
         assert len(others) == (scale != "smoke")
-        assert [(m[SHARE], m["env.noise"]) for m in actor_critic.members] == [(0, 0), (0, 0.1), (1, 0), (1, 0.1)]
+        assert [(m[SHARE], m["env.noise"]) for m in actor_critic.members] == [(0, 0), (0, 0.1)]
+        assert [(m[SHARE], m["env.noise"]) for m in modular.members] == [(1, 0), (1, 0.1)]
+        assert modular == replace(actor_critic, members=modular.members)
         assert actor_critic.setup.agent == "subpo"
-        for ppo in others:
+        for (ppo,) in others:
             assert [(m[SHARE], m["env.noise"]) for m in ppo.members] == [(0, 0), (0, 0.1)]
             assert ppo.setup.agent == "ppo"
-            assert ppo.folder != actor_critic.folder
             assert ppo.experiment().steps_per_iteration == 32 * 64
         assert actor_critic.seeds == tuple(range(seeds))
         assert actor_critic.setup.settings["num_envs"] * actor_critic.setup.settings["num_steps"] == 8 * 700
@@ -57,12 +60,12 @@ def test_subpo_and_modpo_share_a_program_and_ppo_learns_from_marginal_gains():
 
 
 def test_the_ant_learns_with_the_papers_numbers_at_its_scale():
-    smoke, small, paper = map(subpo_ant.data, SCALES)
-    assert [len(jobs) for jobs in (smoke, small, paper)] == [1, 2, 2]
-    job = paper[0]
+    scales = [subpo_ant.data(scale) for scale in SCALES]
+    assert [len(parts) for parts in scales] == [2, 3, 3, 3]
+    ((job,), (modular,), _) = scales[-1].values()
     assert job.steps == 20_001 * 15 * 400
     assert job.setup.settings["num_envs"] * job.setup.settings["num_steps"] == 15 * 400
-    assert [member[SHARE] for member in job.members] == [0, 1]
+    assert [member[SHARE] for each in (job, modular) for member in each.members] == [0, 1]
     assert len(job.seeds) == 20
 
 

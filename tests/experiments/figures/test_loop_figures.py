@@ -79,7 +79,7 @@ def test_the_setting_that_loses_least_in_both_rivers_is_kept():
 def test_tuning_has_as_many_settings_for_all_and_seeds_of_its_own():
     assert {len(method.choices()) for method in common.METHODS.values()} == {4}
     size = regret.Size(400, 3, 2, methods=("UCRL2",))
-    jobs = regret.tuning(size)
+    jobs = regret.tuning("UCRL2", size)
     assert [job.setup.env for job in jobs] == list(common.TUNED_IN)
     assert {job.seeds for job in jobs} == {(1_000, 1_001)}
     assert all(len(job.members) == 4 for job in jobs)

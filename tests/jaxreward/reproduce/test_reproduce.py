@@ -13,7 +13,8 @@ import pytest
 
 from jaxreward.cli import main
 from jaxreward.reproduce.claims import Claim, above, exact
-from jaxreward.reproduce.figure import PaperFigure, default_folder, get_figure, load_reproduced, reproduce, trainings
+from jaxreward.reproduce.figure import PaperFigure, default_folder, get_figure, load_reproduced, reproduce
+from jaxreward.reproduce.parts import trainings
 from jaxreward.results.tables import final_values
 from jaxreward.run.job import Job, Setup
 from jaxreward.run.launcher import Outcome, local
