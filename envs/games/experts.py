@@ -69,12 +69,22 @@ def overcooked_expert(noise: Scalar = 0.15) -> Policy:
     """
 
     def act(observation: Float[Array, "2 27"], key: Key[Array, ""]) -> Int[Array, "2"]:
-        key_whether, key_where = jax.random.split(key)
-        planned, idle = jax.vmap(_cook)(observation, jnp.arange(2))
-        anywhere = jax.random.randint(key_where, (2,), 0, len(DIRECTIONS))
-        return jnp.where(idle | (jax.random.uniform(key_whether, (2,)) < noise), anywhere, planned)
+        return jax.random.categorical(key, jnp.log(overcooked_odds(observation, noise))).astype(jnp.int32)
 
     return scripted(act)
+
+
+def overcooked_odds(observation: Float[Array, "2 27"], noise: Scalar = 0.15) -> Float[Array, "2 6"]:
+    """How likely `overcooked_expert` has each cook do what.
+
+    Args:
+        observation: What the cooks see.
+        noise: See there.
+    """
+    planned, idle = jax.vmap(_cook)(observation, jnp.arange(2))
+    share = jnp.where(idle, 1.0, noise)[:, None]
+    anywhere = jnp.arange(INTERACT + 1) < len(DIRECTIONS)
+    return (1 - share) * jax.nn.one_hot(planned, INTERACT + 1) + share * anywhere[None] / len(DIRECTIONS)
 
 
 def _cook(seen: Float[Array, "27"], cook: Int[Array, ""]) -> tuple[Int[Array, ""], Bool[Array, ""]]:

@@ -31,6 +31,7 @@ from jaxreward.results.intervals import (
     estimate_improvement,
     estimate_profile,
 )
+from jaxreward.results.ratios import estimate_ratio
 from jaxreward.results.significance import (
     holm,
     paired_test,
@@ -61,6 +62,7 @@ __all__ = [  # noqa: RUF022, in the order of the modules
     "estimate_difference",
     "estimate_improvement",
     "estimate_profile",
+    "estimate_ratio",
     # rliable's intervals
     "bootstrap_estimate",
     "bootstrap_improvement",

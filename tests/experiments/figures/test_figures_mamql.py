@@ -1,43 +1,75 @@
-"""The figure of gems learned from demonstrations: what is claimed, on data that meets it and on data that does not."""
+"""The figures of MAMQL: what is claimed, on data that meets it and on data that does not, and what it is made of."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
-from jaxreward.experiments.figures.mamql import gems
+from jaxreward.agent import Agent
+from jaxreward.distances.canonical import canonicalise
+from jaxreward.distances.starc import starc_distance
+from jaxreward.experiments.figures.mamql import _common, _recovered, _told, gems, intersection, overcooked
+from jaxreward.experiments.figures.mamql._recovered import Listed, Steps, advantages, cosines, distances
+from jaxreward.mdp import TabularMDP
 from jaxreward.reproduce.claims import check
+from jaxreward.reward import Transition, markov
 
-MEANS = {"MAMQL": (8.5, 12.8, 13.1), "independent IQ-Learn": (2.4, 7.3, 11.5), "cloning": (6.0, 11.0, 13.0)}
+OTHERS = ("independent IQ-Learn", "cloning", "MA-AIRL")
+MEANS = {
+    "MAMQL": (8.5, 12.8, 13.1),
+    "independent IQ-Learn": (2.4, 7.3, 11.5),
+    "cloning": (4.0, 11.0, 13.0),
+    "MA-AIRL": (2.0, 4.0, 6.0),
+}
+COSINES = {"MAMQL": 0.9, "independent IQ-Learn": 0.5, "MA-AIRL": 0.2}
+FAR = {"MAMQL": 0.3, "independent IQ-Learn": 0.9, "MA-AIRL": 1.2}
 
 
-def table(means, demonstrator=13.2):
+def table(means=MEANS, demonstrator=13.2, numbers=(1_000, 10_000, 20_000), cosine=COSINES, starc=FAR):
     """Six runs of each method with each number of transitions, a little apart, and a demonstrator's episodes."""
     rows = [
-        (method, number, seed, mean + 0.02 * seed)
+        {"method": method, "number": number, "seed": seed, "updates": updates, "return": mean * share + 0.02 * seed}
+        | {"cosine": cosine.get(method, np.nan) + 0.001 * seed if share == 1 else np.nan}
+        | {"starc": starc.get(method, np.nan) + 0.001 * seed if share == 1 and number == numbers[-1] else np.nan}
         for method, each in means.items()
-        for number, mean in zip((1_000, 10_000, 20_000), each, strict=True)
+        for number, mean in zip(numbers, each, strict=True)
         for seed in range(6)
+        for updates, share in ((100, 0.1), (200, 1))
     ]
-    rows += [(gems.DEMONSTRATOR, 20_000, episode, demonstrator + (-1) ** episode) for episode in range(8)]
-    return pd.DataFrame(rows, columns=["method", "number", "seed", "return"])
+    shown = [
+        {"method": _common.DEMONSTRATOR, "number": numbers[-1], "seed": k, "return": demonstrator + (-1) ** k}
+        for k in range(8)
+    ]
+    return pd.DataFrame(rows + shown)
 
 
-def verdicts(frame, scale="small"):
-    return [check(claim, frame, scale).verdict for claim in gems.figure.claims]
+def verdicts(frame, figure=gems.figure, scale="small"):
+    return [check(claim, frame, scale).verdict for claim in figure.claims]
 
 
-def test_claims_are_met_by_what_the_authors_plot_shows():
-    assert verdicts(table(MEANS)) == ["met"] * 5
-    assert verdicts(table(MEANS), "smoke") == ["not decidable"] * 5
+@pytest.mark.parametrize(
+    ("module", "numbers", "claims"),
+    [
+        (gems, (1_000, 10_000, 20_000), 12),
+        (intersection, (1_000, 5_000, 20_000), 9),
+        (overcooked, (500, 1_000, 2_000), 14),
+    ],
+)
+def test_claims_are_met_by_such_numbers_as_the_authors_plots_show(module, numbers, claims):
+    assert module.SIZES["small"].numbers == numbers
+    assert verdicts(table(numbers=numbers), module.figure) == ["met"] * claims
+    assert verdicts(table(numbers=numbers), module.figure, "smoke") == ["not decidable"] * claims
 
 
 @pytest.mark.parametrize(
     ("changed", "wrong"),
     [
         ({"MAMQL": (8.5, 12.8, 12.0)}, [0]),
-        ({"independent IQ-Learn": (9.0, 7.3, 11.5)}, [1]),
-        ({"cloning": (9.0, 14.0, 13.0)}, [2, 4]),
-        ({"independent IQ-Learn": (2.4, 13.5, 11.5)}, [3]),
+        ({"independent IQ-Learn": (9.0, 7.3, 11.5)}, [1, 7]),
+        ({"cloning": (9.0, 14.0, 13.0)}, [2, 5, 8]),
+        ({"independent IQ-Learn": (2.4, 13.5, 11.5)}, [4]),
+        ({"MA-AIRL": (5.0, 13.0, 6.0)}, [6, 9]),
     ],
 )
 def test_claims_are_not_met_otherwise(changed, wrong):
@@ -45,16 +77,145 @@ def test_claims_are_not_met_otherwise(changed, wrong):
     assert [place for place, verdict in enumerate(found) if verdict == "not met"] == wrong
 
 
+def test_rewards_that_are_no_nearer_meet_no_claim():
+    worse = table(numbers=(500, 1_000, 2_000), cosine={**COSINES, "MAMQL": 0.4}, starc={**FAR, "MAMQL": 0.7})
+    assert verdicts(worse, overcooked.figure)[-4:] == ["not met", "met", "not met", "not met"]
+
+
 def test_returns_of_a_file_are_of_whole_episodes(tmp_path):
     """Episodes of 2, 1 and 3 steps, the last two of which were cut, one by the recording: means over agents."""
     paid = np.array([[1.0, 3.0], [0, 2], [5, 7], [1, 1], [0, 0], [9, 9]])
     ends = {"terminated": np.array([0, 1, 0, 0, 0, 0], bool), "truncated": np.array([0, 0, 1, 0, 0, 1], bool)}
     np.savez(tmp_path / "shown.npz", reward=paid, **ends)
-    np.testing.assert_allclose(gems.returns_of(tmp_path / "shown.npz"), [3, 6])
+    np.testing.assert_allclose(_common.returns_of(tmp_path / "shown.npz"), [3, 6])
 
 
 def test_it_is_drawn():
-    axis = gems.plot(table(MEANS)).axes[0]
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == [*MEANS, gems.DEMONSTRATOR]
-    np.testing.assert_allclose(axis.lines[0].get_ydata(), np.array(MEANS["MAMQL"]) + 0.05)
-    assert axis.lines[-1].get_ydata()[0] == 13.2
+    figure = _told.plot(table())
+    by_number, by_updates, *recovered = figure.axes
+    assert [text.get_text() for text in by_number.get_legend().get_texts()] == [*MEANS, _common.DEMONSTRATOR]
+    np.testing.assert_allclose(by_number.lines[0].get_ydata(), np.array(MEANS["MAMQL"]) + 0.05)
+    assert by_number.lines[-1].get_ydata()[0] == 13.2
+    np.testing.assert_allclose(by_updates.lines[0].get_ydata(), [1.31 + 0.05, 13.1 + 0.05])
+    assert [axis.get_ylabel() for axis in recovered] == list(_told.SHOWN.values())
+    np.testing.assert_allclose(recovered[0].lines[0].get_ydata(), [0.9025] * 3)
+    np.testing.assert_allclose(recovered[1].lines[0].get_ydata(), [0.3025])
+    alone = _told.plot(table().drop(columns=["cosine", "starc"]))
+    assert len(alone.axes) == 2
+
+
+def test_the_learning_rate_with_the_highest_mean_return_is_kept_and_all_are_tried_alike():
+    size = _common.Size(5, (1, 2, 3), 10, (4,), 8, rates=(0.1, 0.2, 0.3))
+    asked = []
+
+    def train(keys, numbers, rates):
+        asked.append((keys, np.asarray(numbers), np.asarray(rates)))
+        last = np.array([5.0, 1.0, 2.5, 4.5, np.nan, 9.0])  # a rate that fails once is none
+        return np.stack([np.zeros(6), last], -1), None
+
+    assert _common.tuned(train, size) == 0.2
+    (keys, numbers, rates), *_ = asked
+    assert set(numbers) == {2.0}
+    np.testing.assert_allclose(rates, [0.1, 0.1, 0.2, 0.2, 0.3, 0.3])
+    assert len(np.unique(np.asarray(jax.random.key_data(keys)), axis=0)) == _common.TUNED_WITH
+    assert _common.tuned(None, size._replace(rates=(0.5,))) == 0.5
+
+
+def test_methods_have_as_many_steps_of_adam_on_as_many_transitions():
+    size = gems.SIZES["small"]
+    for name, method in _common.METHODS.items():
+        config = method.config(size, "f.npz")
+        prefix = "discriminator_" if name == "MA-AIRL" else ""
+        of = {"updates": "num_updates", "batch": "batch_size"} if not prefix else {}
+        assert config[of.get("updates", "discriminator_updates")] == _common.UPDATES
+        assert config[of.get("batch", "discriminator_batch")] == size.batch_size
+        assert config[f"{prefix}layers"] == size.layers
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A game of 5 states, 3 actions and 2 things that others do, in both forms, and two rewards in it."""
+    draw = np.random.default_rng(0)
+    following, likely = draw.integers(0, 5, (5, 3, 2)), draw.dirichlet(np.ones(2), 5)
+    transition = np.zeros((5, 3, 5))
+    for (state, action, other), after in np.ndenumerate(following):
+        transition[state, action, after] += likely[state, other]
+    rewards = draw.normal(size=(2, 5, 3, 2))
+    dense = np.repeat(np.einsum("ksab,sb->ksa", rewards, likely)[..., None], 5, -1)
+    mdp = TabularMDP(jnp.asarray(transition), jnp.asarray(dense[0]), jnp.full(5, 0.2), jnp.zeros(5, bool))
+    return Listed(following, likely), rewards, mdp, dense
+
+
+def test_canonical_rewards_and_distances_of_listed_states_are_those_of_tables(small):
+    listed, rewards, mdp, dense = small
+    found = advantages(listed, rewards, 0.9)
+    for canonical, table in zip(found, dense, strict=True):
+        expected = canonicalise("val", mdp._replace(reward=jnp.asarray(table)), 0.9)[..., 0]
+        np.testing.assert_allclose(canonical, expected, atol=1e-5)
+    exact = starc_distance(mdp, jnp.asarray(dense[1]), 0.9)
+    np.testing.assert_allclose(distances(found, np.ones(5)), [exact], rtol=1e-4)
+
+
+def test_shaping_and_scale_are_no_distance_and_only_states_that_count_do(small):
+    listed, rewards, *_ = small
+    potential = np.random.default_rng(1).normal(size=5)
+    shaped = 3 * rewards[0] + 0.9 * potential[listed.following] - potential[:, None, None]
+    canonical = advantages(listed, np.stack([rewards[0], shaped, -rewards[0], 0 * rewards[0]]), 0.9)
+    np.testing.assert_allclose(distances(canonical, np.arange(5.0)), [0, 2, 1], atol=1e-5)
+    apart = canonical.copy()
+    apart[1, 0] += 1
+    assert distances(apart, np.arange(5.0))[0] < 1e-5 < distances(apart, np.ones(5))[0]
+
+
+def test_states_that_can_be_come_to_are_found():
+    following = np.array([[1, 1], [2, 0], [2, 2], [0, 4], [3, 3]])
+    assert overcooked.come_to(following, np.array([1])).tolist() == [0, 1, 2]
+    assert overcooked.come_to(following, np.array([4, 2])).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_weights_of_a_reward_are_found_whatever_its_shaping():
+    """A reward of 2 agents with known weights and shaping, and one with the opposite weights, on made-up steps."""
+    draw = np.random.default_rng(0)
+    here, after = draw.normal(size=(2, 200, 2, 3)).astype(np.float32)
+    features = draw.normal(size=(200, 2, 2)).astype(np.float32)
+    ended = draw.random(200) < 0.1
+    none = np.zeros((200, 2), np.float32)
+    transition = Transition(here, none, none, after, ended, np.zeros(200, bool), none, none, {"features": features})
+
+    def reward(state):
+        def paid(params, one):
+            shape = lambda seen: seen @ jnp.array([1.0, -2.0, 0.5]) + 0.3  # noqa: E731
+            later = jnp.where(one.terminated, 0.0, shape(one.next_observation))
+            true = one.info["features"] @ jnp.array([1.0, 6.0])
+            return params * true + 0.99 * later - shape(one.observation)
+
+        return markov(paid, lambda key: state)
+
+    agent = Agent(None, None, None, reward)
+    found = cosines(agent, jnp.array([2.0, -1.0]), Steps(transition, jnp.asarray(features)), (1.0, 6.0))
+    np.testing.assert_allclose(found, [1, -1], atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", [gems, intersection, overcooked])
+def test_features_and_weights_make_the_true_reward_of_steps_in_which_all_happens(module):
+    steps = _recovered.noisy_steps(module.GAME)
+    true = steps.features @ jnp.asarray(module.GAME.weights)
+    np.testing.assert_allclose(true, steps.transition.reward, atol=1e-5)
+    assert (np.asarray(steps.features) != 0).any((0, 1)).all()
+
+
+@pytest.mark.slow
+def test_the_true_reward_of_cooks_is_at_no_distance_but_for_shaping_and_its_opposite_at_the_greatest():
+    def reward(scale):
+        def paid(scale, one):
+            held = lambda state: jnp.asarray(state.held, float) + state.onions  # noqa: E731
+            return scale * one.reward + 0.99 * held(one.next_state) - held(one.state)
+
+        return markov(paid, lambda key: scale)
+
+    found = overcooked.starc(Agent(None, None, None, reward), jnp.array([0.5, -1.0]))
+    np.testing.assert_allclose(found, [0, 2], atol=1e-3)
+    room = overcooked.kitchen()
+    assert room.following.min() >= 0  # nothing leads out of what is listed
+    np.testing.assert_allclose([room.weight.sum(), room.odds.sum(-1).min(), room.odds.sum(-1).max()], 1, rtol=1e-5)

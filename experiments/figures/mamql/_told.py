@@ -1,0 +1,142 @@
+"""What figures of MAMQL tell of their runs: shares, leads and ratios with intervals, and how that is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxreward.experiments.figures.mamql._common import DEMONSTRATOR, METHODS
+from jaxreward.reproduce.claims import Claim, above, below
+from jaxreward.results.charts import COLORS, HEIGHT, WIDTH
+from jaxreward.results.statistics import (
+    NOTHING,
+    Estimate,
+    aggregate_mean,
+    estimate,
+    estimate_difference,
+    estimate_ratio,
+)
+
+LEVEL, TIMES = 0.95, 2.0
+"""Which share of a demonstrator's return is its level, which is ours; and the least that the paper says of many."""
+PUBLISHED = "often more than 2-5x (the abstract, of all measures)"
+SHOWN = {"cosine": "cosine of a reward's weights", "starc": "STARC distance of a reward"}
+
+
+def scores(frame: pd.DataFrame, method: str, number: int, part: str = "return") -> Float[np.ndarray, " seeds"]:
+    """A method's returns at the end of runs with so many transitions, or what else `part` says, by seed."""
+    rows = frame[(frame["method"] == method) & (frame["number"] == number)]
+    rows = rows[rows["updates"] == rows["updates"].max()].sort_values("seed")
+    return rows[part].to_numpy() if part in rows else np.array([])
+
+
+def share(method: str, number: int, frame: pd.DataFrame) -> Estimate:
+    """A method's return as a share of the demonstrator's."""
+    found = scores(frame, method, number)
+    return estimate(found / demonstrated(frame), aggregate_mean) if len(found) else NOTHING
+
+
+def lead(method: str, other: str, number: int, frame: pd.DataFrame, part: str = "return") -> Estimate:
+    """By how much a method's return, or what else, is greater than another one's."""
+    first, second = (scores(frame, name, number, part) for name in (method, other))
+    if not len(first) or not len(second):
+        return NOTHING
+    return estimate_difference(first, second, aggregate_mean, paired=True)
+
+
+def times(method: str, other: str, number: int, frame: pd.DataFrame, part: str = "return") -> Estimate:
+    """How many times another one's a method's return is, or what else."""
+    first, second = (scores(frame, name, number, part) for name in (method, other))
+    return estimate_ratio(first, second) if len(first) and len(second) else NOTHING
+
+
+def demonstrated(frame: pd.DataFrame) -> float:
+    """The demonstrator's mean return."""
+    return float(frame[frame["method"] == DEMONSTRATOR]["return"].mean())
+
+
+def claims_of(
+    level: int, few: Sequence[int], *, ratios: bool = True, recovered: Sequence[str] = ("cosine",)
+) -> tuple[Claim, ...]:
+    """What the abstract says, reward, sample efficiency and recovery, in numbers that are ours but for the transitions.
+
+    Args:
+        level: The number of transitions with which the demonstrator's level is to be reached.
+        few: Numbers of transitions with which MAMQL is to be ahead of all others.
+        ratios: Whether returns are positive, so that one can be so many times another.
+        recovered: Measures of recovered rewards, of `SHOWN`.
+    """
+    reached = f"MAMQL is at its demonstrator's level with {level:,} transitions: its share of that return"
+    found = [Claim(reached, partial(share, "MAMQL", level), above(LEVEL))]
+    others = ("independent IQ-Learn", "cloning", "MA-AIRL")
+    for number in few:
+        for other in others:
+            text = f"MAMQL is ahead of {other} with {number:,} transitions: its lead"
+            found.append(Claim(text, partial(lead, "MAMQL", other, number), above(0)))
+    if ratios:
+        for other in others:
+            text = f"MAMQL is paid twice what {other} is, or more, with {few[0]:,} transitions: how many times"
+            measure = partial(times, "MAMQL", other, few[0])
+            found.append(Claim(text, measure, above(TIMES), paper=PUBLISHED))
+    for part in recovered:
+        found += _of_reward(part, level, [other for other in others if other != "cloning"])
+    return tuple(claim._replace(least="small") for claim in found)
+
+
+def _of_reward(part: str, level: int, others: Iterable[str]) -> list[Claim]:
+    """That MAMQL's reward is nearer to the true one, by a measure."""
+    found = []
+    for other in others:
+        if part == "cosine":
+            text = f"MAMQL's reward has weights nearer to the true ones than {other}'s: by how much, in the cosine"
+            found.append(Claim(text, partial(lead, "MAMQL", other, level, part=part), above(0)))
+        else:
+            text = f"MAMQL's reward is half as far from the true one as {other}'s, or less: its part of that distance"
+            measure = partial(times, "MAMQL", other, level, part=part)
+            found.append(Claim(text, measure, below(1 / TIMES), paper=PUBLISHED))
+    return found
+
+
+def plot(frame: pd.DataFrame) -> Figure:
+    """Returns against the number of transitions and against updates, and how near recovered rewards come."""
+    drawn = [part for part in SHOWN if part in frame and frame[part].notna().any()]
+    figure = Figure(figsize=((2 + len(drawn)) * 1.1 * WIDTH, 1.2 * HEIGHT), layout="constrained")
+    axes = figure.subplots(1, 2 + len(drawn))
+    learned = frame[frame["method"] != DEMONSTRATOR]
+    numbers = sorted(learned["number"].unique())
+    _lines(axes[0], learned, numbers, lambda method, number: scores(learned, method, number))
+    axes[0].set(xlabel="demonstrated transitions", ylabel="return of an agent")
+    most = learned[learned["number"] == numbers[-1]]
+
+    def at(method: str, update: int) -> Float[np.ndarray, " seeds"]:
+        return scores(most[most["updates"] == update], method, numbers[-1])
+
+    _lines(axes[1], most, sorted(most["updates"].unique()), at)
+    axes[1].set(xlabel=f"steps of Adam, from {numbers[-1]:,} transitions", ylabel="return of an agent")
+    for axis in axes[:2]:
+        axis.axhline(demonstrated(frame), color="#222222", linestyle="--", linewidth=1, label=DEMONSTRATOR)
+    for axis, part in zip(axes[2:], drawn, strict=True):
+        told = learned[learned[part].notna()]
+        _lines(axis, told, sorted(told["number"].unique()), partial(scores, told, part=part))
+        axis.set(xlabel="demonstrated transitions", ylabel=SHOWN[part])
+    axes[0].legend(frameon=False, fontsize=7)
+    return figure
+
+
+def _lines(
+    axis: Axes, frame: pd.DataFrame, places: Sequence[int], found: Callable[[str, int], Float[np.ndarray, " seeds"]]
+) -> None:
+    """A line with its intervals for each method."""
+    for method, color in zip(METHODS, COLORS, strict=False):
+        if method not in set(frame["method"]):
+            continue
+        each = [estimate(found(method, place), aggregate_mean) for place in places]
+        value, low, high = (np.array([float(one[part]) for one in each]) for part in range(3))
+        axis.plot(places, value, marker="o", markersize=3, color=color, label=method)
+        axis.fill_between(places, low, high, color=color, alpha=0.2, linewidth=0)
