@@ -1,6 +1,7 @@
 """Agents of a game that share one policy and no critic: each is told how it did among the others, its group.
 
 The steps are those of independent PPO with shared networks (`jaxreward.agents.baselines.ippo`), but for the advantages.
+Where there is one agent the group are copies of its environment: see `jaxreward.agents.dispatch.parts.copies`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Config(Sized):
         num_envs: Games played in parallel, `N`.
         num_steps: Steps of each between two updates, `T`.
         num_epochs: Passes over the `T N n` steps of agents.
-        num_minibatches: Parts of a pass; divides `T N n`.
+        num_minibatches: Parts of a pass; divides `T N n`, with one agent `T N`.
         layers: Widths of the policy's hidden layers.
         activation: Between them, a name in `jaxreward.learning.networks.ACTIVATIONS`.
         normalise_observations: Whether to centre and scale observations by their running moments.
@@ -147,17 +148,26 @@ class Group(PPO):
     def advantages(self, state: State, trajectory: Trajectory) -> tuple[Batch, None]:
         """How each agent did among the others of its game in the same step."""
         features = self.features(state, trajectory.observation, 2)
-        by_game = lambda x: x.reshape(len(x), -1, self.agents)  # noqa: E731
-        reward, done = by_game(trajectory.reward), by_game(trajectory.done)
+        by_group = lambda x: x.reshape(len(x), -1, self.agents)  # noqa: E731
+        reward, done = by_group(trajectory.reward), by_group(trajectory.done)
         action, outputs = trajectory.extras
-        none = self.head.size - 1
-        counted = by_game(action) != none if self.config.dispatch else jnp.ones_like(done)
-        growth = spread_growth(reward, done[..., 0], self.earned(state))[..., None]
-        found = self.relative(reward, done, counted, state.hyperparams)
-        found = jnp.where(counted, found - state.hyperparams.spread_coefficient * growth, 0.0)
+        counted = self.counted(by_group(action), done)
+        found = self.relative(reward, done, counted, state.hyperparams) - self.held_against(state, reward, done)
+        found = jnp.where(counted, found, 0.0)
         advantage, zeros = found.reshape(trajectory.reward.shape), jnp.zeros_like(trajectory.reward)
         log_prob = self.head.distribution(outputs).log_prob(action)
         return Batch(features, action, log_prob, zeros, advantage, zeros > 0, ()), None
+
+    def counted(self, action: Array, done: Bool[Array, "T N n"]) -> Bool[Array, "T N n"]:
+        """Which agents are compared in a step: all, or where choices are dealt those that got one."""
+        return action != self.head.size - 1 if self.config.dispatch else jnp.ones_like(done)
+
+    def held_against(
+        self, state: State, reward: Float[Array, "T N n"], done: Bool[Array, "T N n"]
+    ) -> Float[Array, "T N 1"]:
+        """What is taken from all advantages of a step, in which returns drift apart."""
+        growth = spread_growth(reward, done[..., 0], self.earned(state))[..., None]
+        return state.hyperparams.spread_coefficient * growth
 
     def earned(self, state: State) -> Float[Array, "N n"]:
         """What each agent earned in its episode before a rollout."""
@@ -192,8 +202,7 @@ def grouped(kind: Callable[..., Group], env: Environment, env_params: PyTree, co
         ValueError: If sizes do not divide, the activation is unknown, the environment has one agent or pays all alike,
             or what agents see has no rows for their choices where it is to have.
     """
-    sizes: Any = config  # of IPPO's config it has what is read here
-    check_config(sizes)
+    sizes: Any = config  # of IPPO's config it has what is read there
     env, agents = game_environment(env, env_params)
     if agents < 2 or not reward_shape(env, env_params):
         what = "has one agent" if agents < 2 else "pays all agents alike, one reward ()"
@@ -205,10 +214,22 @@ def grouped(kind: Callable[..., Group], env: Environment, env_params: PyTree, co
     if config.dispatch:
         check_rows(env, env_params, config, head)
         head = dealing_head(head.size)
-    network: Any = Actor(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.dispatch)
-    learner = kind(env, env_params, config, head, network, None, agents)
-    algorithm = IPPO(learner, sizes, agents)
+    algorithm = IPPO(learner_for(kind, env, env_params, config, head, agents), sizes, agents)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
+
+
+def learner_for(
+    kind: Callable[..., Group], env: Environment, env_params: PyTree, config: Config, head: Head, agents: int
+) -> Group:
+    """What learns, with a policy that has no critic, for groups of so many.
+
+    Raises:
+        ValueError: If sizes do not divide, or the activation is unknown.
+    """
+    sizes: Any = config  # of PPO's config it has what is read here
+    check_config(sizes)
+    network = Actor(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.dispatch)
+    return kind(env, env_params, config, head, network, None, agents)
 
 
 def check_rows(env: Environment, env_params: PyTree, config: Config, head: Head) -> None:
