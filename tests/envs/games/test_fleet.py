@@ -15,9 +15,9 @@ from jaxreward.envs.games.dispatchers import nearest_dispatch
 from jaxreward.envs.games.fleet import Fleet, FleetState, Orders, inverted, poisson
 from jaxreward.envs.games.riding import Vehicle, drive, remaining
 from jaxreward.envs.registry import make
+from tests.shortest_way import KM, SPEED, shortest
 
-SPEED, SEATS = 18.0, 3
-KM = SPEED / 60
+SEATS = 3
 LIMIT = 10
 
 
@@ -48,18 +48,6 @@ def total(columns, worth):
     rows = np.flatnonzero(columns >= 0)
     assert len(set(columns[rows])) == len(rows)
     return worth[rows, columns[rows]].sum()
-
-
-def shortest(place, goals):
-    """Minutes to each goal by the order that has all soonest there, with plain loops."""
-    ways = []
-    for order in itertools.permutations(range(len(goals))):
-        here, far, reached = place, 0.0, {}
-        for k in order:
-            far += np.abs(goals[k] - here).sum()
-            here, reached[k] = goals[k], far / KM
-        ways.append((far, [reached[k] for k in range(len(goals))], order))
-    return min(ways, key=lambda way: way[0])
 
 
 @pytest.fixture(scope="module")
