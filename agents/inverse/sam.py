@@ -2,7 +2,9 @@
 
 On TD3 it is also known as discriminator-actor-critic (Kostrikov et al. 2019, arXiv:1809.02925). Transitions are worth
 what the discriminator of today says of them whenever they are drawn. Its slope is held back, without which critics
-have nothing smooth to learn (Blonde et al. 2022, "Lipschitzness is all you need", arXiv:2006.16785).
+have nothing smooth to learn (Blonde et al. 2022, "Lipschitzness is all you need", arXiv:2006.16785). Left out is that
+terminal states are wrapped in absorbing ones, whose worth is learned: what is behind a termination is 0 here, so with
+`reward=positive` it pays to go on, and with `negative` to end.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,18 +23,23 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxreward.agent import Agent
 from jaxreward.agents.baselines import td3
 from jaxreward.agents.baselines.parts import off_policy as loop
+from jaxreward.agents.baselines.parts.critics import MLP
 from jaxreward.agents.baselines.parts.demonstrated import check_file, features_of, first_steps
 from jaxreward.agents.baselines.parts.off_policy import Metrics, OffPolicy, Scalar, State
 from jaxreward.agents.inverse.parts import classifier
 from jaxreward.agents.inverse.parts.classifier import Classifier, classifier_judge
 from jaxreward.agents.inverse.parts.discriminator import Penalty, pessimistic, slopes
+from jaxreward.agents.inverse.parts.forward_model import ForwardModel
 from jaxreward.agents.inverse.parts.judge import Judge, JudgeState, Pairs
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.demonstrations import read_demonstrations
 from jaxreward.learning.n_step import Steps
-from jaxreward.learning.networks import flatten
+from jaxreward.learning.networks import ACTIVATIONS, flatten
 from jaxreward.learning.replay import Replay, sample
 from jaxreward.learning.squashed import UnitBox
+from jaxreward.names import check_name
+
+Pessimism = Literal["none", "discriminator", "forward"]
 
 
 @dataclass(frozen=True)
@@ -44,12 +51,14 @@ class Config(classifier.Config, td3.Config):
     Attributes:
         penalty: Where slopes of the discriminator are penalised, see `classifier.Config`.
         spectral_norm: Whether hidden layers of the discriminator have a spectral norm of 1.
-        pessimistic: Whether rewards are less where the discriminator is steep, see `discriminator.pessimistic`.
+        pessimistic: Where rewards are less: `none`; where the `discriminator` is steep, see
+            `discriminator.pessimistic`; or in batches where a `forward` model of the dynamics is, which is learned with
+            networks of the discriminator's size and at the policy's learning rate, see `forward_model.ForwardModel`.
     """
 
     penalty: Penalty = "wgan"
     spectral_norm: bool = True
-    pessimistic: bool = False
+    pessimistic: Pessimism = "none"
 
 
 @struct.dataclass
@@ -58,9 +67,13 @@ class Hyperparams(classifier.Hyperparams, td3.Hyperparams):
 
     Attributes:
         pessimism: How much less rewards are where the discriminator is steep, if they are.
+        forward_target: The slope of a forward model that nothing is taken for.
+        least_factor: What rewards are multiplied by at the least where it is steeper.
     """
 
     pessimism: Scalar = 1.0
+    forward_target: Scalar = 9.0
+    least_factor: Scalar = 0.7
 
 
 def sam(env: Environment, env_params: PyTree, config: Config = Config()) -> Agent:
@@ -83,7 +96,9 @@ def sam(env: Environment, env_params: PyTree, config: Config = Config()) -> Agen
     expert = Pairs(
         jnp.asarray(features_of(given.observation), float), algorithm.box.from_env(jnp.asarray(given.action, float))
     )
-    kind = partial(SAM, judge=judge, expert=expert, box=algorithm.box)
+    layers, activation = tuple(config.discriminator_layers), ACTIVATIONS[config.activation]
+    forward = ForwardModel(MLP(expert.seen.shape[-1], layers, activation))
+    kind = partial(SAM, judge=judge, expert=expert, box=algorithm.box, forward=forward)
     return loop.off_policy(env, env_params, config, lambda env, env_params: algorithm, "sam", kind)
 
 
@@ -92,10 +107,11 @@ def check_config(config: Config) -> None:
     check_file(config, "sam")
     if config.relabel:
         raise ValueError("relabel=True: sam tells what old transitions are worth by its discriminator; leave it out")
-    if config.pessimistic and config.reward != "positive":
+    check_name("pessimistic", config.pessimistic, get_args(Pessimism))
+    if config.pessimistic != "none" and config.reward != "positive":
         raise ValueError(
-            f"pessimistic=True lowers rewards by a factor, and those of reward={config.reward} may be negative, of "
-            "which less is more: set reward=positive"
+            f"pessimistic={config.pessimistic} lowers rewards by a factor, and those of reward={config.reward} may be "
+            "negative, of which less is more: set reward=positive"
         )
 
 
@@ -107,18 +123,23 @@ class SAM(OffPolicy):
         judge: By a classifier.
         expert: What was demonstrated, leaves `[N, ...]`.
         box: The actions.
+        forward: A model of the dynamics, learned where rewards are less by it.
     """
 
     config: Config
     judge: Judge
     expert: Pairs
     box: UnitBox
+    forward: ForwardModel
 
     def init(self, key: Key[Array, ""], hyperparams: Any) -> State:
         """As without a judge, and the judge."""
         key, key_judge = jax.random.split(key)
         one = jax.tree.map(lambda leaf: leaf[:1], self.expert)
-        return super().init(key, hyperparams)._replace(judge=self.judge.init(key_judge, one))
+        judge = self.judge.init(key_judge, one)
+        if self.config.pessimistic == "forward":
+            judge = judge._replace(forward=self.forward.init(jax.random.fold_in(key_judge, 1), one))
+        return super().init(key, hyperparams)._replace(judge=judge)
 
     def judged(self, state: State, replay: Replay) -> tuple[State, Metrics]:
         """The judge learns from what is stored and from demonstrations, drawn by its own key."""
@@ -130,7 +151,11 @@ class SAM(OffPolicy):
         policy = self.pairs(sample(replay, key_policy, shape))
 
         def train(judged: JudgeState, expert: Pairs, policy: Pairs) -> tuple[JudgeState, Metrics]:
-            return self.judge.train(judged, expert, policy, state.hyperparams)
+            judged, metrics = self.judge.train(judged, expert, policy, state.hyperparams)
+            if self.config.pessimistic != "forward":
+                return judged, metrics
+            forward, errors = self.forward.train(judged.forward, policy, state.hyperparams)
+            return judged._replace(forward=forward), {**metrics, **errors}
 
         judged, metrics = self.once_stored(state, train, state.judge._replace(key=key), expert, policy)
         return state._replace(judge=judged), metrics
@@ -143,13 +168,18 @@ class SAM(OffPolicy):
         def worth(steps: Steps) -> Float[Array, "*batch"]:
             pairs = self.pairs(steps)
             reward = model.reward(params, pairs, hyperparams)
-            if not self.config.pessimistic:
+            if self.config.pessimistic == "none":
                 return reward
+            if self.config.pessimistic == "forward":
+                return reward * self.forward.factor(state.judge.forward, pairs, hyperparams)
             slope = slopes(model.logits(params), model.reads(pairs))
             return pessimistic(reward, slope, hyperparams.penalty_target, hyperparams.pessimism)
 
         return worth
 
     def pairs(self, steps: Steps) -> Pairs:
-        """Steps as the judge reads them."""
-        return Pairs(flatten(steps.observation, steps.terminated.ndim), self.box.from_env(steps.action))
+        """Steps as the judge reads them, and a model of the dynamics what followed."""
+        pairs = Pairs(flatten(steps.observation, steps.terminated.ndim), self.box.from_env(steps.action))
+        if self.config.pessimistic != "forward":
+            return pairs
+        return pairs._replace(following=flatten(steps.next_observation, steps.terminated.ndim))

@@ -71,8 +71,8 @@ def pessimistic(
 ) -> Float[Array, "*batch"]:
     """Rewards that are not negative, times `exp(-strength max(0, slope - target)^2)`: less where slopes are steep.
 
-    One of the factors in (0, 1] that Blonde et al. 2022 (arXiv:2006.16785) put before a reward. It is of the
-    discriminator's own slope; theirs may be of a learned model of the dynamics.
+    One of the factors in (0, 1] that Blonde et al. 2022 (arXiv:2006.16785) put before a reward, of the discriminator's
+    own slope; see `jaxreward.agents.inverse.parts.forward_model` for one of the dynamics'.
     """
     return reward * jnp.exp(-strength * beyond(slope, target, one_sided=True))
 

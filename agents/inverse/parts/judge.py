@@ -65,12 +65,16 @@ class Model(Protocol):
 
 
 class JudgeState(NamedTuple):
-    """What a judge is made of; `vectors` where hidden layers have a spectral norm of 1."""
+    """What a judge is made of.
+
+    `vectors` are there where hidden layers have a spectral norm of 1, `forward` where rewards are less by that model.
+    """
 
     params: PyTree
     vectors: dict[str, Array]
     optimiser: PyTree
     key: Key[Array, ""]
+    forward: PyTree = ()
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ class Judge:
             gradient, (vectors, metrics) = jax.grad(self.loss, has_aux=True)(state.params, state, *batch, hyperparams)
             updates, optimiser_state = optimiser.update(gradient, state.optimiser)
             params = optax.apply_updates(state.params, updates)
-            return JudgeState(params, vectors, optimiser_state, state.key), metrics
+            return state._replace(params=params, vectors=vectors, optimiser=optimiser_state), metrics
 
         keys = jax.random.split(key_train, jax.tree.leaves(expert)[0].shape[0])
         state, metrics = jax.lax.scan(step, state, (expert, policy, keys))

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from jaxreward.agent import vmap
+from jaxreward.agents.baselines.parts.critics import MLP
 from jaxreward.agents.baselines.td3 import Config as TD3Config
 from jaxreward.agents.baselines.td3 import Hyperparams as TD3Hyperparams
 from jaxreward.agents.baselines.td3 import td3
 from jaxreward.agents.inverse.parts.discriminator import pessimistic, reward_of, slopes
+from jaxreward.agents.inverse.parts.forward_model import ForwardModel, reads
 from jaxreward.agents.inverse.parts.judge import Pairs
 from jaxreward.agents.inverse.sam import Config, Hyperparams, sam
 from jaxreward.environment import with_reward
@@ -79,7 +81,7 @@ def test_under_a_discriminator_that_stays_it_is_td3_on_what_that_says(file, n_st
 
 
 def test_old_steps_are_worth_what_the_judge_of_today_says_and_less_where_it_is_steep(file):
-    config = Config(demonstrations=file, **SIZES, **JUDGED, pessimistic=True)
+    config = Config(demonstrations=file, **SIZES, **JUDGED, pessimistic="discriminator")
     algorithm = sam(TargetProbe(), ProbeParams(), config).init.__self__
     steps = jax.tree.map(jnp.asarray, Steps(np.eye(2), np.array([[1.0], [-2.0]]), *np.zeros((3, 2)), np.eye(2)))
     for seed in range(2):
@@ -102,12 +104,56 @@ def test_pessimism_takes_nothing_where_it_is_flat_and_more_the_steeper():
     np.testing.assert_array_equal(pessimistic(jnp.ones(4), slope, 1.0, 0.0), 1)
 
 
+def test_a_model_of_the_dynamics_takes_from_batches_in_which_it_is_steep(file):
+    """A linear model, whose outputs in sum have one slope everywhere: the columns' sums, as one vector."""
+    model = ForwardModel(MLP(2, (), jnp.tanh))
+    draw = np.random.default_rng(0)
+    steps = Pairs(*(jnp.asarray(draw.normal(size=(12, 5, size)), jnp.float32) for size in (2, 1)))
+    start = model.init(jax.random.key(0), steps)
+    dense = jax.tree.map(lambda leaf: 4 * leaf, start.params)
+    numbers = Hyperparams(learning_rate=0.0, forward_target=1.0, least_factor=0.2)
+    followed = steps._replace(following=model.told(dense, reads(steps)) + 1)
+    state, told = jax.jit(model.train)(start._replace(params=dense), followed, numbers)
+    weights = next(np.asarray(leaf) for leaf in jax.tree.leaves(dense) if leaf.ndim == 2)
+    steep = max(np.linalg.norm(weights.sum(1)) - 1, 0) ** 2
+    assert steep > 0
+    np.testing.assert_allclose(state.recent, steep, rtol=1e-5)  # the last 10 of 12
+    np.testing.assert_allclose(told["loss/forward"], 1, rtol=1e-5)
+    spread = state._replace(recent=jnp.arange(10.0))
+    expected = max(np.exp(-steep / np.arange(10).std()), 0.2)
+    np.testing.assert_allclose(model.factor(spread, steps, numbers), np.full((12, 1), expected), rtol=1e-5)
+    far = numbers.replace(forward_target=100.0)
+    np.testing.assert_array_equal(model.factor(spread, steps, far), 1)
+    np.testing.assert_allclose(model.factor(start._replace(params=dense), steps, numbers), 0.2)  # no spread yet
+
+
+def test_the_model_of_the_dynamics_learns_what_follows_and_lowers_what_old_steps_are_worth(file):
+    algorithm = sam(TargetProbe(), ProbeParams(), Config(demonstrations=file, **SIZES, **JUDGED, pessimistic="forward"))
+    algorithm = algorithm.init.__self__
+    draw = np.random.default_rng(0)
+    seen, action = (jnp.asarray(draw.normal(size=(300, 32, size)), jnp.float32) for size in (2, 1))
+    truth = jnp.stack([seen[..., 0] - action[..., 0], 2 * seen[..., 1]], -1)
+    pairs, numbers = Pairs(seen, action, truth), Hyperparams(learning_rate=1e-2, forward_target=0.1)
+    state = algorithm.init(jax.random.key(0), numbers)
+    learned, _ = jax.jit(algorithm.forward.train)(state.judge.forward, pairs, numbers)
+    one = jax.tree.map(lambda leaf: leaf[0], pairs)
+    error = jnp.square(algorithm.forward.told(learned.params, reads(one)) - truth[0]).mean()
+    assert error < 0.05 * jnp.square(truth[0]).mean()
+    steps = Steps(seen[:2], 2 * action[:2], *jnp.zeros((3, 2, 32)), truth[:2])
+    judged = state._replace(judge=state.judge._replace(forward=learned))
+    flat = state._replace(judge=state.judge._replace(forward=learned), hyperparams=numbers.replace(forward_target=99.0))
+    ratio = np.asarray(algorithm.earn(judged)(steps) / algorithm.earn(flat)(steps))
+    assert ratio.shape == (2, 32)
+    np.testing.assert_allclose(ratio, 0.7, rtol=1e-5)  # as steep as the truth, it is beyond what is allowed everywhere
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"demonstrations": ""}, "sam learns from a file"),
         ({"relabel": True}, "relabel=True: sam tells"),
-        ({"pessimistic": True, "reward": "logit"}, "those of reward=logit may be negative"),
+        ({"pessimistic": "forward", "reward": "logit"}, "pessimistic=forward lowers .*those of reward=logit may be"),
+        ({"pessimistic": "forwards"}, "did you mean 'forward'"),
         ({"penalty": "wgam"}, "wgam.*wgan"),
     ],
 )
