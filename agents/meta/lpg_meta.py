@@ -8,7 +8,7 @@ for its lifetime makes room for another in another world.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -23,7 +23,7 @@ from jaxreward.agents.meta.parts.citizens import Citizen, Citizens
 from jaxreward.agents.meta.parts.curation import CURATIONS, NEW, Buffer, Over, chosen, empty, returned
 from jaxreward.agents.meta.parts.follower import Follower, Metrics, Scalar, entropy
 from jaxreward.agents.meta.parts.learned import LearnedConfig
-from jaxreward.agents.meta.parts.objectives import actor_critic
+from jaxreward.agents.meta.parts.scores import Scores, check_score
 from jaxreward.agents.meta.parts.worlds import check_drawn
 from jaxreward.contract.sizes import size
 from jaxreward.environment import scalar_environment
@@ -45,8 +45,10 @@ class Config(LearnedConfig):
         num_updates: Updates of each in an iteration, `K`.
         frozen_value_critic: Whether the value that a policy is judged with stays as it was drawn, which is what the
             authors' code comes to.
-        curation: Which levels come again: "none"; by their regret, "rank" the highest first, or "proportional", see
+        curation: Which levels come again: "none"; by their scores, "rank" the highest first, or "proportional", see
             `jaxreward.agents.meta.parts.curation`.
+        curation_score: What they are scored by: "regret", "optimal_regret", "l1_value_loss" or "positive_value_loss",
+            see `jaxreward.agents.meta.parts.scores.Scores`.
         buffer_size: How many levels are kept for that.
     """
 
@@ -55,6 +57,7 @@ class Config(LearnedConfig):
     num_updates: int = size(5)
     frozen_value_critic: bool = False
     curation: str = "none"
+    curation_score: str = "regret"
     buffer_size: int = size(4000)
 
     @property
@@ -149,6 +152,7 @@ def lpg_meta(env: Environment, env_params: PyTree, config: Config = Config()) ->
     env = scalar_environment(env, env_params)
     check_drawn(env, env_params, "lpg_meta")
     check_name("curation", config.curation, CURATIONS)
+    check_score(config.curation_score, env)
     config = config.for_env(env, env_params) if config.curation != "none" else config
     config.total()
     algorithm = MetaGradient(config.follower(env, env_params, "lpg_meta"), env_params, config)
@@ -167,6 +171,11 @@ class MetaGradient:
     def citizens(self) -> Citizens:
         """How agents are born and judged."""
         return Citizens(self.lives, self.config.total(), self.config.frozen_value_critic)
+
+    @property
+    def scores(self) -> Scores:
+        """What levels are worth living in again."""
+        return Scores(self.config.curation_score, self.citizens, self.config.judged_steps)
 
     def init(self, key: Key[Array, ""], hyperparams: Hyperparams) -> State:
         """Draws the objective's params and all agents."""
@@ -240,12 +249,12 @@ class MetaGradient:
         hyperparams: Hyperparams,
         key: Key[Array, ""],
     ) -> tuple[Buffer, Int[Array, " L"], Metrics]:
-        """The buffer with the regrets of lives that are over, where their successors live, and what to log."""
+        """The buffer with the scores of lives that are over, where their successors live, and what to log."""
         key_score, key_choice = jax.random.split(key)
 
         def score(over: Array, citizen: Citizen, key: Key[Array, ""]) -> Array:
-            regret = lambda _, citizen, key: self.regret(citizen, hyperparams, key)  # noqa: E731
-            return when(over, regret, jnp.zeros(()), citizen, key, group=self.group)
+            of_level = lambda _, citizen, key: self.scores(citizen, hyperparams, key)  # noqa: E731
+            return when(over, of_level, jnp.zeros(()), citizen, key, group=self.group)
 
         scores = jax.vmap(score)(over, citizens, jax.random.split(key_score, self.config.num_agents))
         buffer = returned(buffer, Over(over, citizens.place, citizens.world, citizens.total, scores))
@@ -256,24 +265,10 @@ class MetaGradient:
         told = {
             "curation/levels": filled.sum().astype(float),
             "curation/score": mean,
-            "curation/regret": jnp.where(over, scores, 0.0).sum() / jnp.maximum(over.sum(), 1),
+            f"curation/{self.config.curation_score}": jnp.where(over, scores, 0.0).sum() / jnp.maximum(over.sum(), 1),
             "curation/replayed": (over & (place != NEW)).sum().astype(float),
         }
         return buffer, place, told
-
-    def regret(self, citizen: Citizen, hyperparams: Hyperparams, key: Key[Array, ""]) -> Float[Array, ""]:
-        """What an actor-critic earns after as long a life in the same level, more than the agent (section 3)."""
-        key_asked, key_born, key_life, key_judged = jax.random.split(key, 4)
-        other = replace(self.lives, objective=actor_critic(self.lives.predictions))
-        asked = other.objective.init(key_asked)
-        newborn = other.init(key_born, citizen.world)
-        antagonist, _ = other.live(newborn, citizen.total, asked, citizen.world, hyperparams, key_life)
-
-        def earned(policy: PyTree) -> Float[Array, ""]:
-            sizes = self.config.judged_steps, self.config.num_envs
-            return self.lives.evaluate(policy, citizen.world, *sizes, key_judged)["episode/return"]
-
-        return earned(antagonist.params.policy) - earned(citizen.life.params.policy)
 
     def meta_gradient(
         self, params: PyTree, citizen: Citizen, key: Key[Array, ""], hyperparams: Hyperparams

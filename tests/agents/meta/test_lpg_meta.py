@@ -111,17 +111,6 @@ def test_without_replay_none_does(lived):
     assert not np.asarray(lived[0][4].active).any()
 
 
-def test_regret_is_what_an_actor_critic_earns_more():
-    """Of a newborn at the beginning of a chain, nearly 1: its first action is a coin's, theirs is right."""
-    learner = small(*make("levels/chain"), num_envs=32, num_steps=20, curation="rank")
-    citizen = lambda key: learner.citizens.born(key, learner.env_params)._replace(total=jnp.int32(100))  # noqa: E731
-    regret = jax.jit(lambda key: learner.regret(citizen(key), strong(Hyperparams()), key))
-    found = [float(regret(jax.random.key(seed))) for seed in range(3)]
-    # The mean of 32 coins from -1 to 1, within 5 standard deviations.
-    assert np.abs(np.array(found) - 1.0).max() < 5 / 32**0.5
-    assert min(found) > 0
-
-
 def test_steps_are_counted_as_announced(lived):
     assert (
         lived[1]["env_steps"] == Config(**{k: v for k, v in SMALL.items() if "rate" not in k}).steps_per_iteration

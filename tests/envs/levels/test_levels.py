@@ -266,6 +266,19 @@ def test_objects_that_move_have_no_listed_states():
         optimal_return(env, params)
 
 
+def test_few_levels_are_those_of_the_first_seeds():
+    env, params = make("levels/sparse?number=3&seed=7")
+    one = lambda seed: sample_level(jax.random.key(seed), "sparse")  # noqa: E731
+    both = jax.jit(lambda keys: (jax.vmap(env.sample_params)(keys), jax.vmap(one)(jnp.array([0, 1, 2, 7]))))
+    drawn, seeds = both(jax.random.split(jax.random.key(0), 60))
+    which = (np.asarray(drawn.cells)[:, None] == np.asarray(seeds.cells)[:3]).all(-1)
+    assert (which.sum(1) == 1).all()
+    assert which.any(0).all()
+    np.testing.assert_array_equal(params.cells, seeds.cells[3])
+    with pytest.raises(ValueError, match="number=-1; expected that of the levels"):
+        make("levels/sparse?number=-1")
+
+
 @pytest.mark.parametrize("mode", by_default([*MODES, *HANDMADE], "tiny", "small", "mazes", "rand_sparse"))
 def test_drawn_levels_are_within_their_ranges(mode):
     levels = jax.jit(jax.vmap(lambda key: sample_level(key, mode)))(jax.random.split(jax.random.key(0), 100))
