@@ -9,7 +9,7 @@ the objective `actor_critic` of `lpg`, at the step sizes that all have, in place
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -113,10 +113,14 @@ class Method(NamedTuple):
     Attributes:
         agent: The learner.
         temporal: See `jaxreward.agents.meta.parts.lpg_network.lpg`.
+        settings: Of its own.
+        levels: What is added to the environment's name where it learns.
     """
 
     agent: str
     temporal: str
+    settings: Settings = ()
+    levels: str = ""
 
 
 METHODS = {
@@ -126,15 +130,16 @@ METHODS = {
     "TA-LPG, meta-gradients": Method("lpg_meta", "normalised"),
 }
 LPG_ES, TA_LPG_ES, LPG_META, TA_LPG_META = METHODS
+EVOLVED = {name: METHODS[name] for name in (LPG_ES, TA_LPG_ES)}
 BY_HAND = "actor-critic"
 
 
-def scored(size: Size, names: tuple[str, ...]) -> pd.DataFrame:
+def scored(size: Size, methods: Mapping[str, Method]) -> pd.DataFrame:
     """What comes of those who follow what each method learned, with their `share` of what an actor-critic earns.
 
     A row for each method, run (`seed`), lifetime (`horizon`) and part of it.
     """
-    frame = followed(size, names)
+    frame = followed(size, tuple(methods.items()))
     known, keys = frame[frame["method"] == BY_HAND], ["seed", "horizon"]
     newborn = known[known["horizon"] == 0].groupby("seed")["earned"].first().rename("newborn")
     best = known.groupby(keys)["earned"].first().rename("by_hand")
@@ -143,13 +148,12 @@ def scored(size: Size, names: tuple[str, ...]) -> pd.DataFrame:
 
 
 @functools.cache
-def learned(size: Size, name: str) -> PyTree:
+def learned(size: Size, method: Method) -> PyTree:
     """Params of the objectives that a method learns, leaves `[runs, ...]`."""
-    method = METHODS[name]
     own = size.evolution if method.agent == "lpg_es" else size.gradients
-    settings: dict[str, Any] = {**dict(size.agents), **dict(own)}
+    settings: dict[str, Any] = {**dict(size.agents), **dict(own), **dict(method.settings)}
     settings |= {"temporal": method.temporal, "lifetimes": size.lifetimes}
-    experiment = resolve(method.agent, size.levels, settings=settings)
+    experiment = resolve(method.agent, size.levels + method.levels, settings=settings)
     agent, options = vmap(experiment.agent), compiler_options()
     keys = jax.random.split(jax.random.key(0), size.runs)
     state = jax.jit(agent.init, compiler_options=options)(keys, experiment.member(0))
@@ -160,7 +164,7 @@ def learned(size: Size, name: str) -> PyTree:
 
 
 @functools.cache
-def followed(size: Size, names: tuple[str, ...]) -> pd.DataFrame:
+def followed(size: Size, methods: tuple[tuple[str, Method], ...]) -> pd.DataFrame:
     """What comes of those who follow each method's objectives, and the actor-critic, of whom some are newborn.
 
     One program: how agents live is compiled once, and not for each objective.
@@ -168,9 +172,9 @@ def followed(size: Size, names: tuple[str, ...]) -> pd.DataFrame:
     env, env_params = make(size.levels)
     config = LearnedConfig(**dict(size.agents)).for_env(env, env_params)  # type: ignore[arg-type]
     by_hand = actor_critic(config.predictions)
-    params = {name: learned(size, name) for name in names}
+    params = {name: learned(size, method) for name, method in methods}
     params[BY_HAND] = jax.tree.map(lambda leaf: np.full(size.runs, leaf), by_hand.init(jax.random.key(0)))
-    objectives = [replace(config, temporal=METHODS[name].temporal).objective() for name in names]
+    objectives = [replace(config, temporal=method.temporal).objective() for _, method in methods]
     lives = replace(config.follower(env, env_params, "a figure"), objective=one_of([*objectives, by_hand]))
     grown = jax.jit(courses(lives, config.judged_steps, env_params), compiler_options=compiler_options())
     horizons = (0, *size.horizons)

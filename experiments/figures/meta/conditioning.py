@@ -30,7 +30,7 @@ NO_GAIN = 0.05
 
 def data(scale: Scale) -> pd.DataFrame:
     """Shares by method, run and lifetime, see `common.scored`."""
-    return common.scored(SIZES[scale], tuple(METHODS)).assign(longest=SIZES[scale].lifetimes[1])
+    return common.scored(SIZES[scale], METHODS).assign(longest=SIZES[scale].lifetimes[1])
 
 
 def met(frame: pd.DataFrame) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from jaxreward.experiments.figures.meta import _common as common
-from jaxreward.experiments.figures.meta._common import LPG_ES, PARTS, TA_LPG_ES
+from jaxreward.experiments.figures.meta._common import EVOLVED, LPG_ES, PARTS, TA_LPG_ES
 from jaxreward.reproduce.claims import Claim, Scale, above, below
 from jaxreward.reproduce.figure import PaperFigure
 from jaxreward.results.charts import COLORS, line
@@ -28,14 +28,13 @@ from jaxreward.results.curves import curve
 from jaxreward.results.statistics import Estimate, aggregate_mean, estimate
 
 SIZES = common.SIZES
-SHOWN = (LPG_ES, TA_LPG_ES)
 METRICS = {"entropy": "entropy of the policy", "score": "mean size of scores", "update": "size of an update"}
 BY_FACTOR = ("score", "update")
 
 
 def data(scale: Scale) -> pd.DataFrame:
     """What is told of lives by method, run, lifetime and quarter, see `common.scored`."""
-    return common.scored(SIZES[scale], SHOWN)
+    return common.scored(SIZES[scale], EVOLVED)
 
 
 def curves(metric: str, name: str, frame: pd.DataFrame) -> Float[np.ndarray, "runs horizons parts"]:
@@ -67,8 +66,8 @@ def stretches(metric: str, frame: pd.DataFrame) -> Estimate:
 def plot(frame: pd.DataFrame) -> Figure:
     """A row for each method, a column for each metric, a line for each lifetime."""
     figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplots(len(SHOWN), len(METRICS), sharex=True, sharey="col", squeeze=False)
-    for row, name in zip(axes, SHOWN, strict=True):
+    axes = figure.subplots(len(EVOLVED), len(METRICS), sharex=True, sharey="col", squeeze=False)
+    for row, name in zip(axes, EVOLVED, strict=True):
         for axis, (metric, title) in zip(row, METRICS.items(), strict=True):
             of_method = frame[(frame["method"] == name) & (frame["horizon"] >= PARTS)]
             for (horizon, rows), color in zip(of_method.groupby("horizon"), COLORS, strict=False):

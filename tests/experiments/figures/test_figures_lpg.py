@@ -14,7 +14,7 @@ from jaxreward.agents.meta.lpg import one_step
 from jaxreward.agents.meta.parts.lpg_network import lpg
 from jaxreward.agents.meta.parts.objectives import actor_critic
 from jaxreward.experiments.figures.meta import _common as common
-from jaxreward.experiments.figures.meta import conditioning, horizon, lifetime
+from jaxreward.experiments.figures.meta import conditioning, curation, horizon, lifetime
 from jaxreward.learning.objective import Lifetime
 from jaxreward.reproduce.claims import check
 
@@ -48,6 +48,17 @@ def test_claims_of_horizons_and_of_conditioning_are_orderings_of_shares():
     assert verdicts(conditioning, *gains, lives(common.TA_LPG_META, more)) == ["not met"] * 4
 
 
+def test_claims_of_curation():
+    """All are met, the one of many levels is not, none is, and none can be decided."""
+    others = [name for name in curation.methods("small") if not name.startswith(curation.REGRET)]
+    best = [lives(name, 0.8) for name in curation.methods("small") if name not in others]
+    levels = {name: 0.4 - 0.2 * name.endswith("1 level") for name in others}
+    assert verdicts(curation, *best, *(lives(*pair) for pair in levels.items())) == ["met"] * 6
+    assert verdicts(curation, *best, *(lives(name, 0.9 - x) for name, x in levels.items()))[4] == "not met"
+    assert verdicts(curation, *best, *(lives(name, 1.0) for name in others)) == ["not met"] * 6
+    assert verdicts(curation, lives(curation.UNIFORM, 0.4)) == ["not decidable"] * 6
+
+
 def test_lifetimes_that_were_met_are_told_from_longer_ones():
     frame = pd.concat([lives(common.LPG_ES, 0.5), lives(common.TA_LPG_ES, 0.5)])
     longer = (frame["method"] == common.TA_LPG_ES) & (frame["horizon"] > SIZE.lifetimes[1])
@@ -75,8 +86,8 @@ def test_a_schedule_that_stretches_is_told_from_one_of_the_clock():
 def test_shares_are_of_the_way_from_newborns_to_the_actor_critic(monkeypatch):
     rows = [(common.BY_HAND, 0, 1.0), (common.BY_HAND, 4, 5.0), (common.LPG_ES, 0, 9.0), (common.LPG_ES, 4, 4.0)]
     frame = pd.DataFrame(rows, columns=["method", "horizon", "earned"]).assign(seed=0, part=0)
-    monkeypatch.setattr(common, "followed", lambda size, names: frame)
-    shares = common.scored(SIZE, (common.LPG_ES,)).set_index("method")["share"]
+    monkeypatch.setattr(common, "followed", lambda size, methods: frame)
+    shares = common.scored(SIZE, {common.LPG_ES: common.METHODS[common.LPG_ES]}).set_index("method")["share"]
     assert shares.to_dict() == {common.BY_HAND: 1.0, common.LPG_ES: 0.75}
 
 
@@ -112,5 +123,5 @@ def test_learners_have_as_many_steps_whatever_an_iteration_takes(monkeypatch):
     made = SimpleNamespace(agent=counting, member=lambda index: (), steps_per_iteration=300)
     monkeypatch.setattr(common, "resolve", lambda *_, **__: made)
     monkeypatch.setattr(common, "vmap", lambda agent: agent)
-    assert common.learned(SIZE._replace(steps=1_000), common.LPG_ES) == 3
+    assert common.learned(SIZE._replace(steps=1_000), common.METHODS[common.LPG_ES]) == 3
     common.learned.cache_clear()
