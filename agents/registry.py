@@ -98,7 +98,8 @@ class AgentSpec(NamedTuple):
         Config: A dataclass of what shapes the program, all fields with defaults. Its `steps_per_iteration`, if it has
             one, is how many environment steps an iteration takes; `num_envs * num_steps` otherwise. Its
             `for_env(env, env_params)`, if it has one, gives the config with what the environment decides filled in;
-            its `with_numbers(hyperparams)` gives hyperparams with the numbers that come with a choice of the config;
+            its `with_numbers(hyperparams)` gives hyperparams with the numbers that come with a choice of the config,
+            its `for_length(hyperparams, iterations)` with those that follow from a run's length, where that is known;
             its `headline` names the metrics that are the agent's results, the first before all, where those are not
             returns; its `needs_episodes` is True if nothing is learned where no episode ends; its `steps_note` says
             why an iteration may take other steps than that; its `least_steps(env, env_params)` gives how many a run
@@ -236,7 +237,7 @@ def _population_of(member: AgentSpec) -> AgentSpec:
     namespace |= {"headline": member.headline, "needs_episodes": member.needs_episodes}
     if hasattr(member.Config, "steps_note"):
         namespace |= {"steps_note": property(lambda config: _part(member.Config, config).steps_note)}
-    for name in ("with_numbers", "check_numbers"):
+    for name in ("with_numbers", "for_length", "check_numbers"):
         if hasattr(member.Config, name):
             namespace[name] = _of_member(member.Config, name)
     config = dataclasses.make_dataclass(

@@ -112,6 +112,10 @@ class Config(ppo.Config):
         """Environment steps, those of PPO and those of whole episodes."""
         return self.inner_iterations * self.num_envs * self.num_steps + self.played * self.episode_steps
 
+    def for_length(self, hyperparams: Any, iterations: int) -> Any:
+        """A lifetime is of PPO's iterations, of which there are several in each."""
+        return super().for_length(hyperparams, self.inner_iterations * iterations)
+
 
 @struct.dataclass
 class Hyperparams(ppo.Hyperparams, barfi.Hyperparams):

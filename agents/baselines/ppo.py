@@ -14,7 +14,6 @@ from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import struct
 from gymnax.environments.environment import Environment
@@ -35,13 +34,14 @@ from jaxreward.contract.sizes import size
 from jaxreward.learning.drifts import PPO as CLIPPED
 from jaxreward.learning.drifts import get_drift
 from jaxreward.learning.learned_drifts import digest_of
+from jaxreward.learning.lifetimes import Lived
 from jaxreward.learning.minibatch import check_minibatches, epochs
 from jaxreward.learning.networks import unroll
-from jaxreward.learning.objective import Drift, Lifetime, Objective, reads_lifetime
+from jaxreward.learning.objective import Drift, Lifetime, Objective
 
 
 @dataclass(frozen=True)
-class Config(RolloutConfig):
+class Config(Lived, RolloutConfig):
     """What shapes the program: that of `RolloutConfig`, and these.
 
     Attributes:
@@ -67,19 +67,10 @@ class Config(RolloutConfig):
         drift = drift_of(self)
         return dataclasses.replace(hyperparams, objective=params_of(drift)) if drift else hyperparams
 
-    def check_numbers(self, env: Environment, env_params: PyTree, hyperparams: Any) -> None:
-        """Refuses an objective that asks how much of the lifetime has passed where nobody said how long that is.
-
-        Raises:
-            ValueError: It is one.
-        """
+    def followed(self) -> tuple[Objective, Drift] | None:
+        """The drift, if there is one but for clipping, and a batch to trace it with."""
         drift = drift_of(self)
-        total = np.asarray(hyperparams.lifetime)
-        if drift and not (np.isfinite(total) & (total >= 1)).all() and reads_lifetime(drift, _one_step()):
-            raise ValueError(
-                f"objective={self.objective} asks how much of the lifetime has passed: set lifetime, in iterations, to "
-                "the steps of the run by those of an iteration, such as lifetime=100"
-            )
+        return (drift, Drift(jnp.ones(1), jnp.ones(1))) if drift else None
 
 
 @struct.dataclass
@@ -96,7 +87,8 @@ class Hyperparams:
         value_coefficient: Weight of the value loss.
         max_grad_norm: Gradients are scaled down to this global norm.
         anneal_iterations: The learning rate falls linearly to zero over so many iterations; infinity to keep it.
-        lifetime: How many iterations there will be in all, for objectives that ask.
+        lifetime: How many iterations there will be in all, for objectives that ask; where it is infinite, a run that is
+            begun by name knows its length, see `jaxreward.run.spec.resolve`.
         rate_step: With centring, how far an iteration moves the running means of rewards and values.
         value_bias: With centring, how much of the running mean of values is taken from what they are moved towards,
             which keeps them near 0 where no discount does (Ma et al., IJCAI 2021, arXiv:2106.03442).
@@ -149,10 +141,6 @@ def drift_of(config: Config) -> Objective | None:
 def params_of(drift: Objective) -> PyTree:
     """A drift's params where none are given."""
     return drift.init(jax.random.key(0))
-
-
-def _one_step() -> Drift:
-    return Drift(jnp.ones(1), jnp.ones(1))
 
 
 def check_config(config: Config) -> None:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Int, Key, PyTree
@@ -25,13 +24,14 @@ from jaxreward.agents.meta.parts.objectives import ACTOR_CRITIC, get_targets
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import scalar_environment
 from jaxreward.learning.learned_drifts import digest_of
-from jaxreward.learning.objective import Lifetime, Objective, Targets, reads_lifetime
+from jaxreward.learning.lifetimes import Lived
+from jaxreward.learning.objective import Lifetime, Objective, Targets
 from jaxreward.learning.rollout import EnvBatch
 from jaxreward.reward import bind_discount
 
 
 @dataclass(frozen=True)
-class Config(Sized):
+class Config(Lived, Sized):
     """What shapes the program; defaults are GROOVE's (arXiv:2310.02782, tables 2 and 3).
 
     Attributes:
@@ -70,18 +70,9 @@ class Config(Sized):
         """The hyperparams with the objective's params in them, those that it has unless something else is said."""
         return dataclasses.replace(hyperparams, objective=self.targets().init(jax.random.key(0)))
 
-    def check_numbers(self, env: Environment, env_params: PyTree, hyperparams: Any) -> None:
-        """Refuses an objective that asks how much of the lifetime has passed where nobody said how long that is.
-
-        Raises:
-            ValueError: It is one.
-        """
-        total = np.asarray(hyperparams.lifetime)
-        if not (np.isfinite(total) & (total >= 1)).all() and reads_lifetime(self.targets(), one_step(self.predictions)):
-            raise ValueError(
-                f"objective={self.objective} asks how much of the lifetime has passed: set lifetime, in iterations, to "
-                "the steps of the run by those of an iteration, such as lifetime=250"
-            )
+    def followed(self) -> tuple[Objective, Targets]:
+        """The objective, and a batch to trace it with."""
+        return self.targets(), one_step(self.predictions)
 
 
 @struct.dataclass
@@ -95,7 +86,9 @@ class Hyperparams:
         prediction_weight: Weight of the divergence of predictions from what is asked for, `alpha_y`.
         max_grad_norm: A table's gradients are scaled down to this norm, those of policy and predictions each.
         discount: What the objective is told of it; rewards with an `AgentDiscount` follow it.
-        lifetime: How many iterations there will be in all, `N`; after them the agent learns no more.
+        lifetime: How many iterations there will be in all, `N`; after them the agent learns no more. Where it is
+            infinite and the objective asks, a run that is begun by name knows its length, see
+            `jaxreward.run.spec.resolve`.
         objective: Params of the objective; None for its own.
         env_params: Params of the environment and its reward; None for those the agent was made with.
     """

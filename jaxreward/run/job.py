@@ -101,9 +101,11 @@ class Job:
             RunError: That code is not trusted, see `jaxreward.run.trust`.
             ValueError: See `jaxreward.run.spec.resolve`.
         """
-        setup = self.setup
-        with code_of(RunFolder(self.folder)):
-            return resolve(setup.agent, setup.env, setup.reward, setup.settings, self.members)
+        setup, run = self.setup, RunFolder(self.folder)
+        names = setup.agent, setup.env, setup.reward, setup.settings, self.members
+        known = run.read_config()["iterations"] if self.steps == 0 and run.exists() else 0
+        with code_of(run):
+            return resolve(*names, steps=self.steps, iterations=known)
 
     def finished(self) -> bool:
         """Whether its folder holds the whole of it.

@@ -106,6 +106,9 @@ def resolve(
     reward: str = ENVIRONMENT,
     settings: Settings | None = None,
     members: Sequence[Mapping[str, Value]] | None = None,
+    *,
+    steps: int = 0,
+    iterations: int = 0,
 ) -> Experiment:
     """Makes what is to be trained of names and settings, and refuses what does not fit before anything compiles.
 
@@ -115,6 +118,9 @@ def resolve(
         reward: See `jaxreward.rewards.registry.get_reward`.
         settings: By name a value, or a list of values: a grid, the product of all lists in the order given.
         members: In place of a grid, what each member has that the others needn't: traced numbers by name.
+        steps: Environment steps of each run, if it is known how many there will be: an agent whose objective asks for
+            its `lifetime` has those for one where nothing else is set.
+        iterations: The same in iterations.
 
     Raises:
         ValueError: If a name does not exist (says which is nearest), a value is of the wrong type, or things do not
@@ -136,6 +142,9 @@ def resolve(
         )
     config = config.for_env(environment, env_params) if hasattr(config, "for_env") else config
     hyperparams = _hyperparams(spec, config, environment, env_params, [*traced, *varied])
+    length = iterations or math.ceil(steps / spec.steps_per_iteration(config))
+    if length > 0 and hasattr(config, "for_length"):
+        hyperparams = config.for_length(hyperparams, length)
     population = [_converted(choice, hyperparams) for choice in choices]
     hyperparams = _with_values(hyperparams, _converted(traced, hyperparams))
     env_params = getattr(hyperparams, "env_params", env_params)

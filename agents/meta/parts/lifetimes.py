@@ -64,6 +64,11 @@ class Config(evolved.Config, ppo.Config):
         """The hyperparams as they are: what comes with PPO's objective is not for PPO to say."""
         return hyperparams
 
+    def for_length(self, hyperparams: Any, iterations: int) -> Any:
+        """The hyperparams as they are: a generation is no iteration of PPO."""
+        del iterations
+        return hyperparams
+
     def check_numbers(self, env: Environment, env_params: PyTree, hyperparams: Any) -> None:
         """Refuses hyperparams of PPO that the outer loop sets.
 

@@ -1,6 +1,7 @@
 """PPO with other objectives than its own: that they are what it ascends, and when in its life."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jaxreward import vmap
 from jaxreward.agents.baselines.ppo import PPO, Config, Hyperparams, ppo
 from jaxreward.learning.drifts import clipped
 from jaxreward.learning.objective import Objective
-from jaxreward.run.job import Setup, split
+from jaxreward.run.job import Job, Setup, job_of, split
 from jaxreward.run.spec import resolve
 from tests.probes import Probe, ProbeParams
 
@@ -108,6 +109,39 @@ def test_agents_on_ppo_have_its_objectives(agent, env):
     algorithm = made.agent.step.__self__
     learner = next(part for part in (algorithm, *vars(algorithm).values()) if isinstance(part, PPO))
     assert learner.drift is not None
+
+
+@pytest.mark.parametrize(
+    ("agent", "env", "settings", "expected"),
+    [
+        ("ppo", "CartPole-v1", {"num_envs": 8, "num_steps": 16}, 8),  # 1000 steps of 128 each
+        ("pbt/ppo", "CartPole-v1", {"num_envs": 8, "num_steps": 16, "population": 2}, 4),
+        ("barfi_ppo", "barfi/gridworld", {"num_envs": 8, "num_steps": 16, "inner_iterations": 3}, None),
+    ],
+)
+def test_a_run_whose_length_is_known_is_a_lifetime_unless_one_is_said(agent, env, settings, expected):
+    made = resolve(agent, env, settings={**settings, "objective": "ta_lpo"}, steps=1000)
+    # Where iterations are of several of PPO's, a lifetime is of those.
+    known = 3 * made.iterations(1000) if expected is None else expected
+    assert made.member(0).lifetime == known
+    said = resolve(agent, env, settings={**settings, "objective": "ta_lpo", "lifetime": [5.0, 7.0]}, steps=1000)
+    assert said.hyperparams.lifetime.tolist() == [5.0, 7.0]
+    for objective in ("ppo", "lpo"):  # they don't ask
+        plain = resolve(agent, env, settings={**settings, "objective": objective}, steps=1000)
+        assert np.isinf(plain.member(0).lifetime)
+
+
+def test_a_run_in_a_folder_has_the_lifetime_it_was_begun_with(tmp_path):
+    """Whoever evaluates it needn't say how long it was, and one that is to grow has another."""
+    setup = Setup(settings={"objective": "ta_lpo", "num_envs": 8, "num_steps": 16})
+    begun = Job(setup, tmp_path, steps=1000)
+    assert begun.experiment().member(0).lifetime == 8
+    described = {"config": {**vars(setup)}, "population": [{}], "seeds": [0], "log_every": 1, "iterations": 8}
+    (tmp_path / "config.json").write_text(json.dumps(described))
+    assert job_of(tmp_path, steps=0).experiment().member(0).lifetime == 8
+    assert job_of(tmp_path).experiment().member(0).lifetime == 8
+    assert job_of(tmp_path).steps == 1024
+    assert job_of(tmp_path, steps=2000).experiment().member(0).lifetime == 16
 
 
 def test_nobody_forgets_how_long_a_life_is():

@@ -219,7 +219,7 @@ def test_a_run_without_a_finite_number_fails(tmp_path, capsys):
         ("train --env CartPole-v1 --steps 10 --reward sprase", "did you mean 'sparse'"),
         ("train --env CartPole-v1 --steps 10 --reward nowhere.py:f", "no reward file 'nowhere.py'"),
         ("train --env CartPole-v1 --steps 10 --objective dpoo", "did you mean 'dpo'"),
-        ("train --env CartPole-v1 --steps 10 --objective ta_lpo", "asks how much of the lifetime has passed"),
+        ("train --env CartPole-v1 --steps 10 --objective ta_lpo --set lifetime=0", "asks how much of the lifetime"),
         (
             "train --env CartPole-v1 --steps 10 --objective dpo --agent a2c",
             "a2c has no setting 'objective'; agents that have it: ppo",
