@@ -37,7 +37,7 @@ def _of_equation(equation: JaxprEqn) -> int:
     inner = sum(map(_of, _inside(params)))
     if inner:
         return inner * (params["length"] if name == "scan" else 1)
-    out = math.prod(equation.outvars[0].aval.shape) if equation.outvars else 0
+    out = math.prod(_shape(equation.outvars[0])) if equation.outvars else 0
     return out * _of_each(equation)
 
 
@@ -46,11 +46,15 @@ def _of_each(equation: JaxprEqn) -> int:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         (summed, _), _ = params["dimension_numbers"]
-        return 2 * math.prod(equation.invars[0].aval.shape[axis] for axis in summed)
+        return 2 * math.prod(_shape(equation.invars[0])[axis] for axis in summed)
     if name == "conv_general_dilated":
-        kernel = equation.invars[1].aval.shape
+        kernel = _shape(equation.invars[1])
         return 2 * math.prod(kernel) // kernel[params["dimension_numbers"].rhs_spec[0]]
     return 1
+
+
+def _shape(array: Any) -> tuple[int, ...]:
+    return array.aval.shape
 
 
 def _inside(params: dict[str, Any]) -> Iterator[Jaxpr]:

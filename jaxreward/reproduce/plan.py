@@ -17,8 +17,8 @@ ACHIEVED = 0.01
 """The share of that which is assumed to be achieved: small networks and environments are far from the peak."""
 NOTES = (
     f"Measured here: the first iterations of at most {SAMPLE} runs of each program, and its compilation.",
-    "Assumed: that more runs take in proportion, and later iterations as long; buffers that fill and planning that "
-    "begins late make them longer.",
+    "Assumed: that more runs take in proportion, and later iterations as long; warm-ups that end, as BARFI's does, and "
+    "buffers that fill make them longer.",
     "Counted: operations in what JAX traces of an iteration; of branches the dearest, loops of unknown length once.",
     f"Assumed of one H200: {ACHIEVED:.0%} of its {PEAK / 1e12:.0f} TFLOP/s in float32, nothing for compilation or for "
     "waiting; it was not measured.",
@@ -41,12 +41,14 @@ class Planned(NamedTuple):
     @property
     def seconds(self) -> float:
         """All of it, here."""
-        return self.cost.compile_seconds + self.cost.seconds * self.work.run_iterations if self.work else 0.0
+        if not self.work or not self.cost:
+            return 0.0
+        return self.cost.compile_seconds + self.cost.seconds * self.work.run_iterations
 
     @property
     def seconds_there(self) -> float:
         """All of it, on one H200."""
-        return self.cost.flops * self.work.run_iterations / (PEAK * ACHIEVED) if self.work else 0.0
+        return self.cost.flops * self.work.run_iterations / (PEAK * ACHIEVED) if self.work and self.cost else 0.0
 
 
 def plan(parts: Mapping[str, Part], wanted: Sequence[str], folder: Path) -> Iterator[Planned]:

@@ -17,7 +17,7 @@ from jaxreward.run.cost import SAMPLE, Cost, cost_of, sampled, timed
 from jaxreward.run.job import Job
 from jaxreward.run.plan import make_plan
 
-PROBE_SECONDS = 1.0
+PROBE_SECONDS = 2.0
 """How long a program is measured for, at least, unless all of it is shorter."""
 
 

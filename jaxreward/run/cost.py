@@ -52,8 +52,13 @@ def cost_of(agent: Agent, plan: Plan, at_least: float = 0.0) -> Cost:
     program = Program(batched, plan.keys, plan.hyperparams, plan.log_every)
     chunk, seconds = program.compile()
     state, init_seconds = program.init()
-    most = min(plan.iterations, plan.log_every)
-    each = timed(lambda state, number: chunk(state, number)[0], state, most, at_least)
+
+    def advance(state: PyTree, number: int) -> PyTree:
+        for done in range(0, number, plan.log_every):
+            state = chunk(state, min(plan.log_every, number - done))[0]
+        return state
+
+    each = timed(advance, state, plan.iterations, at_least)
     runs, counted = members * seeds, flops(batched.step, program.state)
     return Cost(each / runs, counted / runs, program.bytes / runs, seconds + init_seconds)
 
