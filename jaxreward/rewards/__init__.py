@@ -20,6 +20,7 @@ from jaxreward.rewards.constrained import at_least, at_most, constrained
 from jaxreward.rewards.goals import gaussian_goal, route_completion, tiered
 from jaxreward.rewards.intrinsic import count_bonus
 from jaxreward.rewards.landmarks import landmark_bonus
+from jaxreward.rewards.penalties import habitual_penalty, lingering_penalty, speeding_penalty
 from jaxreward.rewards.perceptual import perceptual_steps
 from jaxreward.rewards.random_network import random_network_bonus
 from jaxreward.rewards.schedules import cosine, exponential, linear, piecewise, schedule, steps, success_rate
@@ -49,8 +50,11 @@ __all__ = [  # noqa: RUF022, in the order of the catalogue
     # goals and whole episodes
     "gated_accumulation",
     "gaussian_goal",
+    "habitual_penalty",
+    "lingering_penalty",
     "perceptual_steps",
     "route_completion",
+    "speeding_penalty",
     "tiered",
     "differential_sharpe",
     "terminal_sharpe",

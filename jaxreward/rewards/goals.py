@@ -85,7 +85,7 @@ def route_completion(
     `scale * (furthest_t - furthest_{t-1}) * prod_i (1 - penalty_i) - terminal * infraction`: of an episode without
     penalties it sums up to `scale` times the completed share, and going back and forth pays nothing. That is the idea
     of CaRL (Jaeger et al. 2025, arXiv:2504.17838), where hard infractions end the episode too: see
-    `jaxreward.envs.ending.terminate_when`. The paper's own penalties are not here.
+    `jaxreward.envs.ending.terminate_when`. The authors' own penalties are in `jaxreward.rewards.penalties`.
 
     Params: `scale`, `terminal`, and `factors`, a tuple of the penalties' and the infraction's.
 
