@@ -123,6 +123,8 @@ def _factory(name: str) -> Callable[..., Any]:
         return tasks[name]
     if is_reference(name):
         return load_reference(name, "environment")
+    if own:
+        check_name("environments that begin with", family, [*_PACKAGES, *_FAMILIES])
     check_name("environment", name, list_envs(), _HOW_TO_LIST)
     raise AssertionError("every listed environment is gymnax's, another package's or our own")
 

@@ -6,9 +6,11 @@ go on. `--traceback` shows where an error came from.
 
 from __future__ import annotations
 
+import importlib.metadata
+import sys
 import warnings
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, get_args
 
 import tyro
 
@@ -27,6 +29,7 @@ from jaxreward.cli.sweep import Sweep
 from jaxreward.cli.train import Train
 from jaxreward.cli.watch import Watch
 from jaxreward.compilation.cpu_scheduler import use_every_core
+from jaxreward.names import check_name
 
 _sub = tyro.conf.subcommand
 Command = (
@@ -44,6 +47,7 @@ Command = (
     | Annotated[Reproduce, _sub("reproduce")]
     | Annotated[Listing, _sub("list")]
 )
+_COMMANDS = tuple(get_args(each)[1].name for each in get_args(Command))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,11 +59,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given == ["--version"]:
+        print(f"jaxreward {importlib.metadata.version('jaxreward')}")
+        return 0
+    if given and not given[0].startswith("-") and given[0] not in _COMMANDS:
+        return guarded(lambda: check_name("command", given[0], _COMMANDS, f"There are: {', '.join(_COMMANDS)}."), False)
     command = tyro.cli(
         Command,
         prog="jaxreward",
         description="Reinforcement learning in which the reward function is the thing you design.",
-        args=arguments,
+        args=given,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     warnings.formatwarning = one_line

@@ -64,6 +64,8 @@ class Results:
             return 0
         if not self.sql.strip():
             raise ValueError(f"the question is empty; {_EXAMPLE}")
+        if Path(self.sql).is_dir():
+            raise ValueError(f"{self.sql} is a folder, and no question; ask of it with --in {self.sql}, {_EXAMPLE}")
         answer = query(self.sql, self.places)
         for path, write in files.items():
             write(answer, path)

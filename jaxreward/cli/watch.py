@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
 import time
 from dataclasses import dataclass
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 BEST_SHOWN = 5
 """Configurations of which it is shown how good they are."""
-_SIGNS = ("config.json", "sweep.json", "study.json")
-"""What a run, a sweep and a search have in their folders."""
 
 
 @dataclass(frozen=True)
@@ -84,16 +81,15 @@ def kind_of(folder: Path) -> str:
     Raises:
         ValueError: It is neither a run's nor a sweep's nor a search's; says which is nearest.
     """
-    for sign in reversed(_SIGNS):
-        if (folder / sign).is_file():
-            return sign
-    if folder.is_dir():
-        inside = _watchable(folder)
-        hint = f"; there is {inside[0]}" if inside else ""
-        raise ValueError(f"{folder} is the folder of no run, sweep or search{hint}{_more(inside)}")
-    near = _watchable(folder.parent if folder.parent.is_dir() else Path())
-    close = difflib.get_close_matches(str(folder), map(str, near), 1, 0.5) or [str(path) for path in near[:1]]
-    raise ValueError(f"there is no folder {folder}" + (f"; did you mean {close[0]}?" if close else ""))
+    from jaxreward.run.nearby import hint, sign_of
+
+    sign = sign_of(folder)
+    if sign is not None:
+        return sign
+    problem = (
+        f"{folder} is the folder of no run, sweep or search" if folder.is_dir() else f"there is no folder {folder}"
+    )
+    raise ValueError(f"{problem}{hint(folder)}")
 
 
 def look(folder: Path, kind: str) -> Watched:
@@ -124,13 +120,3 @@ def shown(watched: Watched) -> RenderableType:
         parts.append(rich_table(watched.metrics, watched.by, BEST_SHOWN, watched.declared))
     parts += [Text(f"failed: {line}") for line in watched.failures]
     return Group(*parts)
-
-
-def _watchable(place: Path) -> list[Path]:
-    """The runs, sweeps and searches in a folder, the newest first."""
-    found = {path.parent for sign in _SIGNS for path in place.glob(f"*/{sign}")}
-    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
-
-
-def _more(inside: list[Path]) -> str:
-    return f" and {len(inside) - 1} more" if len(inside) > 1 else ""

@@ -19,6 +19,7 @@ import pandas as pd
 from jaxreward.learning.evaluation import PREFIX
 from jaxreward.results.query import FINAL_FRACTION, ask, connect
 from jaxreward.results.statistics import NOTHING, aggregate_iqm, aggregate_mean, estimate
+from jaxreward.run.nearby import hint
 from jaxreward.run.store import RunError, RunFolder
 
 Places: TypeAlias = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
@@ -146,7 +147,7 @@ def _runs_in(place: Path) -> list[Path]:
         return [place]
     found = sorted(path.parent for path in place.rglob("config.json"))
     if not found:
-        raise RunError(f"{place} is not a run folder, and there is none in it: no config.json was found")
+        raise RunError(f"{place} is not a run folder, and there is none in it: no config.json was found{hint(place)}")
     reasons = {folder: _no_run(folder) for folder in found}
     told = [reason for reason in reasons.values() if reason]
     if len(told) == len(found):

@@ -15,6 +15,7 @@ from jaxreward.run.chunk import Program
 from jaxreward.run.code import CODE
 from jaxreward.run.distributed import from_leader
 from jaxreward.run.folder import check_unused
+from jaxreward.run.nearby import hint, sign_of
 from jaxreward.run.plan import Plan, Start
 from jaxreward.run.record import Counters
 from jaxreward.run.store import RunError, RunFolder, provenance, to_json
@@ -39,9 +40,11 @@ def previous_config(run: RunFolder, resume: bool | str, back_to: int | None = No
     if back_to is not None and (back_to < 0 or not resume):
         raise RunError(f"a run that is resumed can go back to an iteration from 0 on (got {back_to}); no other can")
     if not run.exists():
+        if resume == "require" and sign_of(run.path) is not None:
+            raise RunError(f"there is no run to resume in {run.path}{hint(run.path)}")
         check_new(run)
         if resume == "require" or back_to is not None:
-            raise RunError(f"there is no run to resume: {run.path} is not a run folder")
+            raise RunError(f"there is no run to resume: {run.path} is not a run folder{hint(run.path)}")
         return None
     if not resume:
         raise RunError(

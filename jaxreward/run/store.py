@@ -38,6 +38,7 @@ import pyarrow.parquet as pq
 from jaxtyping import PyTree
 
 from jaxreward.names import path_name
+from jaxreward.run.nearby import hint
 
 PACKAGES = ("jaxreward", "jax", "jaxlib", "flax", "optax", "numpy")
 IDENTITY = ("config", "hyperparams", "population", "seeds", "log_every", "start")
@@ -104,7 +105,7 @@ class RunFolder:
             RunError: The folder holds no run, or its configuration can't be read.
         """
         if not self.exists():
-            raise RunError(f"{self.path} is not a run folder: it has no config.json")
+            raise RunError(f"{self.path} is not a run folder: it has no config.json{hint(self.path)}")
         described = read_json(self.config_file, _ENTRIES)
         wrong = [name for name, holds in _HELD.items() if not described[name] or not all(map(holds, described[name]))]
         if wrong:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from sqlalchemy import URL
 
 from jaxreward.run.folder import check_unused
+from jaxreward.run.nearby import hint
 from jaxreward.run.store import RunError, absolute, read_json, write_atomically
 
 
@@ -48,7 +49,7 @@ class StudyFolder:
             RunError: The folder holds no study, or its description can't be read.
         """
         if not self.exists():
-            raise RunError(f"{self.path} is not the folder of a study: it has no study.json")
+            raise RunError(f"{self.path} is not the folder of a study: it has no study.json{hint(self.path)}")
         return read_json(self.description, {"search": dict, "name": str, "worker": str})
 
     def write(self, described: dict[str, Any]) -> None:

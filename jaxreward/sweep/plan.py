@@ -14,6 +14,7 @@ from jaxreward.run.code import changed_code, code_of
 from jaxreward.run.folder import check_unused
 from jaxreward.run.job import NAMED, Group, Job, Setup, job_of, split
 from jaxreward.run.memory import available_memory
+from jaxreward.run.nearby import hint
 from jaxreward.run.plan import POINTS
 from jaxreward.run.resume import KEPT, check_new, previous_config
 from jaxreward.run.store import RunError, RunFolder, absolute, differences, flatten, read_json, to_json
@@ -135,7 +136,7 @@ def sweep_of(folder: str | os.PathLike[str]) -> Sweep:
     """
     path = Path(folder) / "sweep.json"
     if not path.is_file():
-        raise RunError(f"{folder} is not the folder of a sweep: it has no sweep.json")
+        raise RunError(f"{folder} is not the folder of a sweep: it has no sweep.json{hint(Path(folder))}")
     try:
         return read_sweep(read_json(path))
     except (RunError, ValueError) as error:
