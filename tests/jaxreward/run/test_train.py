@@ -16,7 +16,7 @@ import pytest
 
 from jaxreward.agent import Agent
 from jaxreward.compilation.cache import enable_compilation_cache
-from jaxreward.run import store
+from jaxreward.run import guards, store
 from jaxreward.run import train as train_module
 from jaxreward.run.checkpoint import saved_iterations
 from jaxreward.run.chunk import Program
@@ -137,10 +137,8 @@ def test_compiles_once(tmp_path):
 
 def test_nothing_compiles_after_the_first_chunk(tmp_path, monkeypatch):
     sizes = []
-    record = train_module._Training._record
-    monkeypatch.setattr(
-        train_module._Training, "_record", lambda *args: (sizes.append(len(compiled)), record(*args))[1]
-    )
+    record = train_module.Training._record
+    monkeypatch.setattr(train_module.Training, "_record", lambda *args: (sizes.append(len(compiled)), record(*args))[1])
     run(tmp_path, iterations=7, log_every=3, checkpoint_every=1)
     assert len(sizes) == 3
     assert sizes[1] == sizes[2] == len(compiled)
@@ -287,7 +285,7 @@ class TestBadInput:
             run(tmp_path / "run")
 
     def test_too_little_space(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(train_module.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=10_000_000))
+        monkeypatch.setattr(guards.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=10_000_000))
         monkeypatch.setattr(Program, "compile", lambda self: pytest.fail("compiled"))
         with pytest.raises(RunError, match="has 10 MB left"):
             run(tmp_path)
@@ -354,29 +352,29 @@ def test_large_populations_draw_few_curves():
 
 
 def test_interrupt_saves_and_says_how_to_go_on(tmp_path, finished, monkeypatch, capsys):
-    record = train_module._Training._record
+    record = train_module.Training._record
 
     def record_then_signal(self, *arguments):
         signal.raise_signal(signal.SIGINT)
         return record(self, *arguments)
 
-    monkeypatch.setattr(train_module._Training, "_record", record_then_signal)
+    monkeypatch.setattr(train_module.Training, "_record", record_then_signal)
     config = {"env": {"name": "quadratic"}}
     with pytest.raises(KeyboardInterrupt, match="iteration 10; resume the run in"):
         run(tmp_path, progress=True, config=config)
     assert "saving" in capsys.readouterr().err
-    monkeypatch.setattr(train_module._Training, "_record", record)
+    monkeypatch.setattr(train_module.Training, "_record", record)
     same(run(tmp_path, resume="require", config=config).state, finished.state)
 
 
 def test_terminated_process_exits_with_the_signals_code(tmp_path, monkeypatch):
-    record = train_module._Training._record
+    record = train_module.Training._record
 
     def record_then_signal(self, *arguments):
         signal.raise_signal(signal.SIGTERM)
         return record(self, *arguments)
 
-    monkeypatch.setattr(train_module._Training, "_record", record_then_signal)
+    monkeypatch.setattr(train_module.Training, "_record", record_then_signal)
     with pytest.raises(SystemExit) as exit_:
         run(tmp_path)
     assert exit_.value.code == 143
