@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"jaxreward {importlib.metadata.version('jaxreward')}")
         return 0
     if given and not given[0].startswith("-") and given[0] not in _COMMANDS:
-        return guarded(lambda: check_name("command", given[0], _COMMANDS, f"There are: {', '.join(_COMMANDS)}."), False)
+        return guarded(lambda: _refuse(given[0]), show_traceback=False)
     command = tyro.cli(
         Command,
         prog="jaxreward",
@@ -75,6 +75,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.formatwarning = one_line
     use_every_core()
     return guarded(lambda: _run(command), command.traceback)
+
+
+def _refuse(given: str) -> int:
+    """What is no command is answered with the nearest.
+
+    Raises:
+        ValueError: Always.
+    """
+    check_name("command", given, _COMMANDS, f"There are: {', '.join(_COMMANDS)}.")
+    raise AssertionError("it is no command")
 
 
 def _run(command: Command) -> int:
