@@ -17,8 +17,8 @@ ACHIEVED = 0.01
 """The share of that which is assumed to be achieved: small networks and environments are far from the peak."""
 NOTES = (
     f"Measured here: the first iterations of at most {SAMPLE} runs of each program, and its compilation.",
-    "Assumed: that more runs take in proportion, and later iterations as long; warm-ups that end, as BARFI's does, and "
-    "buffers that fill make them longer.",
+    "Assumed: that more runs take in proportion, and later iterations as long. They take longer where a warm-up ends, "
+    "as BARFI's does, and where all runs plan as soon as one has to, as LOOP's do.",
     "Counted: operations in what JAX traces of an iteration; of branches the dearest, loops of unknown length once.",
     f"Assumed of one H200: {ACHIEVED:.0%} of its {PEAK / 1e12:.0f} TFLOP/s in float32, nothing for compilation or for "
     "waiting; it was not measured.",

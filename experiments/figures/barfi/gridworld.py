@@ -73,7 +73,7 @@ EPISODES = dict.fromkeys(TASKS, 2_000)
 SIZES = {
     "smoke": Size(dict.fromkeys(TASKS, 180), 2, 2, 2, {"bad": ("naive sum",)}),  # `barfi_rewards` has BARFI here
     "small": Size(EPISODES, 8, 2, 20, {"good": ALL, "bad": ALL, "none": WITHOUT}),
-    "hour": Size(EPISODES, 16, 4, 20, {"good": ALL, "bad": ALL, "none": WITHOUT}),
+    "hour": Size(EPISODES, 20, 10, 40, {"good": ALL, "bad": ALL, "none": WITHOUT}),
     "paper": Size(EPISODES, 20, 10, 40, {"good": ALL, "bad": ALL, "none": WITHOUT}),
 }
 MARGIN = 2.0

@@ -78,7 +78,7 @@ ALL = dict.fromkeys(WEIGHTS, tuple(METHODS))
 SIZES = {
     "smoke": Size({"four": 45}, 1, 1, 2, {"four": ("BARFI", "naive sum")}),
     "small": Size(dict.fromkeys(WEIGHTS, 240), 4, 1, 4, dict.fromkeys(WEIGHTS, MAIN)),
-    "hour": Size(dict.fromkeys(WEIGHTS, 480), 4, 1, 5, dict.fromkeys(WEIGHTS, ("BARFI", "naive sum"))),
+    "hour": Size(dict.fromkeys(WEIGHTS, 1_000), 4, 1, 5, dict.fromkeys(WEIGHTS, MAIN)),
     "paper": Size(dict.fromkeys(WEIGHTS, 10_000), 20, 5, 15, ALL),
 }
 STEPS = {"smoke": 10, "small": 200, "hour": 200, "paper": 1_000}

@@ -65,12 +65,10 @@ TASKS = {
     "velocity": Task("paid for speed", "barfi/mountain_car?auxiliary=velocity", 2_000, VELOCITY, SETTINGS),
 }
 ALL = dict.fromkeys(TASKS, tuple(METHODS))
-CLAIMED = ("BARFI", "naive sum", "primary only", "potential")
-"""Of whom something is claimed."""
 SIZES = {
     "smoke": Size({"bang": 66}, 1, 1, 2, {"bang": ("BARFI", "naive sum")}),
     "small": Size({"bang": 250, "velocity": 400}, 5, 1, 6, ALL),
-    "hour": Size({"bang": 500, "velocity": 1_000}, 8, 1, 8, dict.fromkeys(TASKS, CLAIMED)),
+    "hour": Size({"bang": 500, "velocity": 1_000}, 10, 1, 10, ALL),
     "paper": Size({"bang": 500, "velocity": 2_000}, 20, 5, 40, ALL),
 }
 MARGIN = 0.02

@@ -54,7 +54,7 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size(400, 2, ("ell",)),
     "small": Size(40_000, 10),
-    "hour": Size(200_000, 10),
+    "hour": Size(400_000, 50),
     "paper": Size(400_000, 50),
 }
 

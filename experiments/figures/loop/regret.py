@@ -87,7 +87,7 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size(1_000, 2, 0, (SWIM,), (ELL, "UCRL2")),
     "small": Size(20_000, 20, 5, dear=False),
-    "hour": Size(20_000, 20, 5),
+    "hour": Size(100_000, 20, 10),
     "paper": Size(200_000, 50, 20),
 }
 

@@ -70,7 +70,7 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size(400, 2, ("beta",)),
     "small": Size(20_000, 8),
-    "hour": Size(100_000, 8),
+    "hour": Size(200_000, 50),
     "paper": Size(200_000, 50),
 }
 

@@ -93,7 +93,7 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size(10, 3, 2, 1, ("subrl/gorilla",), ("SubPO-M", "ModPO")),  # `subpo_rooms` trains SubPO-NM
     "small": Size(200, 150, 5, 5),
-    "hour": Size(500, 150, 10, 10),
+    "hour": Size(500, 150, 20, 10),
     "paper": Size(500, 150, 20, 10),
 }
 

@@ -90,7 +90,7 @@ class Size(NamedTuple):
 SIZES = {
     "smoke": Size(16, 3, 2, ("SubPO-NM", "bonus for visits")),  # `subpo_grids` trains SubPO-M and ModPO
     "small": Size(300, 140, 6),
-    "hour": Size(1000, 140, 8),
+    "hour": Size(3000, 140, 20),
     "paper": Size(3000, 140, 20),
 }
 
