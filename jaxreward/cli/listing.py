@@ -70,10 +70,12 @@ def _rewards() -> str:
 
 def _objectives() -> str:
     from jaxreward.learning.drifts import list_drifts
+    from jaxreward.learning.learned_drifts import list_learned
 
     known = [f"  {name:<16} {description}" for name, description in list_drifts().items()]
     own = "  your own: path/to/file.py:function or module:function; its numbers are the settings objective.NAME"
     lpg = ["objectives of LPG (--agent lpg --objective)", "  actor_critic     written by hand, to compare with"]
+    lpg += [f"  {name:<16} {description}" for name, description in list_learned("lpg_es", "lpg_meta").items()]
     learned = "  a run's folder   of lpg_meta or lpg_es, once it is exported"
     return "\n".join(["objectives of PPO (--objective)", *known, own, "", *lpg, learned])
 

@@ -121,7 +121,7 @@ _BUILT_IN: dict[str, tuple[Callable[[], Objective], str]] = {
 def list_drifts() -> dict[str, str]:
     """The drifts that have a name and what each one is."""
     built_in = {name: description for name, (_, description) in _BUILT_IN.items()}
-    return built_in | list_learned()
+    return built_in | list_learned("lpo_es")
 
 
 def get_drift(name: str) -> Objective:

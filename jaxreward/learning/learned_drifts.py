@@ -1,6 +1,7 @@
-"""Drifts that were evolved and kept: numbers in a file of safetensors, which says what they are of.
+"""Objectives that were learned and kept: numbers in a file of safetensors, which says what they are of.
 
-`jaxreward export RUN` writes such a file of a run of `lpo_es`, with the run's configuration in its metadata.
+`jaxreward export RUN` writes such a file of a run of `lpo_es`, `lpg_es` or `lpg_meta`, with the run's configuration in
+its metadata.
 """
 
 from __future__ import annotations
@@ -27,10 +28,16 @@ METADATA = "jaxreward"
 """The entry of a file's metadata that has the run's configuration, as JSON."""
 
 
-def list_learned() -> dict[str, str]:
-    """Those that come with the package, and what each one is."""
+def list_learned(*agents: str) -> dict[str, str]:
+    """Those that come with the package and were learned by some agents, any if none is named, and what each one is."""
     found = {path.stem: read_described(path)[0] for path in sorted(_folder().glob(f"*{SUFFIX}"))}
-    return {name: f"{run['agent_config']['objective']}, evolved on {run['env']}" for name, run in found.items()}
+    return {name: _told(run) for name, run in found.items() if not agents or run["agent"] in agents}
+
+
+def _told(run: dict[str, Any]) -> str:
+    config = run["agent_config"]
+    what = config["objective"] if "objective" in config else f"LPG's network (temporal={config['temporal']})"
+    return f"{what}, evolved on {run['env']}"
 
 
 def find_learned(name: str) -> Path | None:

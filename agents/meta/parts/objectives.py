@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 from jaxreward.agents.meta.parts.lpg_network import lpg
 from jaxreward.learning.estimators import gae
-from jaxreward.learning.learned_drifts import filled, find_learned, read_described
+from jaxreward.learning.learned_drifts import filled, find_learned, list_learned, read_described
 from jaxreward.learning.objective import Aims, Lifetime, Objective, Targets
 from jaxreward.lookup import check_reference, is_reference, load_reference, users_code
 from jaxreward.names import check_name
@@ -57,9 +57,10 @@ def get_targets(name: str, predictions: int) -> Objective:
     """The target objective called `name`.
 
     Args:
-        name: "actor_critic"; a run's folder, or a file that `jaxreward export` wrote of one, of `lpg_meta` or `lpg_es`,
-            see `jaxreward.learning.learned_drifts`; or `module:attribute`, `path/to/file.py:attribute`, an `Objective`
-            or a function without arguments that returns one.
+        name: "actor_critic"; one that comes with the package, such as "ta_lpg_small"; a run's folder, or a file that
+            `jaxreward export` wrote of one, of `lpg_meta` or `lpg_es`, see `jaxreward.learning.learned_drifts`; or
+            `module:attribute`, `path/to/file.py:attribute`, an `Objective` or a function without arguments that
+            returns one.
         predictions: Length of a prediction, `m`.
 
     Raises:
@@ -71,7 +72,7 @@ def get_targets(name: str, predictions: int) -> Objective:
     check_reference(name, "objective")
     if not is_reference(name):
         hint = "One that was learned is a run's folder, or a file; your own is `path/to/file.py:function`."
-        check_name("target objective", name, [ACTOR_CRITIC], hint)
+        check_name("target objective", name, [ACTOR_CRITIC, *list_learned(*LEARNERS)], hint)
         return actor_critic(predictions)
     with users_code(f"objective {name}"):
         found = load_reference(name, "objective")

@@ -28,7 +28,7 @@ from jaxreward.agents.meta.parts.worlds import worlds
 from jaxreward.compilation.cache import compiler_options
 from jaxreward.envs import make
 from jaxreward.learning.objective import Aims, Lifetime, Objective, Targets
-from jaxreward.results.statistics import Estimate, aggregate_mean, estimate
+from jaxreward.results.statistics import NOTHING, Estimate, aggregate_mean, estimate
 from jaxreward.run.spec import resolve
 from jaxreward.settings.values import Value
 
@@ -262,5 +262,7 @@ def shares(frame: pd.DataFrame, name: str, horizons: tuple[int, ...]) -> Float[n
 
 
 def ahead(first: str, second: str, horizons: tuple[int, ...], frame: pd.DataFrame) -> Estimate:
-    """How much higher the first one's share is, run by run: both lived in the same levels."""
+    """How much higher the first one's share is, run by run: both lived in the same levels; nothing without either."""
+    if not {first, second} <= set(frame["method"]):
+        return NOTHING
     return estimate(shares(frame, first, horizons) - shares(frame, second, horizons), aggregate_mean)

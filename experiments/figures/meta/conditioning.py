@@ -29,8 +29,9 @@ NO_GAIN = 0.05
 
 
 def data(scale: Scale) -> pd.DataFrame:
-    """Shares by method, run and lifetime, see `common.scored`."""
-    return common.scored(SIZES[scale], METHODS).assign(longest=SIZES[scale].lifetimes[1])
+    """Shares by method, run and lifetime, see `common.scored`; at `smoke` of what was evolved alone."""
+    shown = common.EVOLVED if scale == "smoke" else METHODS
+    return common.scored(SIZES[scale], shown).assign(longest=SIZES[scale].lifetimes[1])
 
 
 def met(frame: pd.DataFrame) -> tuple[int, ...]:
@@ -46,9 +47,10 @@ def lead(first: str, second: str, frame: pd.DataFrame) -> Estimate:
 def plot(frame: pd.DataFrame) -> Figure:
     """The share of each method, over the lifetimes it learned with and over longer ones."""
     longer = tuple(frame[frame["horizon"] > frame["longest"]]["horizon"].unique())
+    names = [name for name in METHODS if name in set(frame["method"])]
     panels = {"lifetimes that were met": met(frame), "longer ones": longer}
     each = {
-        title: {name: estimate(common.shares(frame, name, horizons), aggregate_mean) for name in METHODS}
+        title: {name: estimate(common.shares(frame, name, horizons), aggregate_mean) for name in names}
         for title, horizons in panels.items()
     }
     return intervals(each, "share of what an actor-critic earns")

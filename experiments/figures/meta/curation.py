@@ -33,7 +33,7 @@ SIZES: dict[str, Size] = {
     "small": common.SIZES["small"]._replace(steps=15_000_000, horizons=(16,)),
     "paper": common.SIZES["paper"]._replace(steps=20_000_000_000, horizons=(250,), runs=10),
 }
-NUMBERS = {"smoke": (1,), "small": (1, 4, 16, 64), "paper": (1, 4, 16, 64, 256, 1024)}
+NUMBERS = {"small": (1, 4, 16, 64), "paper": (1, 4, 16, 64, 256, 1024)}
 """Of levels."""
 BUFFER = {"smoke": 4, "small": 256, "paper": 4000}
 
@@ -41,11 +41,11 @@ BUFFER = {"smoke": 4, "small": 256, "paper": 4000}
 def methods(scale: Scale) -> dict[str, Method]:
     """Who learns: with each score in endless levels, and with few levels uniformly and by regret."""
     uniform = Method("lpg_meta", "none")
-    if scale == "smoke":  # to trace each score takes seconds
-        return {UNIFORM: uniform, few(UNIFORM, 1): uniform._replace(levels="&number=1")}
     of_all = (("curation", "rank"), ("buffer_size", BUFFER[scale]))
     curated = {score: uniform._replace(settings=(*of_all, ("curation_score", score))) for score in SCORES}
     endless = {UNIFORM: uniform, **curated}
+    if scale == "smoke":  # to trace each one takes seconds
+        return {name: endless[name] for name in (UNIFORM, REGRET)}
     pairs = [(number, score) for number in NUMBERS[scale] for score in (UNIFORM, REGRET)]
     return endless | {
         few(score, number): endless[score]._replace(levels=f"&number={number}") for number, score in pairs
@@ -68,11 +68,8 @@ def shares(frame: pd.DataFrame, name: str) -> Float[np.ndarray, " runs"]:
 
 
 def lead(first: str, second: str, frame: pd.DataFrame) -> Estimate:
-    """How much higher the first one's share is, run by run; nothing where one was not run."""
-    known = set(frame["method"])
-    if not {first, second} <= known:
-        return NOTHING
-    return estimate(shares(frame, first) - shares(frame, second), aggregate_mean)
+    """How much higher the first one's share is."""
+    return common.ahead(first, second, tuple(frame["horizon"].unique()), frame)
 
 
 def lead_of_few(frame: pd.DataFrame) -> Estimate:

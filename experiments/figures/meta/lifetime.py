@@ -74,7 +74,6 @@ def plot(frame: pd.DataFrame) -> Figure:
                 middle = rows.assign(env_steps=(rows["part"] + 0.5) / PARTS)
                 line(axis, curve(middle, metric), f"N = {horizon}", color)
             axis.set_title(f"{name}: {title}", fontsize=8)
-            axis.set_yscale("log" if metric in BY_FACTOR else "linear")
     axes[0, 0].legend(fontsize=6)
     figure.supxlabel("n / N", fontsize=9)
     return figure

@@ -19,7 +19,7 @@ from jaxreward.agents.meta.parts.objectives import actor_critic, get_targets
 from jaxreward.envs import make
 from jaxreward.envs.levels.optimal import optimal_return
 from jaxreward.learning.estimators import gae
-from jaxreward.learning.learned_drifts import METADATA
+from jaxreward.learning.learned_drifts import METADATA, list_learned
 from jaxreward.learning.objective import Lifetime, Targets
 from jaxreward.learning.rollout import Trajectory
 from jaxreward.results.export import named_arrays
@@ -237,6 +237,22 @@ def test_an_objective_from_a_file_is_followed(file, tmp_path):
     assert resolve("lpg", "levels/chain", settings={"objective": file, "predictions": 3, "lifetime": 9}).config[
         "agent_config"
     ]["objective_digest"]
+
+
+@pytest.mark.parametrize("name", sorted(list_learned("lpg_es", "lpg_meta")))
+def test_what_comes_with_the_package_makes_what_paid_likelier_than_what_cost(name):
+    """Two environments, in one of which the second of four steps pays, in the other it costs."""
+    objective = get_targets(name, 8)
+    reward, flags, even = (
+        jnp.zeros((4, 2)).at[1].set(jnp.array([1.0, -1.0])),
+        jnp.zeros((4, 2), bool),
+        jnp.full(8, 1 / 8),
+    )
+    prediction = jnp.broadcast_to(even, (4, 2, 8))
+    batch = Targets(reward, flags.at[1].set(True), flags, jnp.full((4, 2), 0.2), prediction, prediction, 0.99)
+    aims = jax.jit(objective.apply)(objective.init(jax.random.key(0)), batch, Lifetime(jnp.int32(2), jnp.float32(20)))
+    assert aims.score[1, 0] > aims.score[1, 1] + 0.1
+    np.testing.assert_allclose(aims.prediction.sum(-1), 1.0, rtol=1e-5)
 
 
 def test_objectives_that_do_not_fit_are_refused(file, tmp_path):

@@ -14,7 +14,7 @@ from jaxreward.agents.meta.lpg import one_step
 from jaxreward.agents.meta.parts.lpg_network import lpg
 from jaxreward.agents.meta.parts.objectives import actor_critic
 from jaxreward.experiments.figures.meta import _common as common
-from jaxreward.experiments.figures.meta import conditioning, curation, horizon, lifetime
+from jaxreward.experiments.figures.meta import conditioning, curation, horizon, lifetime, tasks
 from jaxreward.learning.objective import Lifetime
 from jaxreward.reproduce.claims import check
 
@@ -57,6 +57,37 @@ def test_claims_of_curation():
     assert verdicts(curation, *best, *(lives(name, 0.9 - x) for name, x in levels.items()))[4] == "not met"
     assert verdicts(curation, *best, *(lives(name, 1.0) for name in others)) == ["not met"] * 6
     assert verdicts(curation, lives(curation.UNIFORM, 0.4)) == ["not decidable"] * 6
+
+
+def trained(objective, last):
+    """Runs of five seeds in Breakout whose last tenth is such a return, and all before nothing."""
+    steps = np.arange(1, 21) * 100
+    rows = [
+        pd.DataFrame({"env_steps": steps, "seed": seed, tasks.RETURN: np.where(steps >= 1800, last + 0.01 * seed, 0.0)})
+        for seed in range(5)
+    ]
+    return pd.concat(rows).assign(agent="ppo", env="Breakout-MinAtar", objective=objective)
+
+
+def test_claims_of_tasks_compare_the_ends_of_training():
+    of_breakout = [claim for claim in tasks.figure.claims if "breakout" in claim.text]
+    judged = lambda *returns: [  # noqa: E731
+        check(claim, pd.concat(list(map(trained, tasks.NAMES, returns))), "small").verdict for claim in of_breakout
+    ]
+    assert judged(1.0, 2.0, 3.0, 4.0) == ["met"] * 3
+    assert judged(4.0, 3.0, 2.0, 1.0) == ["not met"] * 3
+    assert judged(1.0, 2.0) == ["met", "not decidable", "not decidable"]
+    assert tasks.lead(
+        tasks.BREAKOUT, "dpo", "ppo", pd.concat([trained("dpo", 2.0), trained("ppo", 0.5)])
+    ).value == pytest.approx(1.5)
+
+
+def test_each_task_has_the_presets_numbers_whatever_the_objective():
+    jobs = tasks.data("small")
+    assert [job.setup.settings["objective"] for job in jobs] == list(tasks.NAMES)
+    assert len({job.folder for job in jobs}) == 4
+    assert {job.steps for job in jobs} == {1_000_000}
+    assert {job.setup.settings["learning_rate"] for job in jobs} == {0.005}
 
 
 def test_lifetimes_that_were_met_are_told_from_longer_ones():

@@ -68,8 +68,12 @@ def test_a_run_does_not_go_on_with_another_objective(tmp_path):
 
 
 def test_what_comes_with_the_package_is_there():
-    assert set(list_learned()) <= set(list_drifts())
-    for name in list_learned():
+    assert {"lpo_catch", "ta_lpo_catch"} <= set(list_learned("lpo_es")) <= set(list_drifts())
+    assert set(list_learned()) == {*list_learned("lpo_es"), *list_learned("lpg_es", "lpg_meta")}
+    assert "ta_lpg_small" not in list_drifts()
+    with pytest.raises(ValueError, match="exported of a run of lpg_es, not of lpo_es"):
+        get_drift("ta_lpg_small")
+    for name in list_learned("lpo_es"):
         drift = get_drift(name)
         found = drift.apply(drift.init(jax.random.key(0)), BATCH, LIFE)
         assert (found > 0).any()
