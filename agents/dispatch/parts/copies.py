@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +12,13 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from jaxreward.agent import Agent
 from jaxreward.agents.baselines.parts.on_policy import Metrics, State
-from jaxreward.agents.dispatch.parts.group import Config, Group, Hyperparams, learner_for
+from jaxreward.agents.dispatch.parts.group import Group, Hyperparams, learner_for
 from jaxreward.environment import carry_over, scalar_environment
 from jaxreward.learning.networks import head_for
 from jaxreward.learning.rollout import EnvBatch, Trajectory, reset_batch
 
 
-class Copies:
+class Copies(Group):
     """Before an algorithm of `Group`, whose agents are then copies of one environment, each with a policy's actions.
 
     A rollout begins anew, each group from a state of its own. What a copy does behind the end of its first episode,
@@ -25,7 +26,7 @@ class Copies:
     """
 
     def collect(
-        self: Group, state: State, key_noise: Key[Array, ""], key_envs: Key[Array, ""]
+        self, state: State, key_noise: Key[Array, ""], key_envs: Key[Array, ""]
     ) -> tuple[EnvBatch, PyTree, Trajectory, Metrics]:
         """`T` steps of `N` copies, those of a group beside each other."""
         key_start, key_steps = jax.random.split(key_envs)
@@ -34,7 +35,7 @@ class Copies:
         envs = jax.tree.map(lambda leaf: jnp.repeat(leaf, self.agents, 0), starts)
         # What outlives episodes, such as a reward's counts, is each copy's own.
         kept = jax.vmap(lambda ended, fresh: carry_over(self.env, ended, fresh))(state.envs.state, envs.state)
-        return super().collect(state._replace(envs=envs._replace(state=kept)), key_noise, key_steps)  # type: ignore[misc]
+        return super().collect(state._replace(envs=envs._replace(state=kept)), key_noise, key_steps)
 
     def counted(self, action: Array, done: Bool[Array, "T N n"]) -> Bool[Array, "T N n"]:
         """The steps of first episodes."""
@@ -49,7 +50,7 @@ class Copies:
     ) -> Float[Array, "T N n"]:
         """As of agents that are paid nothing any more once their first episode has ended."""
         first = jnp.where(counted, reward, 0.0), jnp.zeros_like(done)
-        return super().relative(*first, counted, hyperparams)  # type: ignore[misc]
+        return super().relative(*first, counted, hyperparams)  # type: ignore[safe-super]
 
     def held_against(
         self, state: State, reward: Float[Array, "T N n"], done: Bool[Array, "T N n"]
@@ -58,14 +59,14 @@ class Copies:
         return jnp.zeros_like(reward)
 
 
-def copied(kind: Callable[..., Group], env: Environment, env_params: PyTree, config: Config, name: str) -> Agent:
+def copied(kind: Callable[..., Group], env: Environment, env_params: PyTree, config: Any, name: str) -> Agent:
     """The agent of an algorithm that compares copies of an environment of one agent.
 
     Args:
         kind: The algorithm, a `Group` behind `Copies`.
         env: An environment of one agent.
         env_params: Its params.
-        config: Sizes and architecture.
+        config: Sizes and architecture, a `Config` with a `group_size`.
         name: What the algorithm is called.
 
     Raises:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -43,7 +44,7 @@ def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
     return train, lambda metrics: {}
 
 
-def drawn(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+def drawn(shape: tuple[int, ...]) -> dict[str, Any]:
     """What is demonstrated: as much as a file of play has, at random."""
     draw = np.random.default_rng(0)
     seen = (draw.random((SHOWN, 2, *shape)) < 0.02).astype(np.float32)

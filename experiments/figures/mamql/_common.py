@@ -94,7 +94,7 @@ class Method(NamedTuple):
         if self.agent != "airl":
             own = {"num_updates": UPDATES, "num_steps": STEPS, "batch_size": size.batch_size, "dropout": size.dropout}
             return common | {"num_envs": 8, **own}
-        judge = {"layers": size.layers, "updates": UPDATES, "batch": size.batch_size}
+        judge: dict[str, Any] = {"layers": size.layers, "updates": UPDATES, "batch": size.batch_size}
         own = {f"discriminator_{name}": value for name, value in judge.items()}
         return common | {"num_envs": 8, "num_steps": LONGER * STEPS, "num_minibatches": 4, **own}
 
