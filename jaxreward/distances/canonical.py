@@ -40,13 +40,25 @@ def canonicalise(
         `[S, A, S]`.
 
     Raises:
-        ValueError: If there is no such canonicalisation or norm; says which is nearest.
+        ValueError: If there is no such canonicalisation or norm, it says which is nearest; or the discount is a number
+            and not in `[0, 1)`.
     """
     check_name("canonicalisation", kind, CANONICALISATIONS)
+    check_discount(discount)
     policy = uniform_policy(mdp) if policy is None else policy
     if kind == "minimal_potential":
         return minimal_potential(mdp, discount, norm)
     return CANONICALISATIONS[kind](mdp, discount, policy)
+
+
+def check_discount(discount: Discount) -> None:
+    """Refuses a discount, given as a number, at which not all rewards have values.
+
+    Raises:
+        ValueError: It is not in `[0, 1)`.
+    """
+    if isinstance(discount, int | float) and not 0 <= discount < 1:
+        raise ValueError(f"distances are of discounted rewards: expected a discount from 0 to below 1, not {discount}")
 
 
 def shaped(reward: Reward, potential: Float[Array, " S"], discount: Discount) -> Reward:

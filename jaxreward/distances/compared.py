@@ -12,6 +12,7 @@ import numpy as np
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Key, PyTree
 
+from jaxreward.distances.canonical import check_discount
 from jaxreward.distances.equivalence import npec_distance
 from jaxreward.distances.pearson import pearson_distance, spearman_distance
 from jaxreward.distances.proxy import proxy_correlation
@@ -56,7 +57,7 @@ def compared(mdp: TabularMDP, other: Float[Array, "S A S"], discount: float) -> 
     Raises:
         ValueError: If the discount is not in `[0, 1)`.
     """
-    _check_discount(discount)
+    check_discount(discount)
 
     @jax.jit
     def every(mdp: TabularMDP, other: Float[Array, "S A S"]) -> list[Array]:
@@ -92,7 +93,7 @@ def compared_by_samples(
     Raises:
         ValueError: If the discount is not in `[0, 1)`, or there are no samples.
     """
-    _check_discount(discount)
+    check_discount(discount)
     if samples < 2 or draws < 1:
         raise ValueError(f"give 2 samples and 1 draw at least, not samples={samples} and draws={draws}")
 
@@ -126,11 +127,6 @@ def _correlation(means: Float[np.ndarray, "*batch 5"]) -> Float[np.ndarray, "*ba
     varies = (spread[0] > 1e-12 * xx) & (spread[1] > 1e-12 * yy)
     scale = np.sqrt(np.where(varies, spread[0] * spread[1], 1))
     return np.where(varies, np.clip((xy - x * y) / scale, -1, 1), np.nan)
-
-
-def _check_discount(discount: float) -> None:
-    if not 0 <= discount < 1:
-        raise ValueError(f"distances are of discounted rewards: expected a discount from 0 to below 1, not {discount}")
 
 
 def _double(mdp: TabularMDP, other: Float[Array, "S A S"]) -> tuple[TabularMDP, Float[Array, "S A S"]]:

@@ -20,6 +20,30 @@ EXACT = jax.lax.Precision.HIGHEST
 Discount = Float[Array, ""] | float
 
 
+def check_can_end(mdp: TabularMDP, discount: Discount) -> None:
+    """Refuses a discount of 1 where nothing ends what begins in some state: equations of values are then singular.
+
+    Where numbers are traced nothing can be said; solutions tell it by a residual that is not finite, or rounding.
+
+    Raises:
+        ValueError: The discount is not in `[0, 1]`, or is 1 and no policy ends what begins in some state.
+    """
+    if not isinstance(discount, int | float) or isinstance(mdp.transition, jax.core.Tracer):
+        return
+    if not 0 <= discount <= 1:
+        raise ValueError(f"a discount lies in [0, 1]; got {discount}")
+    if discount < 1 or np.ndim(mdp.transition) != 3:
+        return
+    ends, leads = np.asarray(mdp.terminal), (np.asarray(mdp.transition) > 0).any(1)
+    for _ in range(mdp.num_states):
+        ends = ends | (leads & ends).any(-1)
+    if not ends.all():
+        raise ValueError(
+            f"at a discount of 1 values are not defined: no policy ends what begins in state {np.argmin(ends)}, and "
+            "their equations are singular; expected a discount below 1, or the reward rate (`average_policy_iteration`)"
+        )
+
+
 class Chain(NamedTuple):
     """A Markov chain with rewards: `transition` `[S, S]` and expected `reward` `[S]`."""
 

@@ -14,7 +14,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxreward.mdp.bellman import EXACT, Discount, action_value, continuation, expected_reward, greedy, uniform_policy
+from jaxreward.mdp.bellman import (
+    EXACT,
+    Discount,
+    action_value,
+    check_can_end,
+    continuation,
+    expected_reward,
+    greedy,
+    uniform_policy,
+)
 from jaxreward.mdp.iteration import FIRST_SWEEPS, failed_unless_finite, fixed_point, improve_until_stable, sup_norm
 from jaxreward.mdp.tabular import TabularMDP
 
@@ -40,7 +49,12 @@ class Solution(NamedTuple):
 
 
 def policy_value(mdp: TabularMDP, policy: Float[Array, "S A"], discount: Discount) -> Float[Array, " S"]:
-    """Expected discounted return of a policy from each state, `[S]`, by a linear solve."""
+    """Expected discounted return of a policy from each state, `[S]`, by a linear solve.
+
+    Raises:
+        ValueError: At a discount of 1, nothing ends what begins in some state.
+    """
+    check_can_end(mdp, discount)
     going_on = jnp.einsum("sa,sat->st", policy, continuation(mdp), precision=EXACT)
     reward = jnp.sum(policy * expected_reward(mdp), axis=-1)
     discount = jnp.asarray(discount, reward.dtype)
@@ -58,7 +72,11 @@ def value_iteration(
         tolerance: Stops when a step changes values by less, relative to the largest (to 1 if that is smaller); 8
             times the resolution of the dtype by default.
         max_iterations: Bound on the number of sweeps.
+
+    Raises:
+        ValueError: At a discount of 1, nothing ends what begins in some state.
     """
+    check_can_end(mdp, discount)
     constant, rate = jax.lax.stop_gradient((mdp, discount))
     candidate, iterations = _look_ahead(constant, rate, tolerance, max_iterations)
     solution = _solution(mdp, greedy(candidate), discount, iterations)
@@ -79,7 +97,11 @@ def policy_iteration(
         tolerance: An action is changed only for one that is better by more, relative to the largest value (to 1 if
             that is smaller), so that rounding does not make it circle; 64 times the resolution of the dtype by default.
         max_iterations: Bound on the number of policies, and on that of the sweeps before them.
+
+    Raises:
+        ValueError: At a discount of 1, nothing ends what begins in some state.
     """
+    check_can_end(mdp, discount)
     constant, rate = jax.lax.stop_gradient((mdp, discount))
     slack = 64 * jnp.finfo(mdp.start.dtype).eps if tolerance is None else tolerance
 

@@ -10,13 +10,16 @@ import functools
 import os
 import re
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from jax.sharding import Mesh
+from jax.tree_util import tree_leaves_with_path
 
+from jaxreward.names import path_name
 from jaxreward.rewards.registry import ENVIRONMENT
 from jaxreward.run.code import code_of, keep_code, places_of
 from jaxreward.run.distributed import from_leader
@@ -145,6 +148,7 @@ class Job:
             ValueError: See `jaxreward.run.spec.resolve`.
         """
         experiment = experiment or self.experiment()
+        warn_of_long_schedules(experiment, self.steps)
         run = RunFolder(self.folder)
         from_leader(lambda: None if run.exists() else check_new(run))
         with hold_together(run.path):
@@ -166,6 +170,20 @@ class Job:
                 mesh=mesh,
                 start=self.start,
                 evaluation=experiment.evaluation,
+            )
+
+
+def warn_of_long_schedules(experiment: Experiment, steps: int) -> None:
+    """Warns of what is to change over more steps than a run has: it may be trained further, and may be a mistake."""
+    members = [experiment.member_env_params(index) for index in range(len(experiment.population))]
+    named = [(path_name(path), leaf) for params in members for path, leaf in tree_leaves_with_path(params)]
+    asked = {(name, float(leaf)) for name, leaf in named if f".{name}".endswith(".progress.number")}
+    for name, number in sorted(asked):
+        if number > steps:
+            warnings.warn(
+                f"{name}={number:,.0f} is longer than the run, which has {steps:,} steps: the schedule gets to "
+                f"{steps / number:.2g} of its way; expected {steps:,} or less to see its end",
+                stacklevel=3,
             )
 
 

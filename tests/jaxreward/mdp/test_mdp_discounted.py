@@ -243,3 +243,13 @@ def test_finite_occupancy_ends_with_the_episode():
     right = jnp.broadcast_to(jnp.array([0.0, 1.0]), (4, 3, 2))
     assert finite_occupancy(mdp, right).sum((1, 2)).tolist() == [1, 1, 0, 0]
     assert finite_policy_value(mdp, right)[:, 0].tolist() == [-2, -2, -2, -1]
+
+
+def test_a_discount_of_one_is_refused_where_nothing_ends():
+    endless, walk = river_swim(), corridor(3)
+    for solve in (policy_iteration, value_iteration, lambda mdp, d: policy_value(mdp, uniform_policy(mdp), d)):
+        with pytest.raises(ValueError, match=r"no policy ends what begins in state 0, .*; expected a discount below 1"):
+            solve(endless, 1.0)
+    with pytest.raises(ValueError, match=r"a discount lies in \[0, 1\]; got 1.5"):
+        policy_iteration(walk, 1.5)
+    np.testing.assert_allclose(policy_iteration(walk, 1.0).value, [-2, -1, 0], atol=1e-5)

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jaxreward.run.job import Job, Setup, job_of, split
+from jaxreward.run.job import Job, Setup, job_of, split, warn_of_long_schedules
 from jaxreward.run.plan import Start
+from jaxreward.run.spec import resolve
 from jaxreward.run.store import RunError, RunFolder
 from jaxreward.run.train import load_state
 
@@ -108,3 +109,16 @@ def test_the_first_iteration_after_a_start_has_the_same_bits(parent, tmp_path):
         left, right = (jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x
                        for x in (left, right))  # fmt: skip
         np.testing.assert_array_equal(left, right)
+
+
+def test_a_schedule_that_is_longer_than_the_run_is_told(tmp_path):
+    """Nothing is trained or compiled."""
+    file = tmp_path / "fading.py"
+    file.write_text(
+        "from jaxreward.rewards import environment_reward, linear, schedule, steps\n"
+        "reward = schedule(environment_reward(), linear(1.0, 0.0), steps(10_000))\n"
+    )
+    experiment = resolve("ppo", "CartPole-v1", f"{file}:reward")
+    with pytest.warns(UserWarning, match=r"reward.progress.number=10,000 is longer than the run, which has 2,500"):
+        warn_of_long_schedules(experiment, 2_500)
+    warn_of_long_schedules(experiment, 10_000)
