@@ -74,7 +74,7 @@ SIZES = {
         ITERATION * POINTS, 2, (RIVER,), ("LOOP", "LOOP without a bonus"), {"refit_steps": 10, "layers": (8,)}
     ),
     "small": Size(8 * ITERATION * POINTS, 5),
-    "hour": Size(40 * ITERATION * POINTS, 5),
+    "hour": Size(20 * ITERATION * POINTS, 5),
     "paper": Size(80 * ITERATION * POINTS, 20),
 }
 
