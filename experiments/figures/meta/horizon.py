@@ -59,7 +59,9 @@ def of(axis: Axes, frame: pd.DataFrame, metric: str, names: tuple[str, ...]) -> 
         rows = frame[(frame["method"] == name) & (frame["part"] == 0)]
         line(axis, curve(rows.assign(env_steps=rows["horizon"]), metric), name, color, "o")
     axis.axvline(frame["longest"].iloc[0], color="0.5", linestyle=":")
+    horizons = sorted(frame["horizon"].unique())
     axis.set_xscale("log", base=2)
+    axis.set_xticks(horizons, list(map(str, horizons)))
     axis.set_xlabel("lifetime, in updates")
 
 
