@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -86,10 +85,10 @@ class GradNorm(PPO):
     """The steps of the algorithm; a state's `judge` is the running mean of norms.
 
     Attributes:
-        weights: Of the `K` rewards, in an iteration.
+        weights: Of the `K` rewards in an iteration, `[K]`; there are none outside of one.
     """
 
-    weights: Float[Array, " K"] | None = None
+    weights: Any = ()
 
     def init(self, key: Key[Array, ""], hyperparams: Any) -> State:
         """PPO's, and no norms yet."""
@@ -108,8 +107,8 @@ class GradNorm(PPO):
     ) -> Float[Array, "T N K"]:
         """Generalised advantages of each reward."""
         ends = trajectory.terminated, trajectory.truncated
-        of_one = partial(gae, discount=hyperparams.discount, gae_lambda=hyperparams.gae_lambda)
-        each = jax.vmap(lambda reward, *values: of_one(reward, *values, *ends), -1, -1)
+        numbers = hyperparams.discount, hyperparams.gae_lambda
+        each = jax.vmap(lambda reward, now, following: gae(reward, now, following, *ends, *numbers), -1, -1)
         return each(trajectory.reward.reshape(value.shape), value, next_value)
 
     def advantage_of(self, batch: Batch) -> Float[Array, "*batch"]:
