@@ -9,6 +9,8 @@ is written there first. Comments before a block say how it differs from what a r
     <!-- replace: steps=200_000 -> steps=512 -->
     <!-- traced: it is slow to compile -->   `jaxreward train` resolves the command and traces an iteration of it
     <!-- not run: it needs two machines -->
+
+The blocks of pages that take over ten seconds are only read each time, and run by name, with `-m slow`.
 """
 
 import importlib
@@ -26,10 +28,17 @@ import tyro
 
 from jaxreward.cli import main
 from jaxreward.cli.train import Train, _job
+from tests.by_default import by_default
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PAGES = [page for page in PAGES if not {"_build", "api"} & set(page.parts)]
+LONG = {
+    *(f"agents/{family}.md" for family in ("baselines", "inverse", "lpg", "mamql", "quality_diversity", "subpo")),
+    *("games.md", "distances.md", "never_ending.md", "notebooks/a_sweep_in_sql.md"),
+}
+"""Pages of which the blocks take over ten seconds."""
+LONG_PAGES = [page for page in PAGES if str(page.relative_to(ROOT)).removeprefix("docs/") in LONG]
 BLOCK = re.compile(
     r"(?P<marks>(?:^[ ]*<!--.*?-->\n)*)^(?P<fence>```+)(?P<kind>[^\n]*)\n(?P<text>.*?)^(?P=fence)$", re.M | re.S
 )
@@ -132,7 +141,11 @@ def scope(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "page",
+    by_default(PAGES, *(page for page in PAGES if page not in LONG_PAGES)),
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_the_blocks_of_a_page_run(page, scope, monkeypatch):
     if page.name != "README.md":  # what is drawn at the end of a run takes longer than such a run
         monkeypatch.setattr("jaxreward.cli.train.finish", lambda *_: 0)
@@ -140,6 +153,23 @@ def test_the_blocks_of_a_page_run(page, scope, monkeypatch):
     for block in blocks(page):
         if block.mark("not run") is None:
             run_block(block, page, scope)
+
+
+@pytest.mark.parametrize("page", LONG_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_blocks_of_long_pages_can_be_read(page, monkeypatch):
+    """Commands have the options that they are given, and Python is Python."""
+    monkeypatch.setattr("jaxreward.cli._run", lambda _: 0)
+    for block in blocks(page):
+        text = replaced(block)
+        if block.language == "python":
+            compile(text, str(page), "exec")
+        elif block.language == "sh" and block.mark("not run") is None:
+            for words in commands(text):
+                run_command(words, block._replace(marks=[mark for mark in block.marks if mark[0] != "traced"]))
+
+
+def test_long_pages_are_pages():
+    assert len(LONG_PAGES) == len(LONG)
 
 
 def test_every_fence_is_a_block():
