@@ -7,8 +7,9 @@ no rate was tried with are then drawn and decide claims. All of them, with all n
 
 from __future__ import annotations
 
+import functools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +20,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Key, PyTree
 
-from jaxreward.agent import Agent, Policy
+from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.registry import get_agent
 from jaxreward.envs import make
 from jaxreward.experiments.figures.mamql._recovered import cosines, noisy_steps
+from jaxreward.reproduce.parts import Computed
+from jaxreward.reproduce.work import Work, of_agent
 from jaxreward.results.demonstrate import record
 from jaxreward.reward import Transition
 
@@ -61,6 +64,11 @@ class Size(NamedTuple):
     rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     parts: int = 10
     measures: bool = True
+
+    @property
+    def middle(self) -> int:
+        """The number of transitions that learning rates are chosen with."""
+        return self.numbers[len(self.numbers) // 2]
 
 
 class Game(NamedTuple):
@@ -109,27 +117,71 @@ METHODS: dict[str, Method] = {
 }
 
 
-def data(game: Game, size: Size) -> pd.DataFrame:
+def data(game: Game, size: Size) -> dict[str, Computed]:
     """Rows for each method, number of transitions, seed and part of a run; the demonstrator's are of its episodes.
 
     Columns are `updates`, until the end of the part, `return` over it, `rate`, and of recovered rewards, beside the
     last part, `cosine` and, with the largest number, `starc`.
     """
-    env, params = make(game.task)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "shown.npz"
-        record(env, params, game.player, path, size.numbers[-1] + 1_000)
-        tables = [trained(name, game, size, path) for name in size.methods or METHODS]
-        shown = pd.DataFrame({"method": DEMONSTRATOR, "number": size.numbers[-1], "return": returns_of(path)})
-    return pd.concat([*tables, shown.assign(seed=range(len(shown)))], ignore_index=True)
+    most = size.numbers[-1]
+    learned = {
+        name: Computed(partial(trained, name, game, size), size, partial(works, name, game, size))
+        for name in size.methods or METHODS
+    }
+    return {DEMONSTRATOR: Computed(partial(demonstrated, game, most), most), **learned}
 
 
-def trained(name: str, game: Game, size: Size, path: Path) -> pd.DataFrame:
-    """What a method's runs come to, with the learning rate that suited it best."""
-    method, (env, params) = METHODS[name], make(game.task)
+@functools.cache
+def demonstrations(game: Game, number: int) -> tuple[Path, tempfile.TemporaryDirectory[str]]:
+    """A file of so many transitions and some more, and its folder, which goes with this process."""
+    (env, params), folder = make(game.task), tempfile.TemporaryDirectory()
+    path = Path(folder.name) / "shown.npz"
+    record(env, params, game.player, path, number + 1_000)
+    return path, folder
+
+
+def demonstrated(game: Game, number: int) -> pd.DataFrame:
+    """A row for each of the demonstrator's episodes."""
+    shown = pd.DataFrame(
+        {"method": DEMONSTRATOR, "number": number, "return": returns_of(demonstrations(game, number)[0])}
+    )
+    return shown.assign(seed=range(len(shown)), updates=0)
+
+
+class Learner(NamedTuple):
+    """A method that is ready to learn: its agent, what makes its numbers, and how many steps an iteration takes."""
+
+    agent: Agent
+    numbers: Callable[..., PyTree]
+    steps: int
+
+
+def learner(name: str, game: Game, size: Size) -> Learner:
+    """A method in a game."""
+    method = METHODS[name]
     spec = get_agent(method.agent)
-    agent = spec.make(env, params, spec.Config(**method.config(size, path)))
-    train = jax.jit(jax.vmap(partial(run, agent, spec.Hyperparams, size)))
+    config = spec.Config(**method.config(size, demonstrations(game, size.numbers[-1])[0]))
+    return Learner(spec.make(*make(game.task), config), spec.Hyperparams, spec.steps_per_iteration(config))
+
+
+def works(name: str, game: Game, size: Size) -> list[Work]:
+    """What a method takes: the runs that choose its learning rate, if it is chosen, and those that are told."""
+    agent, numbers, steps = learner(name, game, size)
+
+    def of(shown: Sequence[int], rates: Sequence[float], seeds: int) -> Work:
+        each = jax.vmap(lambda shown, rate: strong(numbers(num_demonstrations=shown, learning_rate=rate)))
+        hyperparams = each(jnp.asarray(shown, float), jnp.asarray(rates))
+        return of_agent(agent, hyperparams, seeds, size.iterations, steps)
+
+    told = of(size.numbers, size.rates[:1] * len(size.numbers), size.seeds)
+    chosen = of([size.middle] * len(size.rates), size.rates, TUNED_WITH)
+    return [chosen, told] if len(size.rates) > 1 else [told]
+
+
+def trained(name: str, game: Game, size: Size) -> pd.DataFrame:
+    """What a method's runs come to, with the learning rate that suited it best."""
+    agent, numbers, _ = learner(name, game, size)
+    train = jax.jit(jax.vmap(partial(run, agent, numbers, size)))
     rate = tuned(train, size)
     index = pd.MultiIndex.from_product([size.numbers, range(size.seeds)], names=["number", "seed"])
     runs = index.to_frame(index=False).assign(method=name, rate=rate)
@@ -141,12 +193,17 @@ def trained(name: str, game: Game, size: Size, path: Path) -> pd.DataFrame:
         for update, told in zip(updates, np.asarray(returns).T, strict=True)
     ]
     if size.measures and agent.reward is not None:
-        parts[-1] = parts[-1].assign(cosine=cosines(agent, states, noisy_steps(game), game.weights))
-        if game.starc:
-            last = runs["number"] == size.numbers[-1]
-            found = game.starc(agent, jax.tree.map(lambda leaf: leaf[np.asarray(last)], states))
-            parts[-1].loc[last, "starc"] = found
+        parts[-1] = with_recovered(parts[-1], agent, states, game)
     return pd.concat(parts, ignore_index=True)
+
+
+def with_recovered(runs: pd.DataFrame, agent: Agent, states: PyTree, game: Game) -> pd.DataFrame:
+    """Runs, and how near the rewards in their last states are to the true one."""
+    runs = runs.assign(cosine=cosines(agent, states, noisy_steps(game), game.weights))
+    if game.starc:
+        last = runs["number"] == runs["number"].max()
+        runs.loc[last, "starc"] = game.starc(agent, jax.tree.map(lambda leaf: leaf[np.asarray(last)], states))
+    return runs
 
 
 def tuned(train: Callable[..., tuple], size: Size) -> float:
@@ -155,7 +212,7 @@ def tuned(train: Callable[..., tuple], size: Size) -> float:
         return size.rates[0]
     rates = np.repeat(size.rates, TUNED_WITH)
     keys = jax.vmap(jax.random.key)(jnp.tile(jnp.arange(TUNED_WITH), len(size.rates)))
-    middle = jnp.full(len(rates), float(size.numbers[len(size.numbers) // 2]))
+    middle = jnp.full(len(rates), float(size.middle))
     last = np.asarray(train(keys, middle, jnp.asarray(rates))[0])[:, -1]
     return size.rates[int(np.nanargmax(last.reshape(-1, TUNED_WITH).mean(-1)))]
 

@@ -73,7 +73,7 @@ def claims_of(
         recovered: Measures of recovered rewards, of `SHOWN`.
     """
     reached = f"MAMQL is at its demonstrator's level with {level:,} transitions: its share of that return"
-    found = [Claim(reached, partial(share, "MAMQL", level), above(LEVEL))]
+    found = [Claim(reached, partial(share, "MAMQL", level), above(LEVEL), takes=("MAMQL", DEMONSTRATOR))]
     others = ("independent IQ-Learn", "cloning", "MA-AIRL")
     for number in few:
         for other in others:
@@ -112,13 +112,14 @@ def plot(frame: pd.DataFrame) -> Figure:
     numbers = sorted(learned["number"].unique())
     _lines(axes[0], learned, numbers, lambda method, number: scores(learned, method, number))
     axes[0].set(xlabel="demonstrated transitions", ylabel="return of an agent")
-    most = learned[learned["number"] == numbers[-1]]
+    number = learned["number"].max()
+    most = learned[learned["number"] == number]
 
     def at(method: str, update: int) -> Float[np.ndarray, " seeds"]:
-        return scores(most[most["updates"] == update], method, numbers[-1])
+        return scores(most[most["updates"] == update], method, number)
 
     _lines(axes[1], most, sorted(most["updates"].unique()), at)
-    axes[1].set(xlabel=f"steps of Adam, from {numbers[-1]:,} transitions", ylabel="return of an agent")
+    axes[1].set(xlabel="steps of Adam, from the most transitions", ylabel="return of an agent")
     for axis in axes[:2]:
         axis.axhline(demonstrated(frame), color="#222222", linestyle="--", linewidth=1, label=DEMONSTRATOR)
     for axis, part in zip(axes[2:], drawn, strict=True):

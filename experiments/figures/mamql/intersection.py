@@ -26,6 +26,7 @@ from jaxreward.reward import Transition
 SIZES = {
     "smoke": Size(2, (100, 1_000), 4, (4,), 16, methods=("cloning",), rates=(1e-3,), parts=2),
     "small": Size(5, (1_000, 5_000, 20_000), 500, (64, 64), 64, rates=(1e-3, 3e-3)),
+    "hour": Size(10, (1_000, 5_000, 20_000), 2_000, (64, 64), 128),
     "paper": Size(10, (5_000, 20_000, 35_000, 50_000, 70_000), 5_000, (256, 256), 256),
 }
 

@@ -47,6 +47,7 @@ from jaxreward.reward import Transition
 SIZES = {
     "smoke": Size(2, (500, 1_000), 50, (4,), 16, methods=("cloning",), rates=(1e-3,), parts=1),
     "small": Size(5, (500, 1_000, 2_000), 500, (64, 64), 64, rates=(1e-3, 3e-3)),
+    "hour": Size(10, (500, 1_000, 2_000), 2_000, (64, 64), 128),
     "paper": Size(10, (500, 1_000, 2_000), 7_500, (256, 256), 256, dropout=0.5),
 }
 EVENTS = ("put", "plate", "soup", "deliver")

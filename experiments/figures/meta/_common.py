@@ -11,33 +11,27 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreward.agent import vmap
-from jaxreward.agents.meta import lpg
-from jaxreward.agents.meta.parts.follower import Follower, Life
 from jaxreward.agents.meta.parts.learned import LearnedConfig
 from jaxreward.agents.meta.parts.objectives import actor_critic
-from jaxreward.agents.meta.parts.worlds import worlds
 from jaxreward.compilation.cache import compiler_options
 from jaxreward.envs import make
-from jaxreward.learning.objective import Aims, Lifetime, Objective, Targets
-from jaxreward.results.statistics import NOTHING, Estimate, aggregate_mean, estimate
-from jaxreward.run.spec import resolve
+from jaxreward.experiments.figures.meta._lives import Lives, Told, grown, table
+from jaxreward.reproduce.parts import Computed
+from jaxreward.reproduce.work import Work, of_agent, of_function
+from jaxreward.results.statistics import Estimate, aggregate_mean, estimate
+from jaxreward.run.spec import Experiment, resolve
 from jaxreward.settings.values import Value
 
 Settings = tuple[tuple[str, Value], ...]
-
-PARTS = 4
-"""Of a life, in each of which what an update says and does is averaged."""
-TOLD = {"entropy": "policy/entropy", "score": "objective/score", "update": "update/policy"}
-"""What is told of a life, by its names in metrics."""
 
 
 class Size(NamedTuple):
@@ -68,6 +62,17 @@ class Size(NamedTuple):
 
 TINY = "levels/tiny?observation=index"
 AGENTS: Settings = (("num_envs", 8), ("num_steps", 10), ("width", 16))
+_SMALL = Size(
+    TINY,
+    6,
+    60_000_000,
+    (4, 16),
+    (4, 8, 16, 32, 64),
+    128,
+    AGENTS,
+    (("population_size", 64), ("generation_parts", 4), ("learning_rate", 0.05)),
+    (("num_agents", 64), ("meta_learning_rate", 3e-3)),
+)
 SIZES = {
     "smoke": Size(
         TINY,
@@ -80,17 +85,8 @@ SIZES = {
         (("population_size", 4),),
         (("num_agents", 2), ("num_updates", 2)),
     ),
-    "small": Size(
-        TINY,
-        6,
-        60_000_000,
-        (4, 16),
-        (4, 8, 16, 32, 64),
-        128,
-        AGENTS,
-        (("population_size", 64), ("generation_parts", 4), ("learning_rate", 0.05)),
-        (("num_agents", 64), ("meta_learning_rate", 3e-3)),
-    ),
+    "small": _SMALL,
+    "hour": _SMALL._replace(runs=8, steps=100_000_000),
     "paper": Size(
         "levels/all?observation=index",
         8,
@@ -111,8 +107,8 @@ class Method(NamedTuple):
     """Who learns an objective, and what that reads of a lifetime.
 
     Attributes:
-        agent: The learner.
-        temporal: See `jaxreward.agents.meta.parts.lpg_network.lpg`.
+        agent: The learner; none for the actor-critic, which nobody learns.
+        temporal: See `jaxreward.agents.meta.parts.lpg_network.lpg`; empty for the actor-critic.
         settings: Of its own.
         levels: What is added to the environment's name where it learns.
     """
@@ -132,28 +128,48 @@ METHODS = {
 LPG_ES, TA_LPG_ES, LPG_META, TA_LPG_META = METHODS
 EVOLVED = {name: METHODS[name] for name in (LPG_ES, TA_LPG_ES)}
 BY_HAND = "actor-critic"
+KNOWN = {BY_HAND: Method("", "")}
+"""Who shares are told by."""
 
 
-def scored(size: Size, methods: Mapping[str, Method]) -> pd.DataFrame:
-    """What comes of those who follow what each method learned, with their `share` of what an actor-critic earns.
+def data(size: Size, methods: Mapping[str, Method]) -> dict[str, Computed]:
+    """What comes of those who follow what each method learns.
 
     A row for each method, run (`seed`), lifetime (`horizon`) and part of it.
     """
-    frame = followed(size, tuple(methods.items()))
-    known, keys = frame[frame["method"] == BY_HAND], ["seed", "horizon"]
-    newborn = known[known["horizon"] == 0].groupby("seed")["earned"].first().rename("newborn")
-    best = known.groupby(keys)["earned"].first().rename("by_hand")
-    frame = frame[frame["horizon"] > 0].join(newborn, on="seed").join(best, on=keys)
-    return frame.assign(share=(frame["earned"] - frame["newborn"]) / (frame["by_hand"] - frame["newborn"]))
+    return {
+        name: Computed(partial(followed, size, name, method), (size, method), partial(works, size, method))
+        for name, method in methods.items()
+    }
+
+
+def works(size: Size, method: Method) -> list[Work]:
+    """What it takes to learn objectives, and to follow them."""
+    lives = lives_of(size, method.temporal)
+    drawn = partial(newly_drawn, size, method.temporal)
+    following = of_function(drawn, size.runs * size.held_out, steps=lives.steps)
+    if not method.agent or not size.steps:
+        return [following]
+    made = learner(size, method)
+    each = made.steps_per_iteration
+    return [of_agent(made.agent, made.hyperparams, size.runs, size.steps // each, each), following]
+
+
+def learner(size: Size, method: Method) -> Experiment:
+    """Who learns an objective."""
+    own = size.evolution if method.agent == "lpg_es" else size.gradients
+    settings: dict[str, Any] = {**dict(size.agents), **dict(own), **dict(method.settings)}
+    settings |= {"temporal": method.temporal, "lifetimes": size.lifetimes}
+    return resolve(method.agent, size.levels + method.levels, settings=settings)
 
 
 @functools.cache
 def learned(size: Size, method: Method) -> PyTree:
     """Params of the objectives that a method learns, leaves `[runs, ...]`."""
-    own = size.evolution if method.agent == "lpg_es" else size.gradients
-    settings: dict[str, Any] = {**dict(size.agents), **dict(own), **dict(method.settings)}
-    settings |= {"temporal": method.temporal, "lifetimes": size.lifetimes}
-    experiment = resolve(method.agent, size.levels + method.levels, settings=settings)
+    if not method.agent:
+        by_hand = lives_of(size, method.temporal).follower.objective.init(jax.random.key(0))
+        return jax.tree.map(lambda leaf: np.full(size.runs, leaf), by_hand)
+    experiment = learner(size, method)
     agent, options = vmap(experiment.agent), compiler_options()
     keys = jax.random.split(jax.random.key(0), size.runs)
     state = jax.jit(agent.init, compiler_options=options)(keys, experiment.member(0))
@@ -163,23 +179,10 @@ def learned(size: Size, method: Method) -> PyTree:
     return jax.device_get(state.params)
 
 
-@functools.cache
-def followed(size: Size, methods: tuple[tuple[str, Method], ...]) -> pd.DataFrame:
-    """What comes of those who follow each method's objectives, and the actor-critic, of whom some are newborn.
-
-    One program: how agents live is compiled once, and not for each objective.
-    """
-    env, env_params = make(size.levels)
-    config = LearnedConfig(**dict(size.agents)).for_env(env, env_params)  # type: ignore[arg-type]
-    by_hand = actor_critic(config.predictions)
-    params = {name: learned(size, method) for name, method in methods}
-    params[BY_HAND] = jax.tree.map(lambda leaf: np.full(size.runs, leaf), by_hand.init(jax.random.key(0)))
-    objectives = [replace(config, temporal=method.temporal).objective() for _, method in methods]
-    lives = replace(config.follower(env, env_params, "a figure"), objective=one_of([*objectives, by_hand]))
-    grown = jax.jit(courses(lives, config.judged_steps, env_params), compiler_options=compiler_options())
-    horizons = (0, *size.horizons)
-    told = grown(list(params.values()), jnp.asarray(horizons, jnp.int32), held_out(size))
-    return table(list(params), horizons, jax.device_get(told))
+def followed(size: Size, name: str, method: Method) -> pd.DataFrame:
+    """What comes of those who follow a method's objectives."""
+    told = jax.device_get(program(size, method.temporal)(learned(size, method), held_out(size)))
+    return table(name, lives_of(size, method.temporal).horizons, told).assign(longest=size.lifetimes[1])
 
 
 def held_out(size: Size) -> Key[Array, "runs levels"]:
@@ -187,77 +190,56 @@ def held_out(size: Size) -> Key[Array, "runs levels"]:
     return jax.random.split(jax.random.key(2**31), (size.runs, size.held_out))
 
 
-def one_of(objectives: list[Objective]) -> Objective:
-    """The one of some objectives whose number is the first of its params; the second are those of all."""
-
-    def apply(params: tuple[Int[Array, ""], list[PyTree]], batch: Targets, lifetime: Lifetime) -> Aims:
-        number, each = params
-        choices = [functools.partial(one.apply, own) for one, own in zip(objectives, each, strict=True)]
-        return jax.lax.switch(number, choices, batch, lifetime)
-
-    return Objective(lambda key: (jnp.zeros((), jnp.int32), [one.init(key) for one in objectives]), apply)
+@functools.cache
+def program(size: Size, temporal: str) -> Callable[[PyTree, Key[Array, "runs levels"]], Told]:
+    """All lives under objectives that are told the same of a lifetime, see `_lives.grown`; compiled once for them."""
+    return grown(lives_of(size, temporal))
 
 
-def courses(lives: Follower, judged_steps: int, env_params: PyTree) -> Callable[..., dict[str, Array]]:
-    """All lives, of each objective's params, of horizons and of keys: means over levels, `[H, M, runs, ...]`."""
-
-    def one(params: PyTree, total: Int[Array, ""], key: Key[Array, ""]) -> dict[str, Array]:
-        key_world, key_life, key_course, key_judged = jax.random.split(key, 4)
-        world = worlds(lives.env)(key_world, env_params)
-        life, told = course(lives, lives.init(key_life, world), total, params, world, key_course)
-        judged = lives.evaluate(life.params.policy, world, judged_steps, lives.num_envs, key_judged)
-        return {"earned": judged["episode/return"], **told}
-
-    def of_method(
-        params: list[PyTree], keys: Key[Array, "runs levels"], asked: tuple[Int[Array, ""], Int[Array, ""]]
-    ) -> dict[str, Array]:
-        number, total = asked
-        of_level = jax.vmap(lambda own, key: one((number, own), total, key), (None, 0))
-        return jax.tree.map(lambda leaf: leaf.mean(1), jax.vmap(of_level)(params, keys))
-
-    def all_of_them(
-        params: list[PyTree], totals: Int[Array, " H"], keys: Key[Array, "runs levels"]
-    ) -> dict[str, Array]:
-        numbers = jnp.arange(len(params))
-        asked = jnp.tile(numbers, len(totals)), jnp.repeat(totals, len(params))
-        told = jax.lax.map(functools.partial(of_method, params, keys), asked)
-        return jax.tree.map(lambda leaf: leaf.reshape(len(totals), len(params), *leaf.shape[1:]), told)
-
-    return all_of_them
+def newly_drawn(size: Size, temporal: str, key: Key[Array, ""]) -> Told:
+    """The lives in a level under an objective that nobody has trained."""
+    key_params, key_life = jax.random.split(key)
+    lives = lives_of(size, temporal)
+    return lives.in_level(lives.follower.objective.init(key_params), key_life)
 
 
-def course(
-    lives: Follower, life: Life, total: Int[Array, ""], params: PyTree, world: PyTree, key: Key[Array, ""]
-) -> tuple[Life, dict[str, Float[Array, " parts"]]]:
-    """A life from its beginning, and what is told of it, a mean over each part; nothing where it has no updates."""
-    rates = lpg.Hyperparams()
+@functools.cache
+def lives_of(size: Size, temporal: str) -> Lives:
+    """Those of agents that follow an objective which is told so much of a lifetime.
 
-    def update(now: tuple[Life, Array, Array, dict[str, Array]]) -> tuple[Life, Array, Array, dict[str, Array]]:
-        life, step, count, told = now
-        place = PARTS * step // total
-        life, _, said = lives.update(life, Lifetime(step, total), params, world, rates, jax.random.fold_in(key, step))
-        told = {name: sums.at[place].add(said[TOLD[name]]) for name, sums in told.items()}
-        return life, step + 1, count.at[place].add(1.0), told
-
-    zeros = jnp.zeros(PARTS)
-    first = life, jnp.zeros((), jnp.int32), zeros, dict.fromkeys(TOLD, zeros)
-    life, _, count, told = jax.lax.while_loop(lambda now: now[1] < total, update, first)
-    return life, {name: jnp.where(count > 0, sums / jnp.maximum(count, 1), jnp.nan) for name, sums in told.items()}
+    Worlds can't be made while something is traced, so all that is traced asks for what is there.
+    """
+    env, env_params = make(size.levels)
+    config = LearnedConfig(temporal=temporal or "none", **dict(size.agents)).for_env(env, env_params)  # type: ignore[arg-type]
+    objective = config.objective() if temporal else actor_critic(config.predictions)
+    follower = replace(config.follower(env, env_params, "a figure"), objective=objective)
+    horizons = size.horizons if temporal else (0, *size.horizons)  # newborns are the same for all
+    return Lives(follower, env_params, config.judged_steps, horizons)
 
 
-def table(names: list[str], horizons: tuple[int, ...], told: dict[str, np.ndarray]) -> pd.DataFrame:
-    """A row for each lifetime, method, run and part, of numbers `[H, M, runs]` or `[H, M, runs, parts]`."""
-    shape = told["entropy"].shape
-    places = pd.MultiIndex.from_product(
-        [horizons, names, range(shape[2]), range(PARTS)], names=["horizon", "method", "seed", "part"]
-    )
-    earned = np.broadcast_to(told["earned"][..., None], shape)
-    return places.to_frame(index=False).assign(**{name: x.ravel() for name, x in {**told, "earned": earned}.items()})
+def scored(frame: pd.DataFrame) -> pd.DataFrame:
+    """Lives that were lived, with their `share` of the way from what newborns earn to what the actor-critic earns.
+
+    There is none where the actor-critic was not run.
+    """
+    known, keys = frame[frame["method"] == BY_HAND], ["seed", "horizon"]
+    newborn = known[known["horizon"] == 0].groupby("seed")["earned"].first().rename("newborn")
+    best = known.groupby(keys)["earned"].first().rename("by_hand")
+    frame = frame[frame["horizon"] > 0].join(newborn, on="seed").join(best, on=keys)
+    return frame.assign(share=(frame["earned"] - frame["newborn"]) / (frame["by_hand"] - frame["newborn"]))
+
+
+def compared(frame: pd.DataFrame) -> list[str]:
+    """The methods that have shares, beside the actor-critic."""
+    known = scored(frame)
+    known = known[known["share"].notna() & (known["method"] != BY_HAND)]
+    return list(known["method"].unique())
 
 
 def shares(frame: pd.DataFrame, name: str, horizons: tuple[int, ...]) -> Float[np.ndarray, " runs"]:
     """A method's shares of what an actor-critic earns, the mean over lifetimes, of each run."""
-    rows = frame[(frame["method"] == name) & frame["horizon"].isin(horizons) & (frame["part"] == 0)]
+    rows = scored(frame)
+    rows = rows[(rows["method"] == name) & rows["horizon"].isin(horizons) & (rows["part"] == 0)]
     return rows.groupby("seed")["share"].mean().to_numpy()
 
 

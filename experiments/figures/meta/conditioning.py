@@ -17,9 +17,19 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from jaxreward.experiments.figures.meta import _common as common
-from jaxreward.experiments.figures.meta._common import LPG_ES, LPG_META, METHODS, TA_LPG_ES, TA_LPG_META
+from jaxreward.experiments.figures.meta._common import (
+    BY_HAND,
+    EVOLVED,
+    KNOWN,
+    LPG_ES,
+    LPG_META,
+    METHODS,
+    TA_LPG_ES,
+    TA_LPG_META,
+)
 from jaxreward.reproduce.claims import Claim, Scale, above, below
 from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Computed
 from jaxreward.results.charts import intervals
 from jaxreward.results.statistics import Estimate, aggregate_mean, estimate
 
@@ -28,15 +38,14 @@ NO_GAIN = 0.05
 """Less than this share of what an actor-critic earns is none."""
 
 
-def data(scale: Scale) -> pd.DataFrame:
-    """Shares by method, run and lifetime, see `common.scored`; at `smoke` of what was evolved alone."""
-    shown = common.EVOLVED if scale == "smoke" else METHODS
-    return common.scored(SIZES[scale], shown).assign(longest=SIZES[scale].lifetimes[1])
+def data(scale: Scale) -> dict[str, Computed]:
+    """What comes of those who follow each method, and the actor-critic, see `common.data`; at `smoke` what evolved alone."""
+    return common.data(SIZES[scale], {**KNOWN, **(EVOLVED if scale == "smoke" else METHODS)})
 
 
 def met(frame: pd.DataFrame) -> tuple[int, ...]:
     """The lifetimes that objectives were learned with."""
-    return tuple(frame[frame["horizon"] <= frame["longest"]]["horizon"].unique())
+    return tuple(frame[frame["horizon"].between(1, frame["longest"])]["horizon"].unique())
 
 
 def lead(first: str, second: str, frame: pd.DataFrame) -> Estimate:
@@ -47,10 +56,9 @@ def lead(first: str, second: str, frame: pd.DataFrame) -> Estimate:
 def plot(frame: pd.DataFrame) -> Figure:
     """The share of each method, over the lifetimes it learned with and over longer ones."""
     longer = tuple(frame[frame["horizon"] > frame["longest"]]["horizon"].unique())
-    names = [name for name in METHODS if name in set(frame["method"])]
     panels = {"lifetimes that were met": met(frame), "longer ones": longer}
     each = {
-        title: {name: estimate(common.shares(frame, name, horizons), aggregate_mean) for name in names}
+        title: {name: estimate(common.shares(frame, name, horizons), aggregate_mean) for name in common.compared(frame)}
         for title, horizons in panels.items()
     }
     return intervals(each, "share of what an actor-critic earns")
@@ -68,6 +76,7 @@ figure = PaperFigure(
                 partial(lead, TA_LPG_ES, other),
                 above(0),
                 least="small",
+                takes=(TA_LPG_ES, other, BY_HAND),
             )
             for other in (LPG_ES, LPG_META, TA_LPG_META)
         ),
@@ -76,6 +85,7 @@ figure = PaperFigure(
             partial(lead, TA_LPG_META, LPG_META),
             below(NO_GAIN),
             least="small",
+            takes=(TA_LPG_META, LPG_META, BY_HAND),
         ),
     ),
 )

@@ -21,9 +21,10 @@ from matplotlib.figure import Figure
 
 from jaxreward.agents.meta.parts.scores import SCORES
 from jaxreward.experiments.figures.meta import _common as common
-from jaxreward.experiments.figures.meta._common import Method, Size
+from jaxreward.experiments.figures.meta._common import BY_HAND, KNOWN, Method, Size
 from jaxreward.reproduce.claims import Claim, Scale, above
 from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Computed
 from jaxreward.results.charts import intervals
 from jaxreward.results.statistics import NOTHING, Estimate, aggregate_mean, estimate
 
@@ -31,11 +32,12 @@ UNIFORM, REGRET = "uniform", "regret"
 SIZES: dict[str, Size] = {
     "smoke": common.SIZES["smoke"],
     "small": common.SIZES["small"]._replace(steps=15_000_000, horizons=(16,)),
+    "hour": common.SIZES["hour"]._replace(steps=15_000_000, horizons=(16,), runs=8),
     "paper": common.SIZES["paper"]._replace(steps=20_000_000_000, horizons=(250,), runs=10),
 }
-NUMBERS = {"small": (1, 4, 16, 64), "paper": (1, 4, 16, 64, 256, 1024)}
+NUMBERS = {"small": (1, 4, 16, 64), "hour": (1, 4, 16, 64), "paper": (1, 4, 16, 64, 256, 1024)}
 """Of levels."""
-BUFFER = {"smoke": 4, "small": 256, "paper": 4000}
+BUFFER = {"smoke": 4, "small": 256, "hour": 256, "paper": 4000}
 
 
 def methods(scale: Scale) -> dict[str, Method]:
@@ -57,9 +59,9 @@ def few(score: str, number: int) -> str:
     return f"{score}, {number} level{'s' * (number > 1)}"
 
 
-def data(scale: Scale) -> pd.DataFrame:
-    """Shares by method and run, see `common.scored`."""
-    return common.scored(SIZES[scale], methods(scale))
+def data(scale: Scale) -> dict[str, Computed]:
+    """What comes of those who follow each method, and the actor-critic; see `common.data`."""
+    return common.data(SIZES[scale], {**KNOWN, **methods(scale)})
 
 
 def shares(frame: pd.DataFrame, name: str) -> Float[np.ndarray, " runs"]:
@@ -82,8 +84,7 @@ def lead_of_few(frame: pd.DataFrame) -> Estimate:
 
 def plot(frame: pd.DataFrame) -> Figure:
     """The share of each method."""
-    names = [name for name in frame["method"].unique() if name != common.BY_HAND]
-    each = {name: estimate(shares(frame, name), aggregate_mean) for name in names}
+    each = {name: estimate(shares(frame, name), aggregate_mean) for name in common.compared(frame)}
     return intervals({"share of what an actor-critic earns": each})
 
 
@@ -99,6 +100,7 @@ figure = PaperFigure(
                 partial(lead, REGRET, other),
                 above(0),
                 least="small",
+                takes=(REGRET, other, BY_HAND),
             )
             for other in (UNIFORM, *SCORES[1:])
         ),
@@ -107,12 +109,14 @@ figure = PaperFigure(
             partial(lead, few(UNIFORM, 64), few(UNIFORM, 1)),
             above(0),
             least="small",
+            takes=(few(UNIFORM, 64), few(UNIFORM, 1), BY_HAND),
         ),
         Claim(
             "on as few levels, by regret more is earned than uniformly, in the mean over their numbers",
             lead_of_few,
             above(0),
             least="small",
+            takes=(*(few(score, number) for number in NUMBERS["paper"] for score in (UNIFORM, REGRET)), BY_HAND),
         ),
     ),
 )

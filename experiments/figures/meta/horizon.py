@@ -20,9 +20,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxreward.experiments.figures.meta import _common as common
-from jaxreward.experiments.figures.meta._common import EVOLVED, LPG_ES, TA_LPG_ES
+from jaxreward.experiments.figures.meta._common import BY_HAND, EVOLVED, KNOWN, LPG_ES, TA_LPG_ES
 from jaxreward.reproduce.claims import Claim, Scale, above
 from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Computed
 from jaxreward.results.charts import COLORS, line
 from jaxreward.results.curves import curve
 from jaxreward.results.statistics import Estimate
@@ -30,9 +31,9 @@ from jaxreward.results.statistics import Estimate
 SIZES = common.SIZES
 
 
-def data(scale: Scale) -> pd.DataFrame:
-    """Shares by method, run and lifetime, see `common.scored`."""
-    return common.scored(SIZES[scale], EVOLVED).assign(longest=SIZES[scale].lifetimes[1])
+def data(scale: Scale) -> dict[str, Computed]:
+    """What comes of those who follow each method, and the actor-critic; see `common.data`."""
+    return common.data(SIZES[scale], {**KNOWN, **EVOLVED})
 
 
 def lead(unseen: bool, frame: pd.DataFrame) -> Estimate:
@@ -45,8 +46,9 @@ def plot(frame: pd.DataFrame) -> Figure:
     """Shares over lifetimes, those that were met up to the dotted line; beside it what was earned."""
     figure = Figure(figsize=(8, 3), layout="constrained")
     axes = figure.subplots(1, 2)
+    frame = common.scored(frame)
     of(axes[0], frame, "share", tuple(EVOLVED))
-    of(axes[1], frame, "earned", (*EVOLVED, common.BY_HAND))
+    of(axes[1], frame, "earned", (*EVOLVED, BY_HAND))
     axes[0].set_ylabel("share of what an actor-critic earns")
     axes[1].set_ylabel("return")
     axes[1].legend(fontsize=7)

@@ -20,9 +20,11 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from jaxreward.experiments.figures.meta import _common as common
-from jaxreward.experiments.figures.meta._common import EVOLVED, LPG_ES, PARTS, TA_LPG_ES
+from jaxreward.experiments.figures.meta._common import EVOLVED, LPG_ES, TA_LPG_ES
+from jaxreward.experiments.figures.meta._lives import PARTS
 from jaxreward.reproduce.claims import Claim, Scale, above, below
 from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Computed
 from jaxreward.results.charts import COLORS, line
 from jaxreward.results.curves import curve
 from jaxreward.results.statistics import Estimate, aggregate_mean, estimate
@@ -32,9 +34,9 @@ METRICS = {"entropy": "entropy of the policy", "score": "mean size of scores", "
 BY_FACTOR = ("score", "update")
 
 
-def data(scale: Scale) -> pd.DataFrame:
-    """What is told of lives by method, run, lifetime and quarter, see `common.scored`."""
-    return common.scored(SIZES[scale], EVOLVED)
+def data(scale: Scale) -> dict[str, Computed]:
+    """What is told of the lives of those who follow each method; see `common.data`."""
+    return common.data(SIZES[scale], EVOLVED)
 
 
 def curves(metric: str, name: str, frame: pd.DataFrame) -> Float[np.ndarray, "runs horizons parts"]:
@@ -66,8 +68,9 @@ def stretches(metric: str, frame: pd.DataFrame) -> Estimate:
 def plot(frame: pd.DataFrame) -> Figure:
     """A row for each method, a column for each metric, a line for each lifetime."""
     figure = Figure(figsize=(9, 5), layout="constrained")
-    axes = figure.subplots(len(EVOLVED), len(METRICS), sharex=True, sharey="col", squeeze=False)
-    for row, name in zip(axes, EVOLVED, strict=True):
+    names = [name for name in EVOLVED if name in set(frame["method"])]
+    axes = figure.subplots(len(names), len(METRICS), sharex=True, sharey="col", squeeze=False)
+    for row, name in zip(axes, names, strict=True):
         for axis, (metric, title) in zip(row, METRICS.items(), strict=True):
             of_method = frame[(frame["method"] == name) & (frame["horizon"] >= PARTS)]
             for (horizon, rows), color in zip(of_method.groupby("horizon"), COLORS, strict=False):
@@ -91,6 +94,7 @@ figure = PaperFigure(
                 partial(falls, metric),
                 above(0),
                 least="small",
+                takes=(TA_LPG_ES,),
             )
             for metric, title in METRICS.items()
         ),

@@ -37,19 +37,24 @@ ALL = tuple(name for name in list_presets() if name.endswith("-ppo") and name.st
 SIZES = {
     "smoke": minatar.SIZES["smoke"],
     "small": Size((BREAKOUT,), 5, 0.1),
+    "hour": Size((BREAKOUT,), 5, 0.3),
     "paper": Size(ALL, 8),
 }
 
 
-def data(scale: Scale) -> Sequence[Job]:
+def data(scale: Scale) -> dict[str, Sequence[Job]]:
     """Each task with each objective; at `smoke` with two of them, since each is a program."""
     objectives = list(NAMES)[:2] if scale == "smoke" else list(NAMES)
-    return [with_objective(job, name) for job in presets.jobs(SIZES[scale]) for name in objectives]
+    return {NAMES[name]: with_objective(SIZES[scale], name) for name in objectives}
 
 
-def with_objective(job: Job, name: str) -> Job:
-    """The same with another objective."""
-    return replace(job, setup=job.setup.replace({"objective": name}), folder=Path(f"{job.folder}-{name}"))
+def with_objective(size: Size, name: str) -> list[Job]:
+    """Every task with an objective."""
+    jobs = [presets.job_of(preset, size) for preset in size.presets]
+    return [
+        replace(job, setup=job.setup.replace({"objective": name}), folder=Path(f"{index:03d}"))
+        for index, job in enumerate(jobs)
+    ]
 
 
 def lead(preset: str, first: str, second: str, frame: pd.DataFrame) -> Estimate:
@@ -84,6 +89,7 @@ def claims() -> tuple[Claim, ...]:
             partial(lead, preset, first, second),
             above(0),
             least="small" if preset == BREAKOUT else "paper",
+            takes=(NAMES[first], NAMES[second]),
         )
         for preset in ALL
         for first, second in pairs

@@ -10,12 +10,8 @@ import pandas as pd
 import pytest
 
 from jaxreward.agent import Agent
-from jaxreward.agents.meta.lpg import one_step
-from jaxreward.agents.meta.parts.lpg_network import lpg
-from jaxreward.agents.meta.parts.objectives import actor_critic
 from jaxreward.experiments.figures.meta import _common as common
-from jaxreward.experiments.figures.meta import conditioning, curation, horizon, lifetime, tasks
-from jaxreward.learning.objective import Lifetime
+from jaxreward.experiments.figures.meta import _lives, conditioning, curation, horizon, lifetime, tasks
 from jaxreward.reproduce.claims import check
 
 SIZE = common.SIZES["small"]
@@ -25,16 +21,23 @@ RUNS = range(6)
 def lives(name, share, told=lambda horizon, part: 1.0):
     """Rows of a method whose runs differ by a thousandth, of which all is told as `told` says."""
     places = pd.MultiIndex.from_product(
-        [SIZE.horizons, RUNS, range(common.PARTS)], names=["horizon", "seed", "part"]
+        [(0, *SIZE.horizons), RUNS, range(_lives.PARTS)], names=["horizon", "seed", "part"]
     ).to_frame(index=False)
     value = [told(*place) for place in zip(places["horizon"], places["part"], strict=True)]
     noise = 0.001 * places["seed"]
-    told_of = dict.fromkeys(common.TOLD, np.asarray(value) * (1 + noise))
-    return places.assign(method=name, share=share + noise, longest=SIZE.lifetimes[1], **told_of)
+    told_of = dict.fromkeys(_lives.TOLD, np.asarray(value) * (1 + noise))
+    earned = (share + noise).where(places["horizon"] > 0, 0.0)
+    return places.assign(method=name, earned=earned, longest=SIZE.lifetimes[1], **told_of)
+
+
+def by_hand():
+    """Rows of the actor-critic, which earns 1 where newborns earn nothing, in every run."""
+    frame = lives(common.BY_HAND, 1.0)
+    return frame.assign(earned=np.sign(frame["horizon"]))
 
 
 def verdicts(module, *methods):
-    frame = pd.concat(methods, ignore_index=True)
+    frame = pd.concat([by_hand(), *methods], ignore_index=True)
     return [check(claim, frame, "small").verdict for claim in module.figure.claims]
 
 
@@ -83,17 +86,19 @@ def test_claims_of_tasks_compare_the_ends_of_training():
 
 
 def test_each_task_has_the_presets_numbers_whatever_the_objective():
-    jobs = tasks.data("small")
+    parts = tasks.data("small")
+    assert list(parts) == list(tasks.NAMES.values())
+    jobs = [job for part in parts.values() for job in part]
     assert [job.setup.settings["objective"] for job in jobs] == list(tasks.NAMES)
-    assert len({job.folder for job in jobs}) == 4
+    assert [job.folder.name for job in tasks.data("paper")["PPO"]] == [f"{n:03d}" for n in range(len(tasks.ALL))]
     assert {job.steps for job in jobs} == {1_000_000}
     assert {job.setup.settings["learning_rate"] for job in jobs} == {0.005}
 
 
 def test_lifetimes_that_were_met_are_told_from_longer_ones():
-    frame = pd.concat([lives(common.LPG_ES, 0.5), lives(common.TA_LPG_ES, 0.5)])
+    frame = pd.concat([by_hand(), lives(common.LPG_ES, 0.5), lives(common.TA_LPG_ES, 0.5)])
     longer = (frame["method"] == common.TA_LPG_ES) & (frame["horizon"] > SIZE.lifetimes[1])
-    frame["share"] += 0.25 * longer
+    frame["earned"] += 0.25 * longer
     assert horizon.lead(False, frame).value == pytest.approx(0)
     assert horizon.lead(True, frame).value == pytest.approx(0.25)
     assert conditioning.met(frame) == (4, 8, 16)
@@ -114,29 +119,37 @@ def test_a_schedule_that_stretches_is_told_from_one_of_the_clock():
     assert lifetime.apart("update", common.LPG_ES, frame) == pytest.approx(5.625)
 
 
-def test_shares_are_of_the_way_from_newborns_to_the_actor_critic(monkeypatch):
-    rows = [(common.BY_HAND, 0, 1.0), (common.BY_HAND, 4, 5.0), (common.LPG_ES, 0, 9.0), (common.LPG_ES, 4, 4.0)]
+def test_shares_are_of_the_way_from_newborns_to_the_actor_critic():
+    rows = [(common.BY_HAND, 0, 1.0), (common.BY_HAND, 4, 5.0), (common.LPG_ES, 4, 4.0)]
     frame = pd.DataFrame(rows, columns=["method", "horizon", "earned"]).assign(seed=0, part=0)
-    monkeypatch.setattr(common, "followed", lambda size, methods: frame)
-    shares = common.scored(SIZE, {common.LPG_ES: common.METHODS[common.LPG_ES]}).set_index("method")["share"]
+    shares = common.scored(frame).set_index("method")["share"]
     assert shares.to_dict() == {common.BY_HAND: 1.0, common.LPG_ES: 0.75}
+    np.testing.assert_allclose(common.shares(frame, common.LPG_ES, (4,)), [0.75])
+    alone = common.scored(frame[frame["method"] == common.LPG_ES])
+    assert alone["share"].isna().all()
 
 
-def test_objectives_in_one_program_are_themselves():
-    each = [lpg(8, 2), actor_critic()]
-    params = [one.init(jax.random.key(number)) for number, one in enumerate(each)]
-    given = one_step(8), Lifetime(jnp.asarray(1), jnp.asarray(4))
+@pytest.mark.parametrize("module", [horizon, lifetime, conditioning, curation])
+def test_each_part_is_drawn_by_itself_and_claims_say_what_they_take(module):
+    parts = module.data("small")
+    for name in parts:
+        module.plot(by_hand() if name == common.BY_HAND else lives(name, 0.5))
+    for claim in module.figure.claims:
+        shared = module is not lifetime
+        assert (common.BY_HAND in claim.parts(list(parts))) == shared
+    assert len(module.figure.claims[0].parts(list(parts))) == (3 if module is not lifetime else 1)
 
-    @jax.jit
-    def both(number):
-        return common.one_of(each).apply((number, params), *given), each[0].apply(params[0], *given)
 
-    learned, itself = both(0)
-    jax.tree.map(np.testing.assert_array_equal, learned, itself)
-    # Of one step there is one advantage, of which its mean is taken away: what is left is the entropy's -0.01 log 1.
-    by_hand, _ = both(1)
-    np.testing.assert_allclose(by_hand.score, 0.0, atol=1e-6)
-    assert np.abs(learned.score).max() > 1e-3
+def test_what_is_to_be_run_is_counted():
+    """A learner's steps for each run, and each level's lives; an actor-critic learns nothing and has newborns too."""
+    learning, following = common.works(SIZE, common.METHODS[common.LPG_META])
+    # 64 agents of 6 times 8 x 10 steps: an iteration's.
+    each = 64 * 6 * 8 * 10
+    assert (learning.steps, learning.seeds, learning.iterations) == (SIZE.steps // each * each, 6, SIZE.steps // each)
+    assert (following.steps, following.seeds) == (sum(SIZE.horizons) * 80, 6 * 128)
+    (only,) = common.works(SIZE, common.KNOWN[common.BY_HAND])
+    assert only.steps == following.steps
+    assert common.lives_of(SIZE, "").horizons == (0, *SIZE.horizons)
 
 
 class Counted(NamedTuple):

@@ -90,6 +90,30 @@ def test_returns_of_a_file_are_of_whole_episodes(tmp_path):
     np.testing.assert_allclose(_common.returns_of(tmp_path / "shown.npz"), [3, 6])
 
 
+def test_parts_are_methods_and_claims_say_which_they_take():
+    parts = list(gems.figure.data("small"))
+    assert parts == [_common.DEMONSTRATOR, *_common.METHODS]
+    level, first, *_ = gems.figure.claims
+    assert level.parts(parts) == [_common.DEMONSTRATOR, "MAMQL"]
+    assert first.parts(parts) == ["MAMQL", "independent IQ-Learn"]
+    assert all(len(claim.parts(parts)) == 2 for claim in overcooked.figure.claims)
+    frame = table().assign(updates=lambda rows: rows["updates"].fillna(0))
+    for name in parts:
+        assert len(_told.plot(frame[frame["method"] == name]).axes) >= 2
+
+
+def test_what_is_to_be_run_is_counted(monkeypatch):
+    """Three learning rates with two seeds each, and each number of transitions with five; where there is one, that."""
+    ready = _common.Learner(Agent(None, None, None), lambda **numbers: numbers, 8 * 64)
+    monkeypatch.setattr(_common, "learner", lambda *_: ready)
+    size = gems.SIZES["small"]
+    chosen, told = _common.works("MAMQL", gems.GAME, size)
+    assert (chosen.configurations, chosen.seeds, told.configurations, told.seeds) == (3, 2, 3, 5)
+    assert chosen.steps == told.steps == size.iterations * 8 * 64
+    assert chosen.alike == told.alike
+    assert len(_common.works("MAMQL", gems.GAME, size._replace(rates=(1e-3,)))) == 1
+
+
 def test_it_is_drawn():
     figure = _told.plot(table())
     by_number, by_updates, *recovered = figure.axes
