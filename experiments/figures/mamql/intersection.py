@@ -43,6 +43,6 @@ figure = PaperFigure(
     title="The intersection: what is learned from how many demonstrations",
     source="Haynam et al. 2025, arXiv:2503.04679, the intersection",
     data=lambda scale: data(GAME, SIZES[scale]),
-    plot=plot,
+    plot=lambda frame: plot(frame),  # its notes are those of the file that it is in
     claims=claims_of(20_000, (1_000, 5_000), ratios=False),
 )

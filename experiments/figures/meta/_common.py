@@ -27,7 +27,7 @@ from jaxreward.envs import make
 from jaxreward.experiments.figures.meta._lives import Lives, Told, grown, table
 from jaxreward.reproduce.parts import Computed
 from jaxreward.reproduce.work import Work, of_agent, of_function
-from jaxreward.results.statistics import Estimate, aggregate_mean, estimate
+from jaxreward.results.statistics import NOTHING, Estimate, aggregate_mean, estimate
 from jaxreward.run.spec import Experiment, resolve
 from jaxreward.settings.values import Value
 

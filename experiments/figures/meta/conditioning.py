@@ -39,7 +39,7 @@ NO_GAIN = 0.05
 
 
 def data(scale: Scale) -> dict[str, Computed]:
-    """What comes of those who follow each method, and the actor-critic, see `common.data`; at `smoke` what evolved alone."""
+    """What comes of those who follow each method, see `common.data`; at `smoke` of those that evolve alone."""
     return common.data(SIZES[scale], {**KNOWN, **(EVOLVED if scale == "smoke" else METHODS)})
 
 

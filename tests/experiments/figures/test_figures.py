@@ -1,7 +1,11 @@
-"""The figures: their ingredients against exact values, and all of them at the least scale."""
+"""The figures: their ingredients against exact values, what all would run at every scale, and some at the least.
 
-import fcntl
+The others are made at the least scale by name: `pytest -n 0 -m slow -k qd/arm tests/experiments/figures`.
+"""
+
+import functools
 import json
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -19,39 +23,77 @@ from jaxreward.experiments.figures.ppo import clipping as ppo_clipping
 from jaxreward.mdp import greedy, policy_iteration, policy_value
 from jaxreward.reproduce.claims import FEWEST_RUNS, SCALES
 from jaxreward.reproduce.figure import default_folder, full_name, get_figure, list_figures
+from jaxreward.reproduce.parts import Computed, parts_of, planned
+from tests.by_default import by_default
+
+MADE = "loop/regret", "pbt/toy"
+"""By default: one that is trained in stages and parts, and one that is computed as a whole."""
+LARGE = {"barfi/half_cheetah", "ppo/clipping", "qd/mazes", "subpo/ant"}
+"""What takes long to make ready: bodies, and mazes."""
 
 
-@pytest.fixture(scope="session")
-def made(tmp_path_factory, worker_id):
-    """What the command makes of all figures: made once, by the worker that comes first."""
-    place = tmp_path_factory.getbasetemp()
-    place = place if worker_id == "master" else place.parent
-    folder, outcome = place / "all_figures", place / "all_figures.code"
-    with (place / "all_figures.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not outcome.exists():
-            code = main(["reproduce", "--all", "--scale", "smoke", "--folder", str(folder), "--quiet"])
-            outcome.write_text(str(code))
-    return int(outcome.read_text()), folder
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Makes a figure with the command, once, and says where it is."""
+    folder = tmp_path_factory.mktemp("figures")
+
+    @functools.cache
+    def make(name):
+        for only in parts_to_run(name):
+            command = ["reproduce", name, "--scale", "smoke", "--folder", str(folder), "--quiet"]
+            assert main([*command, *only]) == 0
+        return default_folder(name, "smoke", folder)
+
+    return make
+
+
+def parts_to_run(name):
+    """What `--only` says the first time, and nothing the second; a figure of one part is run at once."""
+    first, *others = parts_of(get_figure(name).data("smoke"))
+    return [["--only", first], []] if others else [[]]
 
 
 def claims_of(folder):
     return json.loads((folder / "claims.json").read_text())["claims"]
 
 
-def test_all_figures_are_made_at_the_least_scale(made):
-    code, folder = made
-    assert code == 0
-    assert sorted(path.name for path in folder.iterdir()) == [
-        default_folder(name, "smoke").name for name in list_figures()
-    ]
-    for place in folder.iterdir():
-        assert (place / "figure.png").stat().st_size > 5_000
-        assert len(claims_of(place)) == len(get_figure(place.name.removesuffix("-smoke")).claims) > 0
-        values = [float(claim["estimate"]["value"]) for claim in claims_of(place)]
-        assert np.isfinite(values).any()
-        # What isn't run at this scale has no value, and says so.
-        assert all(np.isfinite(value) or claim["why"] for value, claim in zip(values, claims_of(place), strict=True))
+@pytest.mark.parametrize("name", by_default(list_figures(), *MADE))
+def test_a_figure_is_made_at_the_least_scale(name, made):
+    """Its first part alone, and then the others."""
+    place = made(name)
+    assert (place / "figure.png").stat().st_size > 5_000
+    assert len(claims_of(place)) == len(get_figure(name).claims) > 0
+    values = [float(claim["estimate"]["value"]) for claim in claims_of(place)]
+    assert np.isfinite(values).any()
+    # What isn't run at this scale has no value, and says so.
+    assert all(np.isfinite(value) or claim["why"] for value, claim in zip(values, claims_of(place), strict=True))
+
+
+@pytest.mark.parametrize("name", by_default(list_figures(), *sorted(set(list_figures()) - LARGE)))
+def test_what_a_figure_would_train_fits_together_at_every_scale(name, monkeypatch):
+    """Nothing is compiled, and what is solved first is left out.
+
+    Each method is made ready, and each environment, but not each method in each of them.
+    """
+    monkeypatch.setattr("jaxreward.experiments.figures.loop.regret.most_lost", lambda *_: 1.0)
+    monkeypatch.setattr("jaxreward.experiments.figures.loop.optimism.settings", lambda *_: {})
+    every, seen = set(), set()
+    for scale in SCALES:
+        parts = parts_of(get_figure(name).data(scale))
+        assert parts
+        every |= set(parts)
+        for part, each in parts.items():
+            if isinstance(each, Computed):
+                continue
+            jobs = planned(part, each, Path("nowhere"))
+            assert jobs
+            for job in jobs:
+                method = repr((replace(job.setup, env=""), sorted(job.members[0])))
+                if not {method, job.setup.env} <= seen:
+                    with jax.numpy_rank_promotion("allow"):  # others' environments are not so strict
+                        assert job.experiment().iterations(job.steps) > 0
+                seen |= {method, job.setup.env}
+    assert {part for claim in get_figure(name).claims for part in claim.takes} <= every
 
 
 def test_a_figure_is_also_found_by_its_former_name(capsys):
@@ -84,8 +126,9 @@ def test_claims_can_be_decided_where_they_are_said_to_be(name):
         assert max(getattr(size, "seeds", None) or size.runs for size in each) >= FEWEST_RUNS
 
 
+@pytest.mark.slow
 def test_what_is_proved_about_shaping_holds_exactly(made):
-    verdicts = [claim["verdict"] for claim in claims_of(made[1] / "potential_shaping-smoke")]
+    verdicts = [claim["verdict"] for claim in claims_of(made("potential/shaping"))]
     assert verdicts[:3] == ["met"] * 3
 
 
@@ -96,8 +139,9 @@ def test_shaping_is_the_discounted_difference_of_potentials():
     np.testing.assert_allclose(added, [[-0.5, 0.5, -1.0], [-2.5, -1.5, -3.0], [-9.5, -8.5, -10.0]], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_bonus_costs_and_shaping_costs_nothing(made):
-    data = pd.read_parquet(made[1] / "potential_shaping-smoke" / "data.parquet")
+    data = pd.read_parquet(made("potential/shaping") / "data.parquet")
     loss, error = (data.groupby("reward")[column] for column in ("loss", "value_error"))
     assert loss.max()["shaping"] < potential_shaping.ROUNDING < loss.median()["bonus"]
     assert loss.min().min() > -potential_shaping.ROUNDING
@@ -180,7 +224,7 @@ def test_a_worker_follows_the_gradient_of_what_it_sees():
 
 
 def test_workers_of_the_toy_do_what_their_method_says(made):
-    frame = pd.read_parquet(made[1] / "pbt_toy-smoke" / "data.parquet")
+    frame = pd.read_parquet(made("pbt/toy") / "data.parquet")
     assert len(frame) == 4 * 5 * 200 * 2
     by_method = {method: frame[frame["method"] == method] for method in pbt_toy.METHODS}
     grid = by_method["grid search"][lambda f: (f["seed"] == 0) & (f["worker"] == 0)]

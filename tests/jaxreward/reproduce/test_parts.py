@@ -1,7 +1,6 @@
 """Figures in parts: what is run now and what later, what is decided meanwhile, and what all of it will take."""
 
 import re
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +11,8 @@ import pytest
 from jaxreward.cli import main
 from jaxreward.compilation.flops import flops
 from jaxreward.reproduce.claims import Claim, above, exact
-from jaxreward.reproduce.figure import PaperFigure, get_figure, list_figures, reproduce
-from jaxreward.reproduce.parts import Computed, parts_of, planned, trainings
+from jaxreward.reproduce.figure import PaperFigure, reproduce
+from jaxreward.reproduce.parts import Computed, planned, trainings
 from jaxreward.reproduce.plan import ACHIEVED, PEAK, Planned, estimate, plan
 from jaxreward.reproduce.work import Work, of_function
 from jaxreward.run.cost import Cost, timed
@@ -215,19 +214,3 @@ def test_command_plans(tmp_path, capsys):
     assert "Measured here" in printed
     assert "Assumed of one H200: 1% of its 67 TFLOP/s" in printed
     assert not (tmp_path / "here").exists()
-
-
-@pytest.mark.parametrize("name", list_figures())
-def test_every_figure_can_be_planned_at_an_hour(name, monkeypatch):
-    """Nothing is compiled: what would be is asked for, and is there; what is solved first is left out."""
-    monkeypatch.setattr("jaxreward.experiments.figures.loop.regret.most_lost", lambda *_: 1.0)
-    monkeypatch.setattr("jaxreward.experiments.figures.loop.optimism.settings", lambda *_: {})
-    figure = get_figure(name)
-    parts = parts_of(figure.data("hour"))
-    assert parts
-    for part, each in parts.items():
-        if not isinstance(each, Computed):
-            assert planned(part, each, Path("nowhere"))
-    claimed = {part for claim in figure.claims for part in claim.parts(list(parts))}
-    assert claimed
-    assert all(isinstance(one, str) for claim in figure.claims for one in claim.takes)
