@@ -78,6 +78,8 @@ class Claim(NamedTuple):
         least: The least scale at which the claim can be decided; below, the effect is only shown.
         takes: The parts of the figure that it is about; those that `measure`, a `functools.partial`, is given by name
             if none are said, and all if none are given.
+        contrast: What decides in place of the effect, if it is above zero: such as a difference, where the effect is a
+            ratio, which may have no meaning.
     """
 
     text: str
@@ -86,11 +88,13 @@ class Claim(NamedTuple):
     paper: str = ""
     least: Scale = "smoke"
     takes: tuple[str, ...] = ()
+    contrast: Callable[[Any], Estimate] | None = None
 
     def parts(self, parts: Sequence[str]) -> list[str]:
-        """Those of a figure's parts that it is about."""
+        """Those of a figure's parts that it is about; none if a scale has none of them."""
         named = self.takes or getattr(self.measure, "args", ())
-        return [part for part in parts if part in named] or list(parts)
+        found = [part for part in parts if part in named]
+        return found if found or self.takes else list(parts)
 
 
 class Checked(NamedTuple):
@@ -126,7 +130,7 @@ def check(claim: Claim, data: Any, scale: Scale, missing: Sequence[str] = ()) ->
         why = f"{', '.join(missing)} not run"
         return Checked(claim.text, claim.paper, claim.holds.text, NOTHING, "not decidable", why)
     estimate = claim.measure(data)
-    verdict, why = decide(estimate, claim.holds)
+    verdict, why = decide(claim.contrast(data), above(0)) if claim.contrast else decide(estimate, claim.holds)
     if SCALES.index(scale) < SCALES.index(claim.least):
         verdict, why = "not decidable", f"needs scale {claim.least}"
     return Checked(claim.text, claim.paper, claim.holds.text, estimate, verdict, why)
@@ -134,8 +138,13 @@ def check(claim: Claim, data: Any, scale: Scale, missing: Sequence[str] = ()) ->
 
 def decide(estimate: Estimate, holds: Range) -> tuple[Verdict, str]:
     """Whether an effect is where it should be, and if that is open, why."""
+    if not estimate.runs:
+        return "not decidable", "not run at this scale"
     if math.isnan(estimate.value):
-        return "not decidable", "no value: numbers were not finite, or no episode ended"
+        return (
+            "not decidable",
+            "no value: not finite, or no episode ended, or a ratio of means that are not positive",
+        )
     if math.isnan(estimate.low) or math.isnan(estimate.high):
         return "not decidable", "no interval: it takes two seeds"
     if estimate.runs < FEWEST_RUNS:

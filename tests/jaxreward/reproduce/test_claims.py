@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +21,15 @@ from jaxreward.reproduce.claims import (
     tally,
     within,
 )
-from jaxreward.results.statistics import Estimate, aggregate_mean, estimate, estimate_difference, estimate_improvement
+from jaxreward.results.statistics import (
+    NOTHING,
+    Estimate,
+    aggregate_mean,
+    estimate,
+    estimate_difference,
+    estimate_improvement,
+    estimate_ratio,
+)
 
 NAN = math.nan
 
@@ -101,6 +110,26 @@ def test_a_claim_below_its_least_scale_is_measured_and_left_open():
     assert at["smoke"].estimate == at["paper"].estimate
     assert at["smoke"].why == "needs scale small"
     assert at["small"] == Checked("larger", "7", "> 0", at["small"].estimate, "met", "")
+
+
+def test_a_contrast_decides_where_a_ratio_has_no_meaning():
+    """Somebody paid 3 where the other one loses a half has more than twice of that, and a ratio of -6."""
+    draw = np.random.default_rng(0)
+    runs = {"ours": 3 + 0.1 * draw.normal(size=5), "theirs": 0.1 * draw.normal(size=5) - 0.5}
+    claim = Claim("twice", lambda data: estimate_ratio(data["ours"], data["theirs"]), above(2))
+    assert check(claim, runs, "small").why.endswith("a ratio of means that are not positive")
+    twice = lambda data: estimate_difference(data["ours"], 2 * data["theirs"], aggregate_mean)  # noqa: E731
+    found = check(claim._replace(contrast=twice), runs, "small")
+    assert (found.verdict, found.holds, found.why) == ("met", "> 2", "")
+    runs["theirs"] += 2.5  # at 2, of which 3 is more, and not twice
+    assert check(claim._replace(contrast=twice), runs, "small").verdict == "not met"
+
+
+def test_what_a_scale_lacks_was_not_run_at_it():
+    claim = Claim("large", lambda data: NOTHING, above(0), takes=("large",))
+    assert claim.parts(["small", "tiny"]) == []
+    assert check(claim, None, "small", claim.parts(["small", "tiny"])).why == "not run at this scale"
+    assert claim._replace(takes=()).parts(["small", "tiny"]) == ["small", "tiny"]
 
 
 def test_counts():

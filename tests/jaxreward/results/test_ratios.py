@@ -39,3 +39,10 @@ def test_it_has_no_ends_where_the_other_may_be_zero_and_none_of_too_few():
     assert np.isnan(estimate_ratio(np.array([1.0]), np.array([2.0]))[1:3]).all()
     assert estimate_ratio(np.array([1.0]), np.array([2.0])).value == 0.5
     assert np.isnan(estimate_ratio(np.array([]), np.array([2.0])).value)
+
+
+@pytest.mark.parametrize(("x", "y"), [(3.0, -0.5), (-1.0, -3.0), (-1.0, 3.0), (0.0, 1.0), (1.0, 0.0)])
+def test_it_has_no_value_unless_both_means_are_positive(x, y):
+    found = estimate_ratio(x + np.array([-0.1, 0.0, 0.1]), y + np.array([-0.1, 0.0, 0.1]))
+    assert np.isnan(found[:3]).all()
+    assert found.runs == 3
