@@ -75,3 +75,11 @@ def test_it_is_drawn():
     np.testing.assert_allclose(left.lines[0].get_ydata(), TRUE[VISITS])
     assert left.lines[-1].get_ydata()[0] == 9.74
     assert right.lines[0].get_ydata()[0] == 47.5
+
+
+def test_no_seed_is_judged_by_what_its_strength_was_chosen_by():
+    """One lucky seed has both others taken where it was lucky, and not itself."""
+    returns = {0.0: (9.0, 0.0, 0.0), 1.0: (1.0, 1.0, 1.0)}
+    rows = [("ours", multiple, seed, each[seed]) for multiple, each in returns.items() for seed in range(3)]
+    frame = pd.DataFrame(rows, columns=["method", "multiple", "seed", "true"])
+    np.testing.assert_array_equal(tomato.at_best(frame, "ours"), [1.0, 0.0, 0.0])
