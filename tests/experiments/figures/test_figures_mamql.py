@@ -103,12 +103,12 @@ def test_parts_are_methods_and_claims_say_which_they_take():
 
 
 def test_what_is_to_be_run_is_counted(monkeypatch):
-    """Three learning rates with two seeds each, and each number of transitions with five; where there is one, that."""
+    """Two learning rates with two seeds each, and each number of transitions with five; where there is one, that."""
     ready = _common.Learner(Agent(None, None, None), lambda **numbers: numbers, 8 * 64)
     monkeypatch.setattr(_common, "learner", lambda *_: ready)
     size = gems.SIZES["small"]
     chosen, told = _common.works("MAMQL", gems.GAME, size)
-    assert (chosen.configurations, chosen.seeds, told.configurations, told.seeds) == (3, 2, 3, 5)
+    assert (chosen.configurations, chosen.seeds, told.configurations, told.seeds) == (2, 2, 3, 5)
     assert chosen.steps == told.steps == size.iterations * 8 * 64
     assert chosen.alike == told.alike
     assert len(_common.works("MAMQL", gems.GAME, size._replace(rates=(1e-3,)))) == 1
