@@ -7,6 +7,7 @@ import pytest
 from jaxreward.agents.registry import get_agent, list_agents
 from jaxreward.contract.agents import check_agent
 from jaxreward.run.spec import resolve
+from tests.by_default import by_default
 from tests.demonstrated import demonstrated
 
 SMALL = {
@@ -108,7 +109,7 @@ def small(name, more):
     return resolve(name, env, REWARDS.get(single, "environment"), settings)
 
 
-@pytest.mark.parametrize(("name", "more"), VARIANTS)
+@pytest.mark.parametrize(("name", "more"), by_default(VARIANTS, *(case for case in VARIANTS if not case[1])))
 def test_every_agent_keeps_the_contract(name, more):
     """Nothing is computed: a state of mixed precision, or one that changes in a step, shows in its types.
 

@@ -21,6 +21,7 @@ from jaxreward.reward import Transition
 from jaxreward.rewards import constant
 from jaxreward.rewards.sets.coverage import coverage
 from jaxreward.rewards.sets.function import marginal_gains
+from tests.by_default import by_default
 
 STATES, ACTIONS, STEPS = 3, 2, 3
 # Place s covers two cells, neighbours share one: F is neither modular nor a function of the last place alone.
@@ -225,16 +226,21 @@ def with_the_network_of(options):
 
 @pytest.mark.parametrize(
     "options",
-    [
+    by_default(
+        [
+            {"baseline": "none"},
+            {"baseline": "batch"},
+            {"baseline": "value"},
+            {"estimator": "return"},
+            {"history": "visited"},
+            {"history": "padded", "baseline": "value"},
+            {"history": "gru", "memory": 4},
+            {"estimator": "gae"},
+        ],
         {"baseline": "none"},
-        {"baseline": "batch"},
-        {"baseline": "value"},
-        {"estimator": "return"},
-        {"history": "visited"},
-        {"history": "padded", "baseline": "value"},
-        {"history": "gru", "memory": 4},
         {"estimator": "gae"},
-    ],
+        {"history": "gru", "memory": 4},
+    ),
     ids=str,
 )
 def test_what_is_sampled_agrees_with_what_is_enumerated(options):
