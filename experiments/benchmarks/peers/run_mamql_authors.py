@@ -60,7 +60,11 @@ def allow_copies() -> None:
 
 
 def run(spec: dict[str, Any]) -> dict[str, float]:
-    """All of a run, in their own loop; only what its steps take is told."""
+    """All of a run, in their own loop; only what its steps take is told.
+
+    Raises:
+        RuntimeError: They took another number of steps than what is told of them is divided by.
+    """
     import torch
 
     np.random.seed(spec["seed"])  # noqa: NPY002, they draw from it
@@ -80,6 +84,9 @@ def run(spec: dict[str, Any]) -> dict[str, float]:
 
     trainer.OfflineSACIQLearn.learn = timed
     trainer.gems_ma_irl(spec["config"], 4).train()
+    expected = spec["config"]["num_agents"] * spec["config"]["episodes"]
+    if len(told) != expected:
+        raise RuntimeError(f"the authors' trainer took {len(told)} steps of Adam of one critic; expected {expected}")
     run_s, cpu_s = np.sum(told[spec["warm_up"] :], 0)
     return {"run_s": float(run_s), "cpu_s": float(cpu_s), "load": os.getloadavg()[0]}
 

@@ -112,7 +112,7 @@ def test_the_authors_trainer_is_run_in_a_workspace_and_timed_without_its_first_s
     torch, trainer = modules["torch"], modules["gems.train_gem"]
     torch.float32, torch.manual_seed, torch.tensor = None, lambda seed: None, lambda x, dtype: np.asarray(x)
     torch.save = lambda what, path: vars(torch).update(stored=what)
-    torch.load = lambda path, **options: options
+    load = torch.load = lambda path, **options: options
     trainer.maEnv, trainer.OfflineSACIQLearn, trainer.gems_ma_irl = Game, Learner, Trainer
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
@@ -127,4 +127,8 @@ def test_the_authors_trainer_is_run_in_a_workspace_and_timed_without_its_first_s
     run_mamql_authors.main()
     told = json.loads(capsys.readouterr().out)
     assert told["run_s"] == 6.0  # of 3 iterations of 2 agents, each step a tick long
+    trainer.gems_ma_irl = lambda config, setup: Trainer({**config, "episodes": 4}, setup)
+    torch.load = load
+    with pytest.raises(RuntimeError, match="took 8 steps of Adam of one critic; expected 10"):
+        run_mamql_authors.main()
     assert not (checkout / "ma_models").exists()
