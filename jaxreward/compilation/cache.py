@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 
 def compiler_options() -> dict[str, str | bool] | None:
@@ -30,3 +33,17 @@ def enable_compilation_cache() -> None:
         return
     jax.config.update("jax_compilation_cache_dir", folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+@contextlib.contextmanager
+def without_compilation_cache() -> Iterator[None]:
+    """Has programs compiled that are on disk, too: what that takes can then be measured."""
+    name = "jax_enable_compilation_cache"
+    before = jax.config.values[name]
+    try:
+        jax.config.update(name, False)
+        reset_cache()  # JAX asks but once whether there is one
+        yield
+    finally:
+        jax.config.update(name, before)
+        reset_cache()

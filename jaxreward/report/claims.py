@@ -39,6 +39,7 @@ def claims_overview(figures: Sequence[Reproduced]) -> str:
 def figure_section(figure: Reproduced) -> str:
     """One figure: the picture, its claims, what differs from the paper and what it was made with."""
     columns = ["claim", "paper", "ours, 95% interval of n runs", "must be", "verdict"]
+    made = {**figure.made, "computed": dict(figure.computed)}
     return "\n".join(
         [
             heading(f"{figure.title} ({figure.scale})", anchor(figure)),
@@ -46,7 +47,7 @@ def figure_section(figure: Reproduced) -> str:
             drawing(_picture(figure)),
             table(columns, map(_cells, figure.claims), {"claim", "verdict"}, cards=True),
             details("What differs from the paper", note(figure.notes)) if figure.notes else "",
-            details("Versions and device", code(json.dumps(figure.made, indent=2))),
+            details("Versions and device", code(json.dumps(made, indent=2))),
         ]
     )
 

@@ -8,7 +8,7 @@ claims.json      what was claimed, measured and decided, with versions and devic
 figure.png/svg   the figure
 data.parquet     what it was drawn from
 runs/            the run folders, if anything was trained
-parts/           what was computed otherwise
+parts/           what was computed otherwise, and with what
 ```
 """
 
@@ -21,6 +21,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -30,7 +31,7 @@ from matplotlib.figure import Figure
 from jaxreward.lookup import is_reference, load_reference
 from jaxreward.names import check_name
 from jaxreward.reproduce.claims import SCALES, Checked, Claim, Scale, check
-from jaxreward.reproduce.parts import Part, make, parts_of, table_of
+from jaxreward.reproduce.parts import Part, Table, make, parts_of, table_of
 from jaxreward.results.curves import STYLE, save_png, to_svg
 from jaxreward.results.statistics import Estimate
 from jaxreward.run.folder import check_unused
@@ -52,9 +53,10 @@ class PaperFigure(NamedTuple):
         title: What it shows.
         source: The paper and the number of the figure.
         data: By scale, what it is drawn from, by the name of its parts, mostly methods, which may be run apart; or of
-            its only one. A part is a table, `jaxreward.reproduce.parts.Computed` one, or what to train for it, see
-            `jaxreward.reproduce.parts.trainings`. It is a generator where what is trained depends on what was trained
-            before, such as final runs of settings that were tuned: `tuned = yield jobs`, and then returns either.
+            its only one. A part is a table that is computed when it is asked for, a
+            `jaxreward.reproduce.parts.Computed`, or what to train for one, see `jaxreward.reproduce.parts.trainings`.
+            It is a generator where what is trained depends on what was trained before, such as final runs of settings
+            that were tuned: `tuned = yield jobs`, and then returns either.
         plot: Draws the table of all parts that there are.
         claims: What the paper says of it.
     """
@@ -82,8 +84,9 @@ class Reproduced(NamedTuple):
         scale: At which it was made.
         claims: What came out.
         notes: What differs from the paper.
-        made: With which versions and device, and when, see `jaxreward.run.store.provenance`.
+        made: With which versions and device, and when it was drawn, see `jaxreward.run.store.provenance`.
         folder: Where everything is.
+        computed: The same of each part that was computed, which may have been before.
     """
 
     name: str
@@ -94,6 +97,7 @@ class Reproduced(NamedTuple):
     notes: str
     made: dict[str, Any]
     folder: Path
+    computed: Mapping[str, dict[str, Any]] = MappingProxyType({})
 
 
 def list_figures() -> list[str]:
@@ -167,7 +171,8 @@ def reproduce(
     data = table_of(made.values())
     missing = [[part for part in claim.parts(list(parts)) if part not in made] for claim in figure.claims]
     claims = [check(claim, data, scale, lacking) for claim, lacking in zip(figure.claims, missing, strict=True)]
-    done = Reproduced(name, figure.title, figure.source, scale, claims, figure.notes, provenance(), place)
+    computed = {part: each.made for part, each in made.items() if isinstance(each, Table)}
+    done = Reproduced(name, figure.title, figure.source, scale, claims, figure.notes, provenance(), place, computed)
     save(done, data, draw(figure, data))
     return done
 

@@ -1,11 +1,14 @@
 """The parts that a figure is made of, such as its methods: each is trained or computed apart, and only once.
 
-What is trained is in `runs/PART/` of the figure's folder, what is computed in `parts/`.
+What is trained is in `runs/PART/` of the figure's folder, what is computed in `parts/`: a table, and beside it with
+which versions and when it was computed. By another version of jaxreward or JAX it is computed again; after the code of
+a part was edited `parts/` is to be deleted.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +20,7 @@ import pandas as pd
 from jaxreward.results.tables import load
 from jaxreward.run.job import Job, Setup, split
 from jaxreward.run.launcher import Launcher
-from jaxreward.run.store import RunError, write_atomically
+from jaxreward.run.store import RunError, provenance, read_json, write_atomically
 from jaxreward.settings.values import Value
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
 
 WHOLE = "figure"
 """The part of a figure that has no other."""
+VERSIONED = ("jaxreward", "jax", "jaxlib")
+"""By which a table was computed if it is not computed again."""
 
 
 class Computed(NamedTuple):
@@ -42,25 +47,68 @@ class Computed(NamedTuple):
 
     def path(self, folder: Path, name: str) -> Path:
         """Where it is kept."""
-        told = hashlib.sha256(repr(self.size).encode()).hexdigest()[:8]
+        told = hashlib.sha256(repr((name, self.size)).encode()).hexdigest()[:8]
         return folder / "parts" / f"{file_name(name)}-{told}.parquet"
 
+    def found(self, folder: Path, name: str) -> Table | None:
+        """What was computed before, if by the versions that there are now."""
+        path = self.path(folder, name)
+        if not path.exists() or not path.with_suffix(".json").exists():
+            return None
+        made = read_json(path.with_suffix(".json"), {"versions": dict})
+        now = provenance()["versions"]
+        same = all(made["versions"].get(package) == now[package] for package in VERSIONED)
+        return Table(pd.read_parquet(path), made) if same else None
 
-Data: TypeAlias = "pd.DataFrame | Sequence[Job] | Computed"
-"""A table, now or when it is asked for, or what to train for one: the metrics of these runs."""
+    def make(self, folder: Path, name: str) -> Table:
+        """What was computed before, or is now."""
+        if (there := self.found(folder, name)) is not None:
+            return there
+        path, made = self.path(folder, name), provenance()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)  # that of another version is not of what is written now
+        write_atomically(path, self.table().to_parquet(index=False))
+        write_atomically(path.with_suffix(".json"), json.dumps(made, indent=2).encode())
+        return Table(pd.read_parquet(path), made)
+
+
+class Table(NamedTuple):
+    """What was computed.
+
+    Attributes:
+        frame: The table.
+        made: With which versions and device, and when, see `jaxreward.run.store.provenance`.
+    """
+
+    frame: pd.DataFrame
+    made: dict[str, Any]
+
+
+Data: TypeAlias = "Sequence[Job] | Computed"
+"""A table when it is asked for, or what to train for one: the metrics of these runs."""
 Stages: TypeAlias = Generator[Sequence[Job], pd.DataFrame | None, Data]
 """Data in stages: each `yield` trains jobs and gives their table, from which the next follow; returns the last ones.
 
 Where nothing is trained, to plan what would be, it gives None, and any choice is as good.
 """
 Part: TypeAlias = "Data | Stages"
-Made: TypeAlias = "Sequence[Path] | pd.DataFrame"
+Made: TypeAlias = "Sequence[Path] | Table"
 """What a part has come to: run folders, or a table."""
 
 
 def parts_of(data: Part | Mapping[str, Part]) -> dict[str, Part]:
-    """The parts by name; one if there are no names."""
-    return dict(data) if isinstance(data, Mapping) else {WHOLE: data}
+    """The parts by name; one if there are no names.
+
+    Raises:
+        ValueError: A part is a table that was computed already, or two would be in the same folder.
+    """
+    parts = dict(data) if isinstance(data, Mapping) else {WHOLE: data}
+    folders: dict[str, str] = {}
+    for name, part in parts.items():
+        _check_asked(name, part)
+        if (other := folders.setdefault(file_name(name), name)) != name:
+            raise ValueError(f"parts {other!r} and {name!r} would both be in {file_name(name)!r}; rename one")
+    return parts
 
 
 def trainings(
@@ -91,7 +139,8 @@ def planned(name: str, part: Part, folder: Path) -> list[Job]:
             jobs += next(part)
         except StopIteration as ended:
             part = ended.value
-    last = () if isinstance(part, pd.DataFrame | Computed) else part
+    _check_asked(name, part)
+    last = () if isinstance(part, Computed) else part
     return _placed([*jobs, *last], _place(name, folder))
 
 
@@ -120,8 +169,9 @@ def make(parts: Mapping[str, Part], wanted: Sequence[str], folder: Path, launch:
 
 def table_of(made: Iterable[Made]) -> pd.DataFrame:
     """What all parts have come to."""
-    tables = [each for each in made if isinstance(each, pd.DataFrame)]
-    folders = [folder for each in made if not isinstance(each, pd.DataFrame) for folder in each]
+    made = list(made)
+    tables = [each.frame for each in made if isinstance(each, Table)]
+    folders = [folder for each in made if not isinstance(each, Table) for folder in each]
     return pd.concat([*tables, *([load(folders)] if folders else [])], ignore_index=True)
 
 
@@ -147,10 +197,9 @@ def _stages(name: str, part: Part, folder: Path) -> Generator[list[Job], None, M
     place = _place(name, folder)
     if isinstance(part, Generator):
         part = yield from _until_last(part, place)
-    if isinstance(part, pd.DataFrame):
-        return part
+    _check_asked(name, part)
     if isinstance(part, Computed):
-        return _computed(part, part.path(folder, name))
+        return part.make(folder, name)
     jobs = _placed(part, place)
     yield jobs
     return [job.folder for job in jobs]
@@ -177,8 +226,8 @@ def _placed(jobs: Sequence[Job], place: Path) -> list[Job]:
 
 def _found(name: str, part: Part, folder: Path) -> Made | None:
     """What a part has come to, if all of it is there."""
-    if isinstance(part, Computed) and not part.path(folder, name).exists():
-        return None
+    if isinstance(part, Computed):
+        return part.found(folder, name)
     stages = _stages(name, part, folder)
     while True:
         try:
@@ -188,8 +237,10 @@ def _found(name: str, part: Part, folder: Path) -> Made | None:
             return ended.value
 
 
-def _computed(part: Computed, path: Path) -> pd.DataFrame:
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, part.table().to_parquet(index=False))
-    return pd.read_parquet(path)
+def _check_asked(name: str, part: Any) -> None:
+    """Refuses a table: each look at a figure, such as its plan, would compute it."""
+    if isinstance(part, pd.DataFrame):
+        raise ValueError(
+            f"part {name!r} is a table; expected jaxreward.reproduce.parts.Computed(function, size), whose function "
+            "is called when the table is asked for, or jobs"
+        )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from jaxreward.compilation.cache import without_compilation_cache
 from jaxreward.reproduce.parts import Computed, Part, planned
 from jaxreward.reproduce.work import Work, of_job
 from jaxreward.run.cost import SAMPLE, Cost
@@ -16,7 +17,8 @@ PEAK = 67e12
 ACHIEVED = 0.01
 """The share of that which is assumed to be achieved: small networks and environments are far from the peak."""
 NOTES = (
-    f"Measured here: the first iterations of at most {SAMPLE} runs of each program, and its compilation.",
+    f"Measured here: the first iterations of at most {SAMPLE} runs of each program, and its compilation, "
+    "as where it was never compiled before.",
     "Assumed: that more runs take in proportion, and later iterations as long. They take longer where a warm-up ends, "
     "as BARFI's does, and where all runs plan as soon as one has to, as LOOP's do.",
     "Counted: operations in what JAX traces of an iteration; of branches the dearest, loops of unknown length once.",
@@ -63,22 +65,25 @@ def plan(parts: Mapping[str, Part], wanted: Sequence[str], folder: Path) -> Iter
     for name in wanted:
         for work in works(name, parts[name], folder):
             if work and work.alike not in known:
-                known[work.alike] = work.measure()
+                with without_compilation_cache():
+                    known[work.alike] = work.measure()
             yield Planned(name, work, work and known[work.alike])
 
 
 def works(name: str, part: Part, folder: Path) -> Iterable[Work | None]:
     """What of a part is still to be run; None where nobody knows."""
     if isinstance(part, Computed):
-        return () if part.path(folder, name).exists() else part.works() or (None,)
+        return () if part.found(folder, name) else part.works() or (None,)
     return [of_job(job) for job in planned(name, part, folder) if not job.finished()]
 
 
 def estimate(planned: Sequence[Planned]) -> str:
     """How long all of it takes here, in a sentence."""
     known = [each for each in planned if each.work]
+    if not known:
+        return "how long it takes can't be measured before"
     more = ", beside what can't be measured before" if len(known) < len(planned) else ""
     return (
         f"about {show_duration(sum(each.seconds for each in known))} on this machine{more}: by the first iterations of "
-        f"{len(known)} program{'s' * (len(known) > 1)}, measured just now; later ones may take longer"
+        f"{len(known)} program{'s' * (len(known) != 1)}, measured just now; later ones may take longer"
     )

@@ -11,7 +11,7 @@ import jax
 from jaxtyping import Array, Key, PyTree
 
 from jaxreward.agent import Agent
-from jaxreward.compilation.cache import compiler_options, enable_compilation_cache
+from jaxreward.compilation.cache import compiler_options
 from jaxreward.compilation.flops import flops
 from jaxreward.run.cost import SAMPLE, Cost, cost_of, sampled, timed
 from jaxreward.run.job import Job
@@ -75,7 +75,6 @@ def of_agent(
     configurations = len(jax.tree.leaves(hyperparams)[0])
 
     def measure() -> Cost:
-        enable_compilation_cache()
         members, some = sampled(configurations, seeds)
         chosen = jax.tree.map(lambda leaf: leaf[:members], hyperparams)
         return cost_of(agent, make_plan(chosen, [{}] * members, some, iterations, log_every), PROBE_SECONDS)

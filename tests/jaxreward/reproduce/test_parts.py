@@ -1,5 +1,6 @@
 """Figures in parts: what is run now and what later, what is decided meanwhile, and what all of it will take."""
 
+import json
 import re
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 from jaxreward.cli import main
 from jaxreward.compilation.flops import flops
 from jaxreward.reproduce.claims import Claim, above, exact
-from jaxreward.reproduce.figure import PaperFigure, reproduce
+from jaxreward.reproduce.figure import PaperFigure, load_reproduced, reproduce
 from jaxreward.reproduce.parts import Computed, planned, trainings
 from jaxreward.reproduce.plan import ACHIEVED, PEAK, Planned, estimate, plan
 from jaxreward.reproduce.work import Work, of_function
@@ -92,6 +93,37 @@ def test_what_was_computed_with_another_size_is_not_taken(toy, tmp_path):
     made = reproduce("toy", "small", tmp_path, only=["ours"])
     assert toy.computed == ["ours", "cloning", "chance, twice", "ours"]
     assert made.claims[0].why == "cloning, chance, twice not run"
+
+
+def test_a_table_of_other_versions_is_computed_again_and_claims_say_when_each_was(toy, tmp_path, monkeypatch):
+    reproduce("toy", "small", tmp_path)
+    for index, path in enumerate(sorted(tmp_path.glob("parts/*.json"))):
+        made = json.loads(path.read_text())
+        jax_version = made["versions"]["jax"] if path.name.startswith(("ours", "chance")) else "0.1"
+        made = {**made, "started": f"200{index}-01-01", "versions": {**made["versions"], "jax": jax_version}}
+        path.write_text(json.dumps(made))
+    assert [each.part for each in plan(toy.data("small"), ["cloning"], tmp_path)] == ["cloning"]
+    made = reproduce("toy", "small", tmp_path)
+    assert toy.computed == ["ours", "cloning", "chance, twice", "cloning"]
+    assert [made.computed[name]["started"] for name in ("chance, twice", "ours")] == ["2000-01-01", "2002-01-01"]
+    assert made.computed["cloning"]["versions"]["jax"] == jax.__version__
+    assert load_reproduced(tmp_path) == made
+
+
+def test_a_table_at_once_and_parts_in_the_same_folder_are_refused(toy, tmp_path):
+    table = toy.table("ours", 3.0)
+    for data in (table, {"ours": table}):
+        with pytest.raises(ValueError, match=r"is a table; expected jaxreward\.reproduce\.parts\.Computed\("):
+            parts_of(data)
+
+    def ended():
+        yield from ()
+        return table
+
+    with pytest.raises(ValueError, match="part 'ours' is a table"):
+        planned("ours", ended(), tmp_path)
+    with pytest.raises(ValueError, match="parts 'a, b' and 'a b' would both be in 'a-b'; rename one"):
+        parts_of({"a, b": [], "c": [], "a b": []})
 
 
 def test_a_failed_figure_keeps_the_parts_that_were_done(toy, tmp_path, monkeypatch):
@@ -192,6 +224,7 @@ def test_an_estimate_says_what_it_is_of():
     told = estimate([Planned("ours", work, cost), Planned("others", None, None)])
     assert told.startswith("about 80 s on this machine, beside what can't be measured before: ")  # 20 + 2 x 5 x 3 x 2
     assert "of 1 program, measured" in told
+    assert estimate([Planned("others", None, None)]) == "how long it takes can't be measured before"
 
 
 def test_loops_branches_and_calls_are_counted():

@@ -14,7 +14,7 @@ import pytest
 from jaxreward.cli import main
 from jaxreward.reproduce.claims import Claim, above, exact
 from jaxreward.reproduce.figure import PaperFigure, default_folder, get_figure, load_reproduced, reproduce
-from jaxreward.reproduce.parts import trainings
+from jaxreward.reproduce.parts import Computed, trainings
 from jaxreward.results.tables import final_values
 from jaxreward.run.job import Job, Setup
 from jaxreward.run.launcher import Outcome, local
@@ -26,10 +26,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from jaxreward.reproduce.claims import Claim, above, below
 from jaxreward.reproduce.figure import PaperFigure
+from jaxreward.reproduce.parts import Computed
 from jaxreward.results.statistics import aggregate_mean, estimate
 
 def data(scale):
-    return pd.DataFrame({"x": {"smoke": [5.0], "small": [1.0, 2.0, 3.0, 1.5, 2.5], "paper": [1.0, 2.0, 3.0]}[scale]})
+    numbers = {"smoke": [5.0], "small": [1.0, 2.0, 3.0, 1.5, 2.5], "paper": [1.0, 2.0, 3.0]}[scale]
+    return Computed(lambda: pd.DataFrame({"x": numbers}), numbers)
 
 def plot(frame):
     figure = Figure()
@@ -74,6 +76,7 @@ def test_a_figure_leaves_all_that_a_report_needs(file, tmp_path):
         "data.parquet",
         "figure.png",
         "figure.svg",
+        "parts",
     }
     assert [claim.verdict for claim in made.claims] == ["met", "not met"]
     assert made.claims[0].estimate.value == 2.0
@@ -180,7 +183,7 @@ def test_the_last_of_several_stages_may_be_a_table(tmp_path, monkeypatch):
         jobs = trainings(Setup(settings=SIZES), [{}], steps=64, seeds=2, log_every=1)
         first = yield jobs
         second = yield [replace(jobs[0], folder=Path("more"), seeds=(5, 6, 7))]
-        return pd.DataFrame({"rows": [len(first), len(second)]})
+        return Computed(lambda: pd.DataFrame({"rows": [len(first), len(second)]}), "rows")
 
     figure = in_stages([])._replace(data=data)
     monkeypatch.setattr("jaxreward.reproduce.figure.get_figure", lambda name: figure)
