@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 from gymnax.environments.environment import Environment
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent
 from jaxreward.agents.baselines.parts.on_policy import (
@@ -219,9 +219,9 @@ class PPO(OnPolicy):
         policy_loss = -self.surrogate(ratio, advantage, hyperparams, iteration).mean()
         metrics = {
             "loss/policy": policy_loss,
-            "policy/entropy": distribution.entropy().mean(),
-            "policy/kl": (ratio - 1 - log_ratio).mean(),
-            "policy/clipped": ((ratio < 1 - below) | (ratio > 1 + above)).mean(),
+            "policy/entropy": mean_of(distribution.entropy(), batch.counted),
+            "policy/kl": mean_of(ratio - 1 - log_ratio, batch.counted),
+            "policy/clipped": mean_of((ratio < 1 - below) | (ratio > 1 + above), batch.counted),
         }
         return policy_loss, metrics
 
@@ -249,6 +249,13 @@ class PPO(OnPolicy):
     def scaling(self, hyperparams: Hyperparams) -> optax.GradientTransformation:
         """Adam."""
         return optax.scale_by_adam(eps=1e-5)
+
+
+def mean_of(x: Array, counted: Bool[Array, "*batch"] | tuple[()]) -> Float[Array, ""]:
+    """The mean of what counts, 0 where nothing does."""
+    if isinstance(counted, tuple):
+        return x.mean()
+    return jnp.where(counted, x, 0).sum() / jnp.maximum(counted.sum(), 1)
 
 
 def clipped_value_loss(value: Float[Array, "*batch"], batch: Batch, clip: Scalar) -> Float[Array, ""]:

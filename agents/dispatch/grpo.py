@@ -37,7 +37,8 @@ class Config(group.Config):
         advantage: What is compared within a group: `to_go`, what each earns from a step on, among those that are at
             the same step; `outcome`, what each earns in its episode, told to all of its steps (DeepSeekMath, section
             4.1.2); `process`, each reward among all of a group's rollout, of which what follows a step is summed up
-            (section 4.1.3, and the code for fleets).
+            (section 4.1.3, and the code for fleets). That learns nothing where every step pays the same, as in
+            CartPole: no reward stands out then, and how many there are is not compared.
         group_size: Where there is one agent, of how many episodes from the same start a group is; divides `num_envs`.
     """
 
@@ -51,8 +52,9 @@ def grpo(env: Environment, env_params: PyTree, config: Config = Config()) -> Age
     With one agent, all copies of its environment are reset before every rollout, in groups that start in the same
     state, and what follows the end of a copy's first episode is not learned from. In a game an advantage is less by how
     much the step makes the spread of the agents' returns grow. What comes behind the end of a rollout counts as
-    nothing, whether the episode was cut there or goes on, as there is no critic that could tell: let `num_steps` be as
-    long as an episode, of a game a whole number of them. The penalty of the paper that keeps policies near a reference
+    nothing, whether the episode was cut there or goes on, as there is no critic that could tell: `num_steps` is at
+    least as long as an episode may be, and of a game best a whole number of them. Moments of observations are of all
+    steps. The penalty of the paper that keeps policies near a reference
     is left out, as there is none that learning starts from.
 
     Args:

@@ -27,7 +27,8 @@ from jaxreward.agents.baselines.ppo import PPO, drift_of
 from jaxreward.agents.redistribution.parts.models import Fitted, Linear, Model, Prefix, Regression, Rollout
 from jaxreward.agents.redistribution.parts.store import Store, empty_store, gathered
 from jaxreward.contract.sizes import size
-from jaxreward.environment import scalar_environment, world
+from jaxreward.environment import scalar_environment
+from jaxreward.learning.episodes import time_limit
 from jaxreward.learning.networks import Head, flatten, head_for
 from jaxreward.learning.normaliser import Moments, merge, moments
 from jaxreward.learning.rollout import Trajectory
@@ -148,7 +149,7 @@ def longest(env: Environment, env_params: PyTree, steps: int) -> int:
     Raises:
         ValueError: If nobody says, or the environment's are more than those asked for.
     """
-    own = int(getattr(world(env, env_params)[1], "max_steps_in_episode", 0))
+    own = time_limit(env, env_params)
     if steps and own > steps:
         raise ValueError(
             f"an episode of {env.name} has up to {own} steps, episode_steps={steps}: set episode_steps={own}, or make "

@@ -39,13 +39,18 @@ def start_memories(env: Environment, params: PyTree, num_envs: int) -> tuple[PyT
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *jnp.shape(x))), memories(env, params))
 
 
+def time_limit(env: Environment, params: PyTree) -> int:
+    """The most steps of an episode by the environment's own params; 0 if they say none."""
+    return int(getattr(world(env, params)[1], "max_steps_in_episode", 0))
+
+
 def episode_limit(env: Environment, params: PyTree, num_steps: int = 0) -> int:
     """The most steps of an episode: those that were asked for, or else the environment's own limit.
 
     Raises:
         ValueError: If neither says.
     """
-    limit = num_steps or int(getattr(world(env, params)[1], "max_steps_in_episode", 0))
+    limit = num_steps or time_limit(env, params)
     if limit < 1:
         raise ValueError(f"num_steps={num_steps}, and {env.name} has no time limit; give the steps of an episode")
     return limit

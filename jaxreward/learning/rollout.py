@@ -88,6 +88,7 @@ def rollout(
     noise: PyTree,
     key: Key[Array, ""],
     record: Callable[[Transition], PyTree] | None = None,
+    only_first: bool = False,
 ) -> tuple[EnvBatch, PyTree, Trajectory, dict[str, Float[Array, ""]]]:
     """Steps the environments `T` times.
 
@@ -100,6 +101,8 @@ def rollout(
         noise: What `act` is given at each step, leaves `[T, ...]`: keys, or noise already drawn.
         key: For the environments.
         record: What else the trajectory keeps of each step, of the transition of one environment.
+        only_first: Whether metrics of episodes are of the first to end in each environment. Where all begin with the
+            rollout, those behind them are told of only if they are short.
 
     Returns:
         Where the environments stand now, the policy's memory, the trajectory, and the metrics: those of the ended
@@ -124,13 +127,19 @@ def rollout(
 
     now = (carry, batch.observation, batch.state)
     (carry, observation, state), (steps, sums, pair) = jax.lax.scan(step, now, (noise, step_keys, starts))
-    running, metrics = episode_statistics(batch.running, sums, steps.done)
+    told = steps.done & first_episodes(steps.done) if only_first else steps.done
+    running, metrics = episode_statistics(batch.running, sums, told)
     return (
         EnvBatch(observation, state, batch.start, running),
         carry,
         steps,
         {**metrics, **reward_rates(sums, parts=never_ends(env)), **told_together(pair)},
     )
+
+
+def first_episodes(done: Bool[Array, "T *batch"]) -> Bool[Array, "T *batch"]:
+    """Which steps are of the first episode in a rollout, its end included."""
+    return jnp.cumsum(done, 0) - done == 0
 
 
 def _step(env: Environment, record: Callable[[Transition], PyTree] | None = None) -> Callable[..., tuple]:
@@ -170,12 +179,12 @@ def summands(reward: Array, info: dict[str, Any], of_game: bool = False) -> dict
     """
     parts = {name.removeprefix("reward/"): info[name] for name in info if name.startswith("reward/")}
     told = {"return": reward, "env_return": info.get("env_reward", reward), **parts}
-    named = [_by_name(name, jnp.asarray(value, float), of_game) for name, value in told.items()]
+    named = [by_name(name, jnp.asarray(value, float), of_game) for name, value in told.items()]
     return {name: value for each in named for name, value in each.items()} | {"length": jnp.ones(())}
 
 
-def _by_name(name: str, value: Float[Array, "..."], of_game: bool) -> dict[str, Float[Array, ""]]:
-    """A scalar by its name, or each of several by its own."""
+def by_name(name: str, value: Float[Array, "..."], of_game: bool = False) -> dict[str, Float[Array, ""]]:
+    """A scalar by its name, or each of several by its own, and of a game's agents their mean by the one name."""
     if not value.ndim:
         return {name: value}
     each = {f"{name}/{k}": value[k] for k in range(len(value))}

@@ -1,5 +1,7 @@
 """Every agent by name keeps the contract of agents."""
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -69,10 +71,11 @@ ENVS |= {"lpg": "levels/tiny?observation=index", "lpg_meta": "CartPole-v1", "lpg
 VARIANTS = [(name, {}) for name in list_agents() if name.startswith("pbt/ppo") or "/" not in name]
 VARIANTS += [
     ("ppo", {"memory": 0}),
+    ("gradnorm", {"reward": f"{Path(__file__).parents[1]}/two_rewards.py:both"}),
     ("ippo", {"shared": True}),
     ("mamql", {"reads": "joint_action", "target": True, "penalised": "both", "value_states": "mixed"}),
     ("grpo", {"advantage": "process"}),
-    ("grpo", {"advantage": "outcome", "env": "CartPole-v1"}),
+    ("grpo", {"advantage": "outcome", "env": "CartPole-v1", "num_steps": 500}),
     ("ospo", {"dispatch": True, "env": "games/fleet?num_vehicles=2&max_orders=2"}),
     ("mamql", {"value_states": "start"}),
     ("iq_learn", {"value_states": "expert"}),
@@ -106,7 +109,7 @@ def small(name, more):
     if "demonstrations" in there:
         sizes.setdefault("demonstrations", demonstrated(env))
     settings = {size: value for size, value in {**sizes, **more}.items() if size in there}
-    return resolve(name, env, REWARDS.get(single, "environment"), settings)
+    return resolve(name, env, more.get("reward", REWARDS.get(single, "environment")), settings)
 
 
 @pytest.mark.parametrize(("name", "more"), by_default(VARIANTS, *(case for case in VARIANTS if not case[1])))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from jaxreward.learning.estimators import gae
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, Head, flatten, head_for, unroll
 from jaxreward.learning.normaliser import Moments, merge, moments, normalise
 from jaxreward.learning.reading import ReadingConfig, reading_for
-from jaxreward.learning.rollout import EnvBatch, Trajectory, reset_batch, rollout
+from jaxreward.learning.rollout import EnvBatch, Trajectory, by_name, reset_batch, rollout
 from jaxreward.reward import bind_discount
 
 Metrics = dict[str, Float[Array, ""]]
@@ -91,6 +91,7 @@ class Batch(NamedTuple):
         advantage: Generalised advantage estimates.
         start: Whether a step is the first of an episode.
         memory: The network's memory before the first step, leaves `[1, N, ...]`; `()` when memoryless.
+        counted: Which steps the policy's entropy and what is logged of it are means over; `()` for all.
     """
 
     features: Float[Array, "*batch F"]
@@ -100,6 +101,7 @@ class Batch(NamedTuple):
     advantage: Float[Array, "*batch"]
     start: Bool[Array, "*batch"]
     memory: PyTree
+    counted: Bool[Array, "*batch"] | tuple[()] = ()
 
 
 class Learner(Protocol):
@@ -178,6 +180,8 @@ class OnPolicy(ABC):
     config: RolloutConfig
     head: Head
     network: ActorCritic
+    only_first: ClassVar[bool] = False
+    """Whether metrics of episodes are of the first one of each environment in a rollout."""
 
     @abstractmethod
     def update(self, state: State, batch: Batch, key: Key[Array, ""]) -> tuple[PyTree, PyTree, Metrics]:
@@ -234,7 +238,8 @@ class OnPolicy(ABC):
         batch, centre = self.advantages(state, trajectory)
         params, optimiser, metrics = self.update(state, batch, key)
         seen = state.seen and merge(state.seen, moments(flatten(trajectory.observation, 2)))
-        metrics = {**metrics, "value/explained_variance": explained_variance(batch)}
+        explained = explained_variance(batch).reshape(trajectory.reward.shape[2:])
+        metrics = {**metrics, **by_name("value/explained_variance", explained)}
         if centre:
             metrics["rate"] = centre.reward.value
         return state._replace(params=params, optimiser=optimiser, seen=seen, centre=centre), metrics
@@ -267,7 +272,8 @@ class OnPolicy(ABC):
             return memory, self.head.to_env(action), (action, outputs)
 
         env_params = self.params_of_env(state.hyperparams)
-        return rollout(self.env, env_params, act, state.memory, state.envs, noise, key_envs)
+        start = state.memory, state.envs, noise, key_envs
+        return rollout(self.env, env_params, act, *start, only_first=self.only_first)
 
     def advantages(self, state: State, trajectory: Trajectory) -> tuple[Batch, Centre | None]:
         """Values and advantages, in two batched passes of the critic after the rollout, and what centres them."""
@@ -321,6 +327,10 @@ def centre_with(centre: Centre, reward: Array, value: Array, rate: Scalar) -> Ce
     return Centre(averaged(centre.reward, reward.mean(), rate), averaged(centre.value, value.mean(), rate))
 
 
-def explained_variance(batch: Batch) -> Float[Array, ""]:
-    """Which part of the return estimates' variance the values explained before the update; 1 is all."""
-    return 1 - jnp.var(batch.advantage) / (jnp.var(batch.advantage + batch.value) + 1e-8)
+def explained_variance(batch: Batch) -> Float[Array, "*K"]:
+    """Which part of the return estimates' variance the values explained before the update; 1 is all.
+
+    Of several rewards that of each: their values differ in size, and that they do explains nothing.
+    """
+    steps = tuple(range(batch.log_prob.ndim))
+    return 1 - jnp.var(batch.advantage, steps) / (jnp.var(batch.advantage + batch.value, steps) + 1e-8)

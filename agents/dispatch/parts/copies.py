@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,16 +14,19 @@ from jaxreward.agent import Agent
 from jaxreward.agents.baselines.parts.on_policy import Metrics, State
 from jaxreward.agents.dispatch.parts.group import Group, Hyperparams, learner_for
 from jaxreward.environment import carry_over, scalar_environment
+from jaxreward.learning.episodes import time_limit
 from jaxreward.learning.networks import head_for
-from jaxreward.learning.rollout import EnvBatch, Trajectory, reset_batch
+from jaxreward.learning.rollout import EnvBatch, Trajectory, first_episodes, reset_batch
 
 
 class Copies(Group):
     """Before an algorithm of `Group`, whose agents are then copies of one environment, each with a policy's actions.
 
     A rollout begins anew, each group from a state of its own. What a copy does behind the end of its first episode,
-    where it begins again from somewhere else, is not compared and not learned from.
+    where it begins again from somewhere else, is not compared, not learned from and not told of.
     """
+
+    only_first: ClassVar[bool] = True
 
     def collect(
         self, state: State, key_noise: Key[Array, ""], key_envs: Key[Array, ""]
@@ -39,7 +42,7 @@ class Copies(Group):
 
     def counted(self, action: Array, done: Bool[Array, "T N n"]) -> Bool[Array, "T N n"]:
         """The steps of first episodes."""
-        return jnp.cumsum(done, 0) - done == 0
+        return first_episodes(done)
 
     def relative(
         self,
@@ -71,8 +74,8 @@ def copied(kind: Callable[..., Group], env: Environment, env_params: PyTree, con
 
     Raises:
         TypeError: If there is no policy head for the action space.
-        ValueError: If sizes do not divide, the activation is unknown, the reward is a vector, or choices are to be
-            dealt, of which there is one.
+        ValueError: If sizes do not divide, the activation is unknown, the reward is a vector, choices are to be dealt,
+            of which there is one, or an episode may be longer than a rollout.
     """
     if config.dispatch:
         raise ValueError(f"dispatch=True deals orders to the agents of a game, and {env.name} has one; leave it False")
@@ -83,5 +86,11 @@ def copied(kind: Callable[..., Group], env: Environment, env_params: PyTree, con
             f"compares; try num_envs={fits}"
         )
     env = scalar_environment(env, env_params)
+    limit = time_limit(env, env_params)
+    if limit > config.num_steps:
+        raise ValueError(
+            f"num_steps={config.num_steps} is less than the {limit} steps that an episode of {env.name} may have, and "
+            f"{name} begins anew with every rollout: longer episodes would never end; give num_steps={limit}"
+        )
     learner = learner_for(kind, env, env_params, config, head_for(env.action_space(env_params)), config.group_size)
     return Agent(learner.init, learner.step, learner.policy)

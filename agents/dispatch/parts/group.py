@@ -20,12 +20,13 @@ from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent
 from jaxreward.agents.baselines.ippo import IPPO
-from jaxreward.agents.baselines.parts.on_policy import Batch, Metrics, Scalar, State
-from jaxreward.agents.baselines.ppo import PPO, check_config
+from jaxreward.agents.baselines.parts.on_policy import Batch, Metrics, Scalar, State, check_activation
+from jaxreward.agents.baselines.ppo import PPO
 from jaxreward.agents.dispatch.parts.actor import Actor
 from jaxreward.agents.dispatch.parts.dealing import dealing_head
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.environment import game_environment, reward_shape
+from jaxreward.learning.minibatch import check_minibatches
 from jaxreward.learning.networks import ACTIVATIONS, Head, head_for, unroll
 from jaxreward.learning.rollout import Trajectory
 
@@ -38,13 +39,14 @@ class Config(Sized):
         num_envs: Games played in parallel, `N`.
         num_steps: Steps of each between two updates, `T`.
         num_epochs: Passes over the `T N n` steps of agents.
-        num_minibatches: Parts of a pass; divides `T N n`, with one agent `T N`.
+        num_minibatches: Parts of a pass; divides `T N`.
         layers: Widths of the policy's hidden layers.
         activation: Between them, a name in `jaxreward.learning.networks.ACTIVATIONS`.
         normalise_observations: Whether to centre and scale observations by their running moments.
         dispatch: Whether agents choose as a fleet does: what one sees has a row for each choice but the last, which is
             none; a network scores each row, and the choices of all agents are dealt such that no two have the same, as
-            many as can have one, and scores sum to the most. Only agents that got one are compared, and learn.
+            many as can have one, and scores sum to the most. Only agents that got one are compared, and learn; what
+            whole episodes earned (`advantage="outcome"` of `grpo`) is compared among all, and told to those.
     """
 
     num_envs: int = size(64)
@@ -156,7 +158,8 @@ class Group(PPO):
         found = jnp.where(counted, found, 0.0)
         advantage, zeros = found.reshape(trajectory.reward.shape), jnp.zeros_like(trajectory.reward)
         log_prob = self.head.distribution(outputs).log_prob(action)
-        return Batch(features, action, log_prob, zeros, advantage, zeros > 0, ()), None
+        counted = counted.reshape(advantage.shape)
+        return Batch(features, action, log_prob, zeros, advantage, zeros > 0, (), counted), None
 
     def counted(self, action: Array, done: Bool[Array, "T N n"]) -> Bool[Array, "T N n"]:
         """Which agents are compared in a step: all, or where choices are dealt those that got one."""
@@ -177,10 +180,12 @@ class Group(PPO):
     def loss(
         self, params: PyTree, batch: Batch, hyperparams: Any, iteration: Int[Array, ""] | int = 0
     ) -> tuple[Float[Array, ""], Metrics]:
-        """The surrogate with an entropy bonus, and what to log of it."""
+        """The surrogate with an entropy bonus, both of the steps that count, and what to log of them."""
         _, outputs, _ = unroll(self.forward, params, (), batch.features, batch.start)
         total, metrics = self.policy_loss(outputs, batch, batch.advantage, hyperparams, iteration)
-        return total - hyperparams.entropy_coefficient * metrics["policy/entropy"], metrics
+        # The surrogate is a mean over all steps, 0 at those that don't count, and so is the bonus.
+        share = jnp.mean(jnp.asarray(batch.counted, total.dtype))
+        return total - hyperparams.entropy_coefficient * share * metrics["policy/entropy"], metrics
 
     def limits(self, hyperparams: Hyperparams) -> tuple[Scalar, Scalar]:
         """Another one above than below (DAPO's "clip higher")."""
@@ -226,8 +231,8 @@ def learner_for(
     Raises:
         ValueError: If sizes do not divide, or the activation is unknown.
     """
-    sizes: Any = config  # of PPO's config it has what is read here
-    check_config(sizes)
+    check_minibatches(config.num_minibatches, config.num_envs * config.num_steps, "num_envs * num_steps")
+    check_activation(config.activation)
     network = Actor(head.size, head.free, config.layers, ACTIVATIONS[config.activation], config.dispatch)
     return kind(env, env_params, config, head, network, None, agents)
 

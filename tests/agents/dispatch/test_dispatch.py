@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxreward.agent import vmap
+from jaxreward.agents.baselines.parts.on_policy import Batch
 from jaxreward.agents.dispatch.grpo import GRPO, GRPOAlone, grpo
 from jaxreward.agents.dispatch.grpo import Config as GrpoConfig
 from jaxreward.agents.dispatch.ospo import OSPO, ospo
@@ -18,7 +19,8 @@ from jaxreward.environment import with_reward
 from jaxreward.envs import make
 from jaxreward.learning.networks import categorical_head
 from jaxreward.learning.rollout import Trajectory
-from jaxreward.reward import markov
+from jaxreward.mdp import TabularEnv, tabular_mdp
+from jaxreward.reward import Reward, markov
 from tests.matrix_game import OfOne
 
 T, N, AGENTS, DISCOUNT = 5, 2, 3, 0.8
@@ -138,7 +140,21 @@ def test_who_got_none_has_no_advantage_and_a_step_that_drives_returns_apart_is_h
     assert algorithm.limits(Hyperparams(clip=0.1, clip_above=0.3)) == (0.1, 0.3)
 
 
-@pytest.mark.parametrize("advantage", ["to_go", "outcome"])
+def compared(advantage, first, alive):
+    """Advantages within groups, before what lies behind first episodes is taken from them."""
+    expected = np.zeros((T, N, AGENTS))
+    if advantage == "process":
+        for k in range(N):
+            expected[:, k][alive[:, k]] = apart(first[:, k][alive[:, k]])
+        return to_go_of(expected)
+    going = to_go_of(first)
+    for t, k in np.ndindex(T, N):
+        among = alive[t, k] if advantage == "to_go" else np.ones(AGENTS, bool)
+        expected[t, k, among] = apart(going[t if advantage == "to_go" else 0, k][among])
+    return expected
+
+
+@pytest.mark.parametrize("advantage", ["to_go", "outcome", "process"])
 def test_copies_are_compared_until_each_ends_and_are_told_nothing_behind_it(advantage):
     """The first of the first group ends after 2 steps, the second goes on as nobody else does at step 4."""
     reward, _, _, _ = rollout_of()
@@ -151,11 +167,8 @@ def test_copies_are_compared_until_each_ends_and_are_told_nothing_behind_it(adva
     trajectory = Trajectory((), (), (flat(done) * 0, zeros), flat(reward), flat(done), never, ())
     state = SimpleNamespace(hyperparams=Hyperparams(discount=DISCOUNT))
     batch = jax.jit(lambda: learner.advantages(state, trajectory)[0])()
-    first = np.where(alive, reward, 0)
-    going, expected = to_go_of(first), np.zeros((T, N, AGENTS))
-    for t, k in np.ndindex(T, N):
-        among = alive[t, k] if advantage == "to_go" else np.ones(AGENTS, bool)
-        expected[t, k, among] = apart(going[t if advantage == "to_go" else 0, k][among])
+    expected = compared(advantage, np.where(alive, reward, 0), alive)
+    np.testing.assert_array_equal(batch.counted, alive.reshape(T, -1))
     np.testing.assert_allclose(batch.advantage, np.where(alive, expected, 0).reshape(T, -1), atol=1e-4)
     assert not np.asarray(batch.advantage)[2, 0]
     assert (np.asarray(batch.advantage)[4, 1] == 0) == (advantage == "to_go")  # with 2 others ended it is alone
@@ -164,6 +177,56 @@ def test_copies_are_compared_until_each_ends_and_are_told_nothing_behind_it(adva
 def to_go_of(reward):
     """What is earned from each step on, discounted."""
     return to_go(reward, np.zeros((T, N), bool))
+
+
+class OfTwo(Untold, GRPOAlone):
+    """Two actions, whose logits are all of the params."""
+
+    def forward(self, params, memory, features):
+        return memory, jnp.stack([features, 0 * features], -1) * params, ()
+
+
+def test_entropy_is_that_of_steps_that_count():
+    """Uniform at the steps that count, nearly certain at the others; the bonus is of one scale with the surrogate."""
+    learner = OfTwo(None, None, GrpoConfig(), categorical_head(2), None, None, AGENTS)
+    counted, certain = jnp.array([True, True, True, False]), jnp.array([0.0, 0.0, 0.0, 50.0])
+    zeros = jnp.zeros(4)
+    batch = Batch(certain, zeros.astype(int), zeros - np.log(2), zeros, zeros, zeros > 0, (), counted)
+    loss, told = jax.jit(lambda: learner.loss(1.0, batch, Hyperparams(entropy_coefficient=0.1)))()
+    np.testing.assert_allclose(told["policy/entropy"], np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(loss, -0.1 * np.log(2) * 3 / 4, rtol=1e-5)
+    assert told["policy/kl"] == told["policy/clipped"] == 0  # the ratio of the last is 2
+
+
+COUNTED = Reward(
+    init=lambda key: (),
+    reset=lambda params: jnp.zeros(()),
+    step=lambda params, count, t: (count + 1, count + 1),
+    persist=lambda ended, fresh: ended,
+)
+"""Pays how many steps an environment has seen in all of its episodes."""
+
+
+def test_each_copy_keeps_what_outlives_episodes_and_only_first_episodes_are_told_of():
+    """Episodes end by chance or after 6 steps; 3 groups of 4 copies, of which each has counted to another number."""
+    mdp = tabular_mdp(
+        np.array([[[0.7, 0.3]], [[0.0, 1.0]]]), np.zeros(2), np.array([1.0, 0.0]), np.array([False, True])
+    )
+    env = with_reward(TabularEnv(mdp, max_steps_in_episode=6), COUNTED)
+    agent = grpo(env, env.default_params, GrpoConfig(num_envs=12, num_steps=6, group_size=4, layers=(2,)))
+    before, keys = 100.0 * np.arange(12), jax.random.split(jax.random.key(0), 3)
+
+    @jax.jit
+    def run():
+        state = agent.init(keys[0], Hyperparams())
+        envs = state.envs._replace(state=state.envs.state.replace(memory=jnp.asarray(before)))
+        return agent.init.__self__.collect(state._replace(envs=envs), *keys[1:])[2:]
+
+    steps, told = run()
+    np.testing.assert_array_equal(steps.reward, before + np.arange(1, 7)[:, None])
+    done, lengths = np.asarray(steps.done), np.argmax(steps.done, 0) + 1
+    assert done.sum() > 12 == done.any(0).sum() == told["episode/count"]
+    np.testing.assert_allclose(told["episode/length"], lengths.mean(), rtol=1e-6)
 
 
 def test_a_pole_is_kept_up_by_what_others_from_the_same_start_did():
@@ -266,6 +329,11 @@ def test_groups_that_do_not_fit_are_refused():
         ValueError, match=r"dispatch=True deals orders to the agents of a game, and CartPole-v1 has one"
     ):
         grpo(*pole, GrpoConfig(dispatch=True))
+    with pytest.raises(ValueError, match=r"num_steps=30 is less than the 500 steps.*CartPole-v1.*give num_steps=500"):
+        grpo(*pole)
+    grpo(*pole, GrpoConfig(num_steps=500, num_envs=8, num_minibatches=4000))  # of one step, of which no mean is taken
+    with pytest.raises(ValueError, match=r"3.*num_envs \* num_steps"):
+        grpo(*pole, GrpoConfig(num_steps=500, num_minibatches=3))
     with pytest.raises(ValueError, match=r"outcom.*did you mean 'outcome'"):
         grpo(*pole, GrpoConfig(advantage="outcom"))
     with pytest.raises(ValueError, match="group_size must be at least 2"):
