@@ -24,7 +24,7 @@ from jaxreward.agents.baselines.parts.on_policy import Batch, Metrics, Scalar, S
 from jaxreward.agents.baselines.ppo import PPO, drift_of
 from jaxreward.contract.games import refuse_game
 from jaxreward.contract.wrappers import as_environment
-from jaxreward.environment import reward_shape
+from jaxreward.environment import reward_shape, world
 from jaxreward.learning.centring import Average, averaged
 from jaxreward.learning.estimators import gae
 from jaxreward.learning.networks import head_for, unroll
@@ -65,15 +65,21 @@ def gradnorm(env: Environment, env_params: PyTree, config: Config = Config()) ->
 
     Raises:
         TypeError: If there is no policy head for the action space.
-        ValueError: If sizes do not divide, the activation or the objective is unknown, it is a game, or rewards are to
-            be centred.
+        ValueError: If sizes do not divide, the activation or the objective is unknown, it is a game, rewards are to be
+            centred, or the environment pays a vector by itself.
     """
     ppo.check_config(config)
     if config.centring:
         raise ValueError("gradnorm takes no centring=True: it has a value for each reward, and a rate of none")
     env = as_environment(env)
     refuse_game(env)
-    number = (*reward_shape(env, env_params), 1)[0]
+    shape = reward_shape(env, env_params)
+    if shape and reward_shape(*world(env, env_params)):
+        raise ValueError(
+            f"{env.name} itself pays {shape[0]} rewards, of which none says how well a run does; make the environment "
+            "pay the one that does, and give gradnorm several as the reward, --reward or with_reward(env, stack(...))"
+        )
+    number = (*shape, 1)[0]
     head = head_for(env.action_space(env_params))
     network = actor_critic(env, env_params, config, head).clone(values=number)
     algorithm = GradNorm(env, env_params, config, head, network, drift_of(config))
@@ -123,12 +129,16 @@ class GradNorm(PPO):
         return params, optimiser, {**metrics, **named}
 
     def norms(self, params: PyTree, batch: Batch) -> Float[Array, " K"]:
-        """The norm of each reward's policy gradient, `|E[A_k grad log pi]|`."""
+        """The norm of each reward's policy gradient, `|E[(A_k - E[A_k]) grad log pi]|`.
+
+        Of advantages less their mean, as the policy ascends them: what all actions have in common moves nothing.
+        """
         memory = jax.tree.map(lambda x: x[0], batch.memory)
 
         def surrogate(params: PyTree, advantage: Float[Array, "*batch"]) -> Float[Array, ""]:
             outputs = unroll(self.forward, params, memory, batch.features, batch.start)[1]
-            return (self.head.distribution(outputs).log_prob(batch.action) * advantage).mean()
+            centred = advantage - advantage.mean()
+            return (self.head.distribution(outputs).log_prob(batch.action) * centred).mean()
 
         return jax.vmap(lambda advantage: optax.tree.norm(jax.grad(surrogate)(params, advantage)), -1)(batch.advantage)
 

@@ -292,6 +292,10 @@ def test_explained_variance_is_one_if_right_zero_if_constant_negative_if_worse()
 
     np.testing.assert_allclose([explained(returns), explained(jnp.full(4, 9.0))], [1.0, 0.0], atol=1e-6)
     np.testing.assert_allclose(explained(-returns), -3.0, rtol=1e-5)  # var(2 g) / var(g) = 4
+    two = jnp.stack([returns, 100 * returns], -1)  # values of one size each explain nothing
+    means = jnp.broadcast_to(two.mean(0, keepdims=True), two.shape)
+    apart = random_batch(size=4)._replace(value=means, advantage=two - means)
+    np.testing.assert_allclose(explained_variance(apart), [0, 0], atol=1e-6)
 
 
 # iterations
