@@ -13,7 +13,7 @@ def check_name(kind: str, given: str, choices: Iterable[str], how_to_list: str =
 
     Args:
         kind: What is being named, as the message's subject: "brax environment".
-        given: The name.
+        given: The name; anything else is refused too.
         choices: The names there are.
         how_to_list: What shows all choices, for when they are too many for a message.
 
@@ -24,7 +24,7 @@ def check_name(kind: str, given: str, choices: Iterable[str], how_to_list: str =
     if given in known:
         return
     lowered = {name.lower(): name for name in known}
-    near = difflib.get_close_matches(given.lower(), lowered, 1, 0.5)
+    near = difflib.get_close_matches(str(given).lower(), lowered, 1, 0.5)
     hint = f"; did you mean {lowered[near[0]]!r}?" if near else "."
     there_are = f" There are: {', '.join(known) or 'none'}." if len(known) <= _SHOWN else f" {how_to_list}"
     raise ValueError(f"no {kind} {given!r}{hint}{there_are.rstrip()}")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxreward.mdp import TabularMDP, policy_value, uniform_policy
@@ -32,7 +33,7 @@ def canonicalise(
     Args:
         kind: One of `CANONICALISATIONS`.
         mdp: The MDP; a terminal state counts as one that leads to itself for no reward.
-        discount: In `[0, 1)`.
+        discount: In `[0, 1)`; it may be 1 for those that solve for no values or potentials, "none", "epic" and "dard".
         policy: Whose values are taken, and whose actions in a state count how much; uniform by default.
         norm: Of "minimal_potential" alone: what is to be small, see `minimal_potential`.
 
@@ -40,25 +41,33 @@ def canonicalise(
         `[S, A, S]`.
 
     Raises:
-        ValueError: If there is no such canonicalisation or norm, it says which is nearest; or the discount is a number
-            and not in `[0, 1)`.
+        ValueError: If there is no such canonicalisation or norm, it says which is nearest; or the discount is not
+            such a number.
     """
     check_name("canonicalisation", kind, CANONICALISATIONS)
-    check_discount(discount)
+    check_discount(discount, kind in SOLVED)
     policy = uniform_policy(mdp) if policy is None else policy
     if kind == "minimal_potential":
         return minimal_potential(mdp, discount, norm)
     return CANONICALISATIONS[kind](mdp, discount, policy)
 
 
-def check_discount(discount: Discount) -> None:
-    """Refuses a discount, given as a number, at which not all rewards have values.
+def check_discount(discount: Discount, solved: bool = True) -> None:
+    """Refuses a discount, unless it is traced, at which not all rewards have values.
+
+    Args:
+        discount: A number or an array of them.
+        solved: Whether values or potentials are solved for; else it may be 1.
 
     Raises:
-        ValueError: It is not in `[0, 1)`.
+        ValueError: It is not in `[0, 1)`, or `[0, 1]`.
     """
-    if isinstance(discount, int | float) and not 0 <= discount < 1:
-        raise ValueError(f"distances are of discounted rewards: expected a discount from 0 to below 1, not {discount}")
+    if isinstance(discount, jax.core.Tracer):
+        return
+    given = np.asarray(discount)
+    if not np.all((given >= 0) & ((given < 1) | ((given == 1) & (not solved)))):
+        most = "below 1" if solved else "1"
+        raise ValueError(f"distances are of discounted rewards: expected a discount from 0 to {most}, not {discount}")
 
 
 def shaped(reward: Reward, potential: Float[Array, " S"], discount: Discount) -> Reward:
@@ -169,3 +178,5 @@ CANONICALISATIONS: dict[str, Callable[[TabularMDP, Discount, Policy], Reward]] =
     "minimal_potential": lambda mdp, discount, policy: minimal_potential(mdp, discount),
 }
 """By name; "val" is that of STARC, "minimal" needs no policy."""
+SOLVED = ("val", "val_potential", "minimal", "minimal_potential")
+"""Those that solve for values or potentials, whose equations are singular at a discount of 1."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxreward.mdp.tabular import TabularMDP
 
@@ -20,28 +20,43 @@ EXACT = jax.lax.Precision.HIGHEST
 Discount = Float[Array, ""] | float
 
 
-def check_can_end(mdp: TabularMDP, discount: Discount) -> None:
+def check_can_end(mdp: TabularMDP, discount: Discount, policy: Float[Array, "S A"] | None = None) -> None:
     """Refuses a discount of 1 where nothing ends what begins in some state: equations of values are then singular.
 
     Where numbers are traced nothing can be said; solutions tell it by a residual that is not finite, or rounding.
 
+    Args:
+        mdp: The MDP.
+        discount: A number or an array of them.
+        policy: Which is to end; None for any.
+
     Raises:
-        ValueError: The discount is not in `[0, 1]`, or is 1 and no policy ends what begins in some state.
+        ValueError: The discount is not in `[0, 1]`, or is 1 and what begins in some state is not ended by the policy,
+            or by any.
     """
-    if not isinstance(discount, int | float) or isinstance(mdp.transition, jax.core.Tracer):
+    if isinstance(discount, jax.core.Tracer):
         return
-    if not 0 <= discount <= 1:
+    if not (np.all(np.asarray(discount) >= 0) and np.all(np.asarray(discount) <= 1)):
         raise ValueError(f"a discount lies in [0, 1]; got {discount}")
-    if discount < 1 or np.ndim(mdp.transition) != 3:
+    if np.all(np.asarray(discount) < 1) or isinstance(mdp.transition, jax.core.Tracer) or np.ndim(mdp.transition) != 3:
         return
-    ends, leads = np.asarray(mdp.terminal), (np.asarray(mdp.transition) > 0).any(1)
+    given = policy is not None and not isinstance(policy, jax.core.Tracer)
+    endless = endless_states(mdp, np.asarray(policy) if given else np.ones(np.shape(mdp.transition)[:2]))
+    if endless.any():
+        who = "the policy does not end" if given else "no policy ends"
+        raise ValueError(
+            f"at a discount of 1 values are not defined: {who} what begins in state {np.argmax(endless)}, and their "
+            "equations are singular; expected a discount below 1, or the reward rate (`average_policy_iteration`)"
+        )
+
+
+def endless_states(mdp: TabularMDP, policy: Float[np.ndarray, "S A"]) -> Bool[np.ndarray, " S"]:
+    """From which states no path of what a policy may do leads to a terminal one, `[S]`."""
+    leads = ((np.asarray(mdp.transition) > 0) & (policy > 0)[..., None]).any(1)
+    ends = np.asarray(mdp.terminal)
     for _ in range(mdp.num_states):
         ends = ends | (leads & ends).any(-1)
-    if not ends.all():
-        raise ValueError(
-            f"at a discount of 1 values are not defined: no policy ends what begins in state {np.argmin(ends)}, and "
-            "their equations are singular; expected a discount below 1, or the reward rate (`average_policy_iteration`)"
-        )
+    return ~ends
 
 
 class Chain(NamedTuple):

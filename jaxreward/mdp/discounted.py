@@ -52,9 +52,14 @@ def policy_value(mdp: TabularMDP, policy: Float[Array, "S A"], discount: Discoun
     """Expected discounted return of a policy from each state, `[S]`, by a linear solve.
 
     Raises:
-        ValueError: At a discount of 1, nothing ends what begins in some state.
+        ValueError: At a discount of 1, the policy does not end what begins in some state; where the policy is traced,
+            no policy does.
     """
-    check_can_end(mdp, discount)
+    check_can_end(mdp, discount, policy)
+    return _solved(mdp, policy, discount)
+
+
+def _solved(mdp: TabularMDP, policy: Float[Array, "S A"], discount: Discount) -> Float[Array, " S"]:
     going_on = jnp.einsum("sa,sat->st", policy, continuation(mdp), precision=EXACT)
     reward = jnp.sum(policy * expected_reward(mdp), axis=-1)
     discount = jnp.asarray(discount, reward.dtype)
@@ -106,7 +111,7 @@ def policy_iteration(
     slack = 64 * jnp.finfo(mdp.start.dtype).eps if tolerance is None else tolerance
 
     def improve(policy: Float[Array, "S A"]) -> Float[Array, "S A"]:
-        value = policy_value(constant, policy, rate)
+        value = _solved(constant, policy, rate)
         candidate = action_value(constant, value, rate)
         better = jnp.max(candidate, axis=-1) > value + slack * jnp.maximum(1, sup_norm(value))
         return jnp.where(better[:, None], greedy(candidate), policy)
@@ -130,13 +135,13 @@ def _look_ahead(
 
 def _first_policy(mdp: TabularMDP, discount: Discount, sweeps: int) -> Float[Array, "S A"]:
     nearly = greedy(_look_ahead(mdp, discount, None, sweeps)[0])
-    uniform = policy_value(mdp, uniform_policy(mdp), discount)
+    uniform = _solved(mdp, uniform_policy(mdp), discount)
     cautious = greedy(action_value(mdp, uniform, discount))
-    return jnp.where(jnp.all(jnp.isfinite(policy_value(mdp, nearly, discount))), nearly, cautious)
+    return jnp.where(jnp.all(jnp.isfinite(_solved(mdp, nearly, discount))), nearly, cautious)
 
 
 def _solution(mdp: TabularMDP, policy: Float[Array, "S A"], discount: Discount, iterations: Int[Array, ""]) -> Solution:
-    value = policy_value(mdp, policy, discount)
+    value = _solved(mdp, policy, discount)
     following = action_value(mdp, value, discount)
     residual = failed_unless_finite(sup_norm(jnp.max(following, axis=-1) - value), value)
     return Solution(value, following, policy, residual, iterations)

@@ -122,6 +122,8 @@ def test_few_choices_are_spelt_out_and_many_are_not():
     with pytest.raises(ValueError, match=r"^no digit 'x'\. Count them\.$"):
         check_name("digit", "x", [f"n{n}" for n in range(20)], "Count them.")
     check_name("fruit", "pear", ["pear", "apple"])
+    with pytest.raises(ValueError, match=r"^no fruit True\. There are: apple, pear\.$"):
+        check_name("fruit", True, ["pear", "apple"])
 
 
 def test_a_misspelt_suite_is_answered_with_the_nearest():

@@ -1,10 +1,14 @@
 """All distances of two rewards of an environment, by name."""
 
+import itertools
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxreward.cli import main
 from jaxreward.distances import epic_distance, npec_distance, regret, starc_distance
+from jaxreward.distances.canonical import CANONICALISATIONS, SOLVED, canonicalise
 from jaxreward.distances.compared import compared, tables
 from jaxreward.environment import WithRewardParams, with_reward
 from jaxreward.envs import make
@@ -37,6 +41,13 @@ def test_they_are_those_of_each_function():
     assert found["its bound"].value >= found["regret"].value
     with pytest.raises(ValueError, match="discount from 0 to below 1, not 1"):
         compared(mdp, reward, 1.0)
+    for kind, one in itertools.product(SOLVED, (1, np.float32(1), jnp.float32(1))):
+        with pytest.raises(ValueError, match="discount from 0 to below 1, not 1"):
+            canonicalise(kind, mdp, one)
+    for kind in CANONICALISATIONS.keys() - set(SOLVED):
+        assert np.isfinite(canonicalise(kind, mdp, 1.0)).all()
+        with pytest.raises(ValueError, match=r"discount from 0 to 1, not 1\.5"):
+            canonicalise(kind, mdp, 1.5)
 
 
 def test_near_a_discount_of_1_differences_are_not_rounded_away():

@@ -248,8 +248,14 @@ def test_finite_occupancy_ends_with_the_episode():
 def test_a_discount_of_one_is_refused_where_nothing_ends():
     endless, walk = river_swim(), corridor(3)
     for solve in (policy_iteration, value_iteration, lambda mdp, d: policy_value(mdp, uniform_policy(mdp), d)):
-        with pytest.raises(ValueError, match=r"no policy ends what begins in state 0, .*; expected a discount below 1"):
+        with pytest.raises(ValueError, match=r"end.* what begins in state 0, .*; expected a discount below 1"):
             solve(endless, 1.0)
+        with pytest.raises(ValueError, match="end"):
+            solve(endless, np.float32(1))
     with pytest.raises(ValueError, match=r"a discount lies in \[0, 1\]; got 1.5"):
         policy_iteration(walk, 1.5)
     np.testing.assert_allclose(policy_iteration(walk, 1.0).value, [-2, -1, 0], atol=1e-5)
+    stays = jnp.broadcast_to(jnp.array([1.0, 0.0]), (3, 2))  # to the left, for ever
+    for one in (1, jnp.float32(1)):
+        with pytest.raises(ValueError, match=r"the policy does not end what begins in state 0, .*below 1"):
+            policy_value(walk, stays, one)
