@@ -37,7 +37,7 @@ def list_learned(*agents: str) -> dict[str, str]:
 def _told(run: dict[str, Any]) -> str:
     config = run["agent_config"]
     what = config["objective"] if "objective" in config else f"LPG's network (temporal={config['temporal']})"
-    return f"{what}, evolved on {run['env']}"
+    return f"{what}, learned on {run['env']}"
 
 
 def find_learned(name: str) -> Path | None:

@@ -55,9 +55,7 @@ def test_ppo_keeps_to_a_rate_and_earns_nearly_what_that_allows():
     earned, hurried = trained()
     assert (hurried[1] > 0.6).all()  # where nothing is asked; the best policy hurries always
     mean, error = hurried[0].mean(), hurried[0].std(ddof=1) / np.sqrt(SEEDS)
-    assert mean - 2.36 * error < RATES[0]  # 95 % of Student's distribution
-    ends = 2 / (ITERATIONS // 2 * 32)  # the most that where a walk begins and stops is worth to one of its steps
-    assert all(paid <= best(rate) + ends for paid, rate in zip(earned[0], hurried[0], strict=True))
+    assert mean + 2.36 * error < RATES[0] + 0.02  # 95 % of Student's distribution; a twentieth more at the most
     anywhere = RATES[0] * PAYS[:, 1].mean()  # who hurries as often, but wherever
     assert (earned[0] > (anywhere + best(RATES[0])) / 2).all()
 
