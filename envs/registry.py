@@ -11,6 +11,7 @@ investing, `module:factory` is a user's own environment.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -91,10 +92,12 @@ def make(name: str, **kwargs: Any) -> tuple[Environment, PyTree]:
 
 
 def list_envs() -> list[str]:
-    """All names that `make` knows, of packages that are installed. Imports brax, so it takes some seconds."""
+    """All names that `make` knows, of packages that can be imported. Imports brax, so it takes some seconds."""
     names = [*gymnax.registration.registered_envs]
     for prefix, package in _PACKAGES.items():
-        if importlib.util.find_spec(package.module):
+        if not importlib.util.find_spec(package.module):
+            continue
+        with contextlib.suppress(ImportError):  # told to whoever asks for one of them
             names += [f"{prefix}/{name}" for name in getattr(_adapter(prefix), f"{prefix}_names")()]
     return names + [task for family in _FAMILIES for task in _tasks(family)]
 

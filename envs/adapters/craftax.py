@@ -7,6 +7,7 @@ arXiv:2402.16801. An optional extra, `pip install 'jaxreward[craftax]'`, importe
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from typing import Any
 
 import jax.numpy as jnp
@@ -46,9 +47,7 @@ class CraftaxEnv(WorldEnv):
         with lenient():
             world = make(name, auto_reset=False)
             own = world.default_params
-            fields = {field.name for field in dataclasses.fields(own)} - {"max_timesteps"}
-            for rule in rules:
-                check_name(f"rule of {name} called", rule, fields)
+            _check_rules(name, rules, {field.name for field in dataclasses.fields(own)})
             self.rules = own.replace(max_timesteps=_NEVER, **rules)
             shown = world.observation_space(own)
         # Its functions alone are kept: the object looks as if this wrapped another environment.
@@ -65,6 +64,14 @@ class CraftaxEnv(WorldEnv):
     ) -> tuple[Float[Array, " seen"], PyTree, Float[Array, ""], Bool[Array, ""]]:
         seen, inner, reward, ended, _ = self._step(key, inner, action, self.rules)
         return seen, inner, reward, ended
+
+
+def _check_rules(name: str, rules: Iterable[str], fields: set[str]) -> None:
+    """Refuses what is no field of Craftax's `EnvParams`, and its time limit, which has another name here."""
+    if "max_timesteps" in rules:
+        raise ValueError(f"the time limit of {name}, Craftax's max_timesteps, is max_steps_in_episode here")
+    for rule in rules:
+        check_name(f"argument of {name} called", rule, fields - {"max_timesteps"} | {"max_steps_in_episode"})
 
 
 def craftax_names() -> list[str]:

@@ -106,11 +106,11 @@ def _family(name: str) -> str:
 
 
 def _without_limit(name: str) -> tuple[Any, int]:
-    """The world, its own time limit put out of reach, and what that was."""
+    """The world, its own time limit put out of reach, and what that was; 0 where it has none."""
     world = _jumanji().make(name)
     limit = getattr(world, "time_limit", None)
     if limit is None:
-        return world, _NEVER
+        return world, 0
     return _jumanji().make(name, time_limit=_NEVER), int(limit)
 
 

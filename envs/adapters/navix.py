@@ -6,6 +6,7 @@ Pignatelli et al., "NAVIX: Scaling MiniGrid Environments with JAX", 2024, arXiv:
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 
 import jax.numpy as jnp
@@ -30,7 +31,8 @@ OBSERVATIONS = (
 class NavixEnv(WorldEnv):
     """One of navix's environments, with its rewards and ends.
 
-    navix resets by itself in the step after an end; that is switched off here. `state.inner` is navix's `State`.
+    navix resets by itself in the step after an end; that is switched off here. `state.inner` is navix's `State`, and
+    steps are counted beside it.
     """
 
     def __init__(self, name: str, max_steps_in_episode: int | None = None, observation: str | None = None) -> None:
@@ -62,16 +64,16 @@ class NavixEnv(WorldEnv):
 
     def begin(self, key: Key[Array, ""]) -> tuple[Int[Array, "*shape"], PyTree]:
         start = self.world.reset(key)
-        return start.observation, (start.state, start.t)
+        return start.observation, start.state
 
     def advance(
         self, key: Key[Array, ""], inner: PyTree, action: Int[Array, ""]
     ) -> tuple[Int[Array, "*shape"], PyTree, Float[Array, ""], Bool[Array, ""]]:
-        state, time = inner
-        timestep = _navix().environments.Timestep
-        now = timestep(t=time, observation=(), action=action, reward=0.0, step_type=jnp.int32(0), state=state)
+        timestep, start = _navix().environments.Timestep, jnp.int32(0)
+        # Its time is read for its own time limit alone, which is never reached so, and for a penalty that is 0.
+        now = timestep(t=start, observation=(), action=action, reward=0.0, step_type=start, state=inner)
         after = self.world.step(now, action)
-        return after.observation, (after.state, after.t), after.reward, after.is_termination()
+        return after.observation, after.state, after.reward, after.is_termination()
 
 
 def navix_names() -> list[str]:
@@ -84,4 +86,9 @@ def navix_names() -> list[str]:
 
 
 def _navix() -> ModuleType:
+    if sys.version_info < (3, 12):
+        raise ImportError(
+            f"navix needs Python 3.12 or later, and this is {'.'.join(map(str, sys.version_info[:2]))}: there it is "
+            "pip install 'jaxreward[navix]'"
+        )
     return import_extra("navix", "navix", "navix")

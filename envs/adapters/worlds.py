@@ -30,7 +30,7 @@ class WorldState:
 
 @struct.dataclass
 class WorldParams:
-    """The time limit, which shapes the program, as the world's size does: the environment holds both."""
+    """The time limit, 0 for none, which shapes the program, as the world's size does: the environment holds both."""
 
     max_steps_in_episode: int = struct.field(pytree_node=False, default=0)
 
@@ -48,7 +48,7 @@ class WorldEnv(Environment):
             name: What the environment is called, such as "navix/Navix-Empty-5x5-v0".
             num_actions: How many actions there are.
             shown: The space of observations.
-            max_steps_in_episode: The time limit.
+            max_steps_in_episode: The time limit; 0 for none.
         """
         super().__init__()
         self._name, self._num_actions, self._shown = name, num_actions, shown
@@ -89,7 +89,8 @@ class WorldEnv(Environment):
             seen, inner, reward, ended = self.advance(key, state.inner, action)
         inner = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), inner, state.inner)
         ended, time = jnp.asarray(ended, bool), state.time + 1
-        late = time >= params.max_steps_in_episode
+        limit = params.max_steps_in_episode
+        late = (limit > 0) & (time >= limit)
         after = WorldState(inner, time, ended, late & ~ended)
         return self._as_shown(seen), after, jnp.asarray(reward, float), ended, {}
 

@@ -110,12 +110,16 @@ class Reproduce:
         return plan(parts, chosen(name, parts, self.only), default_folder(name, self.scale, self.folder))
 
     def _estimate(self, name: str) -> None:
-        """Says how long a figure takes, where that is more than seconds and trained here."""
+        """Says how long a figure takes, where that is more than seconds and trained here; it is made all the same."""
         from jaxreward.reproduce.plan import estimate
 
         if not self.quiet and self.scale != "smoke" and self.launcher == "local":
             note("measuring how long it takes ...")
-            planned = list(self._planned(name))
+            try:
+                planned = list(self._planned(name))
+            except Exception as error:  # whatever stands in its way stands in the figure's too, or does not matter
+                note(f"it could not be measured: {type(error).__name__}: {error}")
+                return
             note(estimate(planned) if planned else "nothing is left to be trained")
 
     def _make(self, name: str, launch: Launcher) -> Reproduced | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ class Results:
             return 0
         if not self.sql.strip():
             raise ValueError(f"the question is empty; {_EXAMPLE}")
-        if Path(self.sql).is_dir():
+        if os.path.isdir(self.sql):  # Path raises where a question is longer than a name can be
             raise ValueError(f"{self.sql} is a folder, and no question; ask of it with --in {self.sql}, {_EXAMPLE}")
         answer = query(self.sql, self.places)
         for path, write in files.items():

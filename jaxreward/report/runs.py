@@ -51,6 +51,7 @@ class Runs(NamedTuple):
         reward: The user's file of the reward, if there is one.
         steps: Environment steps below which a configuration was stopped early; 0 where none is.
         folders: Where the runs are.
+        place: The folder that they are told apart within.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Runs(NamedTuple):
     reward: str | None
     steps: int = 0
     folders: Sequence[Path] = ()
+    place: Path = Path()
 
 
 def read(folder: Path, runs: Sequence[Path]) -> Runs:
@@ -82,7 +84,7 @@ def read(folder: Path, runs: Sequence[Path]) -> Runs:
     steps = read_json(study, {"search": dict})["search"].get("steps", 0) if study.is_file() else 0
     place = folder.absolute()
     name = f"{place.parent.name}, on fresh seeds" if _is_confirmed(place) else place.name
-    return Runs(name, described, frame, by, reward, steps, runs)
+    return Runs(name, described, frame, by, reward, steps, runs, folder)
 
 
 def group(runs: Iterable[Path], place: Path) -> dict[Path, list[Path]]:
@@ -115,7 +117,7 @@ def section(runs: Runs, title: str = "") -> str:
             *(_result(runs, metric) for metric in metrics),
             _compared(runs, metrics[0]) if metrics else "",
             _sensitivities(runs, metrics[0]) if metrics else "",
-            _episodes(runs),
+            _episodes(runs, metrics),
             details("More curves", curves) if others else "",
             details("The reward's file", code(runs.reward)) if runs.reward else "",
             details("Configuration and versions", code(json.dumps(described, indent=2))),
@@ -123,12 +125,23 @@ def section(runs: Runs, title: str = "") -> str:
     )
 
 
-def _episodes(runs: Runs) -> str:
-    """What `jaxreward evaluate --render` drew of some of them, where that is a picture."""
-    drawn = [run for run in runs.folders if (run / EPISODE).is_file()]
+def _episodes(runs: Runs, metrics: Sequence[str]) -> str:
+    """What `jaxreward evaluate --render` drew of some of them, where that is a picture; of the best first."""
+    drawn = [run for run in _by_rank(runs, metrics) if (run / EPISODE).is_file()]
     small = [run for run in drawn if (run / EPISODE).stat().st_size <= LARGEST_EPISODE][:MOST_EPISODES]
     several = len(runs.folders) > 1
-    return "\n".join(_episode(run, f"An episode of {run.name}" if several else "An episode") for run in small)
+    named = [f"An episode of {run.relative_to(runs.place)}" if several else "An episode" for run in small]
+    return "\n".join(map(_episode, small, named))
+
+
+def _by_rank(runs: Runs, metrics: Sequence[str]) -> list[Path]:
+    """The run folders, that with the best configuration first, and of one configuration that of further training."""
+    if len(runs.folders) < 2 or not metrics:
+        return list(runs.folders)
+    ranks = {member: rank for rank, member in enumerate(_ranked(runs, metrics[0])["member"])}
+    best = runs.frame["member"].map(ranks).groupby(runs.frame["run"]).min()
+    order = sorted(range(len(runs.folders)), key=lambda run: (best.get(run, len(ranks)), -run))
+    return [runs.folders[run] for run in order]
 
 
 def _episode(run: Path, title: str) -> str:

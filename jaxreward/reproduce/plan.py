@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from jaxreward.compilation.cache import without_compilation_cache
 from jaxreward.reproduce.parts import Computed, Part, planned
-from jaxreward.reproduce.work import Work, of_job
-from jaxreward.run.cost import SAMPLE, Cost
+from jaxreward.reproduce.work import Cost, Work, of_job
+from jaxreward.run.cost import SAMPLE
 from jaxreward.sweep.plan import show_duration
 
 PEAK = 67e12

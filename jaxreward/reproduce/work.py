@@ -10,15 +10,31 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Key, PyTree
 
-from jaxreward.agent import Agent
+from jaxreward.agent import Agent, vmap
 from jaxreward.compilation.cache import compiler_options
 from jaxreward.compilation.flops import flops
-from jaxreward.run.cost import SAMPLE, Cost, cost_of, sampled, timed
+from jaxreward.run.cost import SAMPLE, cost_of, sampled, timed
 from jaxreward.run.job import Job
 from jaxreward.run.plan import make_plan
 
 PROBE_SECONDS = 2.0
 """How long a program is measured for, at least, unless all of it is shorter."""
+
+
+class Cost(NamedTuple):
+    """What a run costs, see `jaxreward.run.cost.Measured`, and how many operations it takes.
+
+    Attributes:
+        seconds: Of an iteration.
+        flops: Of an iteration, see `jaxreward.compilation.flops`.
+        bytes: Memory while it trains.
+        compile_seconds: Of the program of a few runs.
+    """
+
+    seconds: float
+    flops: float
+    bytes: float
+    compile_seconds: float
 
 
 class Work(NamedTuple):
@@ -77,7 +93,11 @@ def of_agent(
     def measure() -> Cost:
         members, some = sampled(configurations, seeds)
         chosen = jax.tree.map(lambda leaf: leaf[:members], hyperparams)
-        return cost_of(agent, make_plan(chosen, [{}] * members, some, iterations, log_every), PROBE_SECONDS)
+        plan = make_plan(chosen, [{}] * members, some, iterations, log_every)
+        seconds, taken, compiling = cost_of(agent, plan, PROBE_SECONDS)
+        batched = vmap(vmap(agent), population=True)
+        counted = flops(batched.step, jax.eval_shape(batched.init, plan.keys, plan.hyperparams))
+        return Cost(seconds, counted / plan.keys.size, taken, compiling)
 
     return Work(iterations * steps_per_iteration, seeds, configurations, iterations, repr(agent), measure)
 

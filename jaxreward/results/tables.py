@@ -170,5 +170,5 @@ def _check_columns(frame: pd.DataFrame, wanted: Sequence[str]) -> None:
     for column in wanted:
         if column not in frame:
             near = difflib.get_close_matches(column, frame.columns, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise RunError(f"the results have no column {column!r}{hint} They are: {', '.join(frame.columns)}")
+            nearest = f"; did you mean {near[0]!r}?" if near else "."
+            raise RunError(f"the results have no column {column!r}{nearest} They are: {', '.join(frame.columns)}")

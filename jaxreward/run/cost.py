@@ -10,7 +10,6 @@ import jax
 from jaxtyping import PyTree
 
 from jaxreward.agent import Agent, vmap
-from jaxreward.compilation.flops import flops
 from jaxreward.run.chunk import Program
 from jaxreward.run.plan import Plan
 
@@ -18,18 +17,16 @@ SAMPLE = 8
 """Runs that are measured, at most; a program of so many has shown what one of it takes beyond its state."""
 
 
-class Cost(NamedTuple):
+class Measured(NamedTuple):
     """What a run costs beside others, as far as a few of them tell.
 
     Attributes:
         seconds: Of an iteration. Many runs at once take less each, on a GPU far less; so this is a bound.
-        flops: Of an iteration, see `jaxreward.compilation.flops`.
         bytes: Memory while it trains.
         compile_seconds: Of the program of these few; that of all takes about as long.
     """
 
     seconds: float
-    flops: float
     bytes: float
     compile_seconds: float
 
@@ -40,7 +37,7 @@ def sampled(members: int, seeds: int) -> tuple[int, int]:
     return some, min(seeds, max(1, SAMPLE // some))
 
 
-def cost_of(agent: Agent, plan: Plan, at_least: float = 0.0) -> Cost:
+def cost_of(agent: Agent, plan: Plan, at_least: float = 0.0) -> Measured:
     """Compiles a program and trains it for a few iterations.
 
     Args:
@@ -59,8 +56,8 @@ def cost_of(agent: Agent, plan: Plan, at_least: float = 0.0) -> Cost:
         return state
 
     each = timed(advance, state, plan.iterations, at_least)
-    runs, counted = members * seeds, flops(batched.step, program.state)
-    return Cost(each / runs, counted / runs, program.bytes / runs, seconds + init_seconds)
+    runs = members * seeds
+    return Measured(each / runs, program.bytes / runs, seconds + init_seconds)
 
 
 def timed(advance: Callable[[PyTree, int], PyTree], state: PyTree, most: int, at_least: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from pathlib import Path
 
 SIGNS = {"config.json": "run", "sweep.json": "sweep", "study.json": "search"}
@@ -19,15 +20,18 @@ def hint(folder: Path) -> str:
     """What to say behind a message that a folder is not what was meant; nothing where nothing is near."""
     sign = sign_of(folder)
     if sign is not None:
-        command = f"jaxreward {_GO_ON[SIGNS[sign]]} --resume --folder {folder}"
+        command = shlex.join(["jaxreward", _GO_ON[SIGNS[sign]], "--resume", "--folder", str(folder)])
         return f"; it is that of a {SIGNS[sign]}, which `{command}` goes on with"
     if folder.is_dir():
         inside = _within(folder)
         more = f" and {len(inside) - 1} more" if len(inside) > 1 else ""
         return f"; there is {inside[0]}{more}" if inside else ""
     near = _within(folder.parent if folder.parent.is_dir() else Path())
-    close = difflib.get_close_matches(str(folder), map(str, near), 1, 0.5) or [str(path) for path in near[:1]]
-    return f"; did you mean {close[0]}?" if close else ""
+    # By their names alone: whole paths are alike by what they share.
+    close = difflib.get_close_matches(folder.name, [path.name for path in near], 1, 0.5)
+    if close:
+        return f"; did you mean {near[0].parent / close[0]}?"
+    return f"; the newest there is {near[0]}" if near else ""
 
 
 def _within(place: Path) -> list[Path]:

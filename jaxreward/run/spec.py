@@ -141,10 +141,8 @@ def resolve(
             f"{', '.join(without_episodes())}"
         )
     config = config.for_env(environment, env_params) if hasattr(config, "for_env") else config
-    hyperparams = _hyperparams(spec, config, environment, env_params, [*traced, *varied])
     length = iterations or math.ceil(steps / spec.steps_per_iteration(config))
-    if length > 0 and hasattr(config, "for_length"):
-        hyperparams = config.for_length(hyperparams, length)
+    hyperparams = _hyperparams(spec, config, environment, env_params, [*traced, *varied], length)
     population = [_converted(choice, hyperparams) for choice in choices]
     hyperparams = _with_values(hyperparams, _converted(traced, hyperparams))
     env_params = getattr(hyperparams, "env_params", env_params)
@@ -296,8 +294,13 @@ def rewarded(env: Environment, params: PyTree, name: str) -> tuple[Environment, 
         raise ValueError(f"reward {name} failed: {describe_failure(error)}") from error
 
 
-def _hyperparams(spec: AgentSpec, config: Any, env: Environment, env_params: PyTree, settings: Sequence[str]) -> PyTree:
-    """The agent's default hyperparams with all environment params in them; refuses settings that are not there."""
+def _hyperparams(
+    spec: AgentSpec, config: Any, env: Environment, env_params: PyTree, settings: Sequence[str], length: int
+) -> PyTree:
+    """The agent's default hyperparams with all environment params in them; refuses settings that are not there.
+
+    Where it is known how many iterations there will be, so that `length` is not 0, they are those for a run of so many.
+    """
     hyperparams = spec.Hyperparams()
     if hasattr(config, "with_numbers"):
         hyperparams = config.with_numbers(hyperparams)
@@ -309,9 +312,9 @@ def _hyperparams(spec: AgentSpec, config: Any, env: Environment, env_params: PyT
             raise ValueError(_unknown(name, [*names, *spec.config_defaults(), *evaluation_names()], spec.name))
         if jnp.ndim(names[name]):
             raise ValueError(f"{name} is an array of shape {jnp.shape(names[name])}; only single numbers can be set")
-    return (
-        hyperparams if any(name.startswith("objective.") for name in settings) else _without(hyperparams, "objective")
-    )
+    if not any(name.startswith("objective.") for name in settings):
+        hyperparams = _without(hyperparams, "objective")
+    return config.for_length(hyperparams, length) if length > 0 and hasattr(config, "for_length") else hyperparams
 
 
 def _converted(settings: Mapping[str, Any], hyperparams: PyTree) -> dict[str, Any]:

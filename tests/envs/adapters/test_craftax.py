@@ -54,8 +54,11 @@ def test_steps_are_those_of_the_package_and_a_death_terminates_where_a_late_step
 def test_rules_are_arguments_and_the_time_limit_is_none_of_them():
     env, params = make(f"craftax/{NAME}", always_diamond=False, day_length=100)
     assert (env.rules.always_diamond, env.rules.day_length, params.max_steps_in_episode) == (False, 100, 10_000)
+    assert env.rules.max_timesteps == 2**31 - 1  # out of reach: its end is a death
     assert (env.observation_space(params).shape, env.num_actions) == ((1345,), 17)
     with pytest.raises(ValueError, match="did you mean 'day_length'"):
         make(f"craftax/{NAME}", day_lenght=100)
-    with pytest.raises(ValueError, match="max_timesteps"):
+    with pytest.raises(ValueError, match="did you mean 'max_steps_in_episode'"):
+        make(f"craftax/{NAME}", max_steps_in_episod=100)
+    with pytest.raises(ValueError, match="max_timesteps, is max_steps_in_episode here"):
         make(f"craftax/{NAME}", max_timesteps=100)

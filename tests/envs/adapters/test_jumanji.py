@@ -67,6 +67,10 @@ def test_all_that_are_listed_can_be_stepped():
         assert (step.after[0].shape, step.after[0].dtype) == (space.shape, space.dtype), name
 
 
+def test_a_world_without_a_time_limit_has_none():
+    assert make("jumanji/Game2048-v1")[1].max_steps_in_episode == 0
+
+
 def test_what_is_left_out_says_why():
     with pytest.raises(ValueError, match="left out: each agent is paid its own"):
         make("jumanji/Connector-v3")

@@ -40,6 +40,7 @@ def test_steps_are_those_of_the_package_and_the_last_state_is_that_of_the_end():
         first, (same, reward, terminated, truncated) = jax.jit(jax.vmap(walk))(jax.random.split(jax.random.key(0), 32))
     assert first.all()
     assert same.all()
+    assert isinstance(jax.eval_shape(env.reset_env, jax.random.key(0), params)[1].inner, navix.states.State)
     assert terminated.any()
     np.testing.assert_array_equal(reward, terminated)  # 1 at the goal, which is the end
     np.testing.assert_array_equal(truncated[:, -1], ~np.asarray(terminated).any(axis=1))

@@ -1,6 +1,7 @@
 """Worlds of other packages: how episodes end, and what is said where a package or a name is missing."""
 
 import importlib.util
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,9 @@ import pytest
 from gymnax.environments import spaces
 
 from jaxreward.contract.environments import check_environment
-from jaxreward.envs import list_envs, make
+from jaxreward.envs import list_envs, make, registry
 from jaxreward.envs.adapters.worlds import WorldEnv
+from jaxreward.learning.episodes import episode_limit
 
 EXAMPLES = {
     "xminigrid": ("xminigrid", "MiniGrid-Empty-5x5"),
@@ -58,11 +60,41 @@ def test_the_world_terminates_and_the_time_limit_truncates_unless_both_come_at_o
     assert not np.asarray(terminated | truncated)[:, :-1].any()
 
 
+def test_a_limit_of_0_is_none():
+    env = Walk(0)
+    with pytest.raises(ValueError, match="walk has no time limit"):
+        episode_limit(env, env.default_params)
+    state = env.reset_env(jax.random.key(0), env.default_params)[1]
+    _, state, _, _, _ = env.step_env(jax.random.key(0), state, jnp.int32(0), env.default_params)
+    assert not env.is_truncated(state, env.default_params)
+
+
 def test_what_is_shown_and_held_is_of_the_types_that_are_declared():
     env = Walk(3)
     seen, state = jax.eval_shape(env.reset_env, jax.random.key(0), env.default_params)
     assert (seen.shape, seen.dtype) == ((1,), jnp.float32)
     assert not any(leaf.weak_type for leaf in jax.tree.leaves(state))
+
+
+def test_a_package_that_cannot_be_imported_hides_no_other(monkeypatch):
+    def broken():
+        raise ImportError("no libGL")
+
+    adapter = SimpleNamespace(broken_names=broken, sound_names=lambda: ["world"])
+    packages = {name: registry._Package("json", "Env") for name in ("broken", "sound")}
+    monkeypatch.setattr(registry, "_PACKAGES", packages)
+    monkeypatch.setattr(registry, "_adapter", lambda prefix: adapter)
+    names = list_envs()
+    assert "sound/world" in names
+    assert not any(name.startswith("broken/") for name in names)
+
+
+def test_an_older_python_than_navix_takes_is_told(monkeypatch):
+    monkeypatch.setattr("jaxreward.envs.adapters.navix.sys", SimpleNamespace(version_info=(3, 11, 4)))
+    with pytest.raises(
+        ImportError, match=r"Python 3.12 or later, and this is 3.11: .*pip install 'jaxreward\[navix\]'"
+    ):
+        make("navix/Navix-Empty-5x5-v0")
 
 
 @pytest.mark.parametrize("extra", list(EXAMPLES))

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from jaxreward.cli import main
+from jaxreward.cli.reproduce import Reproduce
 from jaxreward.reproduce.claims import Claim, above, exact
 from jaxreward.reproduce.figure import PaperFigure, default_folder, get_figure, load_reproduced, reproduce
 from jaxreward.reproduce.parts import Computed, trainings
@@ -285,3 +286,12 @@ def test_an_interrupted_command_says_how_to_go_on(file, tmp_path, capsys, monkey
     assert main(["reproduce", f"{file}:figure", "--scale", "smoke", "--folder", str(tmp_path / "here")]) == 130
     said = capsys.readouterr().err
     assert f"jaxreward reproduce {file}:figure --scale smoke --folder {tmp_path / 'here'}" in said
+
+
+def test_a_figure_is_made_also_where_its_time_cannot_be_measured(monkeypatch, capsys):
+    def broken(self, name):
+        raise ZeroDivisionError("of nothing")
+
+    monkeypatch.setattr(Reproduce, "_planned", broken)
+    Reproduce(("toy",))._estimate("toy")
+    assert "it could not be measured: ZeroDivisionError: of nothing" in capsys.readouterr().err

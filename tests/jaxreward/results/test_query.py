@@ -262,6 +262,9 @@ def test_answers_are_exported_and_nothing_is_overwritten(store, tmp_path, capsys
     assert "which question" in capsys.readouterr().err
     assert main(["results", " ", "--in", str(store)]) == 2
     assert "the question is empty; for example" in capsys.readouterr().err
+    long = " + ".join(["1"] * 76)  # 301 characters, more than a file's name can have
+    assert main(["results", f"SELECT {long} AS total", "--in", str(store), "--format", "csv"]) == 0
+    assert capsys.readouterr().out == "total\n76\n"
 
 
 def test_damage_that_only_reading_shows_is_named(store):

@@ -88,6 +88,7 @@ def test_a_run_is_at_work_while_its_process_is_there(tmp_path):
 def test_a_number_that_is_another_process_s_now_is_not_at_work(tmp_path, monkeypatch):
     from jaxreward.run import folder
 
+    monkeypatch.setattr(folder, "_began", lambda process: 7)  # as of a system with /proc
     with folder.hold(tmp_path):
         signed = json.loads((tmp_path / LOCK).read_text())
         assert at_work(tmp_path) is True

@@ -23,11 +23,17 @@ def test_a_folder_shows_whose_it_is(place):
     ]
 
 
+def test_a_command_can_be_pasted_whatever_the_folder_is_called(place):
+    named = (place / "grid").rename(place / "my grid")
+    assert f"--folder '{named}'` goes on with" in hint(named)
+
+
 def test_the_hint_is_what_is_nearest(place):
     assert hint(place / "wakler") == f"; did you mean {place}/walker?"
     assert hint(place / "grid") == (
         f"; it is that of a sweep, which `jaxreward sweep --resume --folder {place}/grid` goes on with"
     )
+    assert hint(place / "xyz").startswith(f"; the newest there is {place}/")
     assert hint(place).startswith("; there is ")
     assert hint(place).endswith(" and 2 more")
     (place / "walker" / "empty").mkdir()
