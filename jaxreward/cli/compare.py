@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from jaxreward.results.compare import Contrast, Entry
     from jaxreward.results.statistics import Estimate
 
+_FIRST = "which holds if it wasn't by these runs that the first was chosen"
+
 
 @dataclass(frozen=True)
 class Compare:
@@ -47,7 +49,7 @@ class Compare:
             out.print(line, soft_wrap=True)
         compared = pairs(entries)
         if len(compared) > 1:
-            out.print(f"\np-values are corrected for {len(compared)} comparisons by Holm's method")
+            out.print(f"\np-values are corrected for {len(compared)} comparisons by Holm's method, {_FIRST}")
         for (entry, first), contrast in zip(compared, contrasts(entries), strict=True):
             out.print("\n" + _told(contrast, first, entry), soft_wrap=True)
         return 0

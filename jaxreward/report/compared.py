@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import pandas as pd
@@ -32,8 +33,9 @@ def configurations_compared(frame: pd.DataFrame, labels: Mapping[int, str], metr
     if len(entries) < 2:
         return ""
     first, *others = entries
-    rows = [[first.name, with_interval(*first.iqm[:3]), "-", "-", "-", str(len(first.scores))]]
-    rows += [_row(entry, contrast) for entry, contrast in zip(others, contrasts(entries), strict=True)]
+    rows = [[first.name, with_interval(*first.iqm[:3]), "-", "-", "-", _seeds(first)]]
+    every = math.comb(len(entries), 2)
+    rows += [_row(entry, contrast, every) for entry, contrast in zip(others, contrasts(entries), strict=True)]
     picture = intervals({"interquartile mean": {entry.name: entry.iqm for entry in entries}}, shown)
     return details(
         "Which configurations differ",
@@ -43,10 +45,9 @@ def configurations_compared(frame: pd.DataFrame, labels: Mapping[int, str], metr
                 note(
                     "Final values, each the mean over the last tenth of training. Bar: 95% interval over seeds, line "
                     "in it: the interquartile mean. Below, each against the first: the difference, and the "
-                    "probability that a run of it scores higher than one of the first. Where p, corrected for "
-                    f"{len(others)} comparison{'s' * (len(others) > 1)} by Holm's method, is below {LEVEL:g}, they "
-                    "differ. The first is the one that was seen to be the best: on fresh seeds it is most likely a "
-                    "little worse."
+                    "probability that a run of it scores higher than one of the first, which was seen to be the best: "
+                    "on fresh seeds it is most likely a little worse. As the data chose it, p is corrected for all "
+                    f"{every} pair{'s' * (every > 1)} by Bonferroni's method; below {LEVEL:g}, they differ."
                 ),
                 table(COLUMNS, rows, {"configuration"}),
             ]
@@ -54,6 +55,11 @@ def configurations_compared(frame: pd.DataFrame, labels: Mapping[int, str], metr
     )
 
 
-def _row(entry: Entry, contrast: Contrast) -> list[str]:
+def _row(entry: Entry, contrast: Contrast, pairs: int) -> list[str]:
+    """One of the others against the first, its p corrected for so many pairs."""
     told = [with_interval(*estimate[:3]) for estimate in (entry.iqm, contrast.difference, contrast.improvement)]
-    return [entry.name, *told, f"{contrast.p_value:.3g}", str(len(entry.scores))]
+    return [entry.name, *told, f"{min(1.0, pairs * contrast.uncorrected):.3g}", _seeds(entry)]
+
+
+def _seeds(entry: Entry) -> str:
+    return f"{len(entry.scores)}{f' ({entry.lost} more without a final value)' if entry.lost else ''}"

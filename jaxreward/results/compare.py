@@ -73,6 +73,7 @@ class Contrast(NamedTuple):
         difference: Of interquartile means, the entry's minus the first's, by seed where they have the same.
         improvement: The probability that a run of it scores higher than one of the first.
         p_value: Of the test for a difference in means, corrected for the number of comparisons by Holm's method.
+        uncorrected: The same before that.
         paired: Whether runs with the same seed were compared.
         needed: Seeds of each with which this test would tell the two apart with a power of `POWER`; None if that takes
             more than `MOST_SEEDS`.
@@ -82,6 +83,7 @@ class Contrast(NamedTuple):
     difference: Estimate
     improvement: Estimate
     p_value: float
+    uncorrected: float
     paired: bool
     needed: int | None
 
@@ -133,7 +135,7 @@ def pairs(entries: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
 def contrasts(entries: Sequence[Entry]) -> list[Contrast]:
     """The `pairs` compared."""
     compared = pairs(entries)
-    p_values = holm([_p_value(entry, first) for entry, first in compared])
+    uncorrected = [_p_value(entry, first) for entry, first in compared]
     # Of several comparisons the first to be decided has to pass this level by Holm's method.
     confidence = 1 - LEVEL / len(compared)
     return [
@@ -141,11 +143,12 @@ def contrasts(entries: Sequence[Entry]) -> list[Contrast]:
             entry.name,
             estimate_difference(entry.scores, first.scores, paired=entry.seeds == first.seeds),
             estimate_improvement(entry.scores, first.scores),
+            float(corrected),
             float(p),
             entry.seeds == first.seeds,
             seeds_needed(entry.scores, first.scores, POWER, confidence, MOST_SEEDS, entry.seeds == first.seeds),
         )
-        for (entry, first), p in zip(compared, p_values, strict=True)
+        for (entry, first), corrected, p in zip(compared, holm(uncorrected), uncorrected, strict=True)
     ]
 
 

@@ -13,11 +13,12 @@ import pytest
 import scipy.stats
 
 from jaxreward.report import report, save_curves
+from jaxreward.report.compared import configurations_compared
 from jaxreward.report.page import Html, table
 from jaxreward.reproduce.claims import Claim, above, check, exact, within
 from jaxreward.reproduce.figure import Reproduced, save
 from jaxreward.results.curves import LARGEST_PANELS, curve, learning_curves
-from jaxreward.results.statistics import estimate
+from jaxreward.results.statistics import estimate, paired_test, unpaired_test
 from jaxreward.results.summary import (
     configurations,
     declared_metrics,
@@ -468,3 +469,17 @@ def test_a_browser_shows_the_page_without_errors_or_requests(tmp_path, width):
     assert all(w > 100 and h > 20 for w, h in seen["tables"])
     assert "1 met" in seen["text"]
     assert "one is <b>positive</b>" in seen["text"]
+
+
+def test_p_is_corrected_for_all_pairs_and_lost_seeds_are_told():
+    scores = np.array([[8.0, 9, 9, 8, 9, 8], [7, 7, 6, 7, 7, 6], [5, 5, 6, 4, 5, np.nan]])
+    member, seed = np.indices(scores.shape)
+    columns = {"member": member, "seed": seed, "episode/return": scores, "failed": np.isnan(scores)}
+    frame = pd.DataFrame({name: values.ravel() for name, values in columns.items()})
+    frame = frame.assign(**{"iteration": 100, "episode/count": 1, "run": 0})
+    told = configurations_compared(frame, {0: "a", 1: "b", 2: "c"}, "episode/return", "return")
+    first, second, third = [row for row in cells_of(told) if len(row) == 6]
+    p_values = paired_test(scores[1], scores[0]), unpaired_test(scores[2, :5], scores[0])
+    assert [second[4], third[4]] == [f"{min(1.0, 3 * p):.3g}" for p in p_values]
+    assert "for all 3 pairs" in told
+    assert [row[5] for row in (first, second, third)] == ["6", "6", "5 (1 more without a final value)"]
