@@ -86,7 +86,7 @@ _BUILT_IN = {
     "loop_deep": "jaxreward.agents.loop.loop_deep",
 }
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""
-_POPULATION = "pbt/"
+POPULATION = "pbt/"
 
 
 class AgentSpec(NamedTuple):
@@ -157,7 +157,7 @@ class AgentSpec(NamedTuple):
 
 def list_agents() -> list[str]:
     """The names of the built-in agents."""
-    return [*_BUILT_IN, *(_POPULATION + name for name in _BUILT_IN)]
+    return [*_BUILT_IN, *(POPULATION + name for name in _BUILT_IN)]
 
 
 def without_episodes() -> list[str]:
@@ -185,8 +185,8 @@ def get_agent(name: str) -> AgentSpec:
         ValueError: If there is no such agent; says which is nearest.
     """
     check_reference(name, "agent")
-    if name.startswith(_POPULATION):
-        return _population_of(get_agent(name.removeprefix(_POPULATION)))
+    if name.startswith(POPULATION):
+        return _population_of(get_agent(name.removeprefix(POPULATION)))
     if is_reference(name):
         return _users_agent(name)
     check_name("agent", name, list_agents(), "Your own agent is `module:factory`.")
@@ -248,7 +248,7 @@ def _population_of(member: AgentSpec) -> AgentSpec:
         frozen=True,
         namespace=namespace,
     )
-    return AgentSpec(_POPULATION + member.name, make, config, member.Hyperparams)
+    return AgentSpec(POPULATION + member.name, make, config, member.Hyperparams)
 
 
 def _of_member(kind: type, name: str) -> Callable[..., Any]:

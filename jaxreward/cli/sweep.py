@@ -15,8 +15,9 @@ from jaxreward.cli.train import counted_seeds, finish, required_env, with_option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from jaxreward.run.job import Job, Setup
+    from jaxreward.run.job import Setup
     from jaxreward.run.launcher import Outcome
+    from jaxreward.run.spec import Experiment
     from jaxreward.sweep import Sweep as Description
 
 UNITS = {"": 1, "B": 1, "K": 1e3, "KB": 1e3, "M": 1e6, "MB": 1e6, "G": 1e9, "GB": 1e9, "T": 1e12, "TB": 1e12}
@@ -89,7 +90,7 @@ class Sweep:
 
     def run(self) -> int:
         from jaxreward.run.folder import hold
-        from jaxreward.run.job import default_folder
+        from jaxreward.run.job import default_folder, warn_of_long_schedules
         from jaxreward.run.launchers import get_launcher
         from jaxreward.sweep import describe, plan, run_sweep
 
@@ -101,10 +102,13 @@ class Sweep:
         planned = plan(
             sweep, folder, memory=None if self.memory is None else parse_size(self.memory), measure=self.plan
         )
+        made = [(job.steps, job.experiment()) for job in planned.jobs[:20]]  # those that are shown
+        for steps, experiment in made:
+            warn_of_long_schedules(experiment, steps)
         if self.plan or not self.quiet:
             setup = _shown(sweep, " ")
             note(f"{setup.agent} on {setup.env} with reward {setup.reward} -> {folder}")
-            note("\n".join([*describe(planned, sweep), *_steps_notes(planned.jobs)]))
+            note("\n".join([*describe(planned, sweep), *_steps_notes(made)]))
         if self.plan:
             return 0
         with hold(folder):
@@ -142,9 +146,8 @@ class Sweep:
         return read_sweep(table)
 
 
-def _steps_notes(jobs: Sequence[Job]) -> list[str]:
-    """Where steps are not those that were asked for, and why; of the programs that are shown."""
-    made = [(job.steps, job.experiment()) for job in jobs[:20]]
+def _steps_notes(made: Sequence[tuple[int, Experiment]]) -> list[str]:
+    """Where steps are not those that were asked for, and why."""
     told = [f"  {experiment.steps_told(steps)}" for steps, experiment in made if steps % experiment.steps_per_iteration]
     notes = [f"  {experiment.steps_note}" for _, experiment in made if experiment.steps_note]
     return list(dict.fromkeys([*told, *notes]))

@@ -94,11 +94,14 @@ class Train:
 
         if self.distributed or any(x is not None for x in (self.coordinator, self.processes, self.process)):
             initialize(self.coordinator, self.processes, self.process)  # before anything that uses JAX is imported
+        from jaxreward.run.job import warn_of_long_schedules
         from jaxreward.run.memory import check_memory
 
         job = from_leader(lambda: _job(self))
         experiment = job.experiment()
         check_memory(experiment, len(job.seeds))
+        if is_leader():
+            warn_of_long_schedules(experiment, job.steps)
         if is_leader() and not self.quiet:
             _announce(experiment, job, self.file)
         with hold_together(job.folder):

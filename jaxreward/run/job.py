@@ -16,9 +16,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from jax.sharding import Mesh
 from jax.tree_util import tree_leaves_with_path
 
+from jaxreward.agents.registry import POPULATION
 from jaxreward.names import path_name
 from jaxreward.rewards.registry import ENVIRONMENT
 from jaxreward.run.code import code_of, keep_code, places_of
@@ -148,7 +150,6 @@ class Job:
             ValueError: See `jaxreward.run.spec.resolve`.
         """
         experiment = experiment or self.experiment()
-        warn_of_long_schedules(experiment, self.steps)
         run = RunFolder(self.folder)
         from_leader(lambda: None if run.exists() else check_new(run))
         with hold_together(run.path):
@@ -174,17 +175,27 @@ class Job:
 
 
 def warn_of_long_schedules(experiment: Experiment, steps: int) -> None:
-    """Warns of what is to change over more steps than a run has: it may be trained further, and may be a mistake."""
-    members = [experiment.member_env_params(index) for index in range(len(experiment.population))]
-    named = [(path_name(path), leaf) for params in members for path, leaf in tree_leaves_with_path(params)]
-    asked = {(name, float(leaf)) for name, leaf in named if f".{name}".endswith(".progress.number")}
-    for name, number in sorted(asked):
-        if number > steps:
-            warnings.warn(
-                f"{name}={number:,.0f} is longer than the run, which has {steps:,} steps: the schedule gets to "
-                f"{steps / number:.2g} of its way; expected {steps:,} or less to see its end",
-                stacklevel=3,
-            )
+    """Warns of what is to change over more steps than a run has: it may be trained further, and may be a mistake.
+
+    In a population each member follows a schedule by its own steps.
+    """
+    own = getattr(experiment.hyperparams, "env_params", None)
+    params = experiment.env_params if own is None else own
+    leaves = ((path_name(path), leaf) for path, leaf in tree_leaves_with_path(params))
+    asked = {name: leaf for name, leaf in leaves if f".{name}".endswith(".progress.number")}
+    if not asked:
+        return
+    config = experiment.config
+    members = config["agent_config"]["population"] if config["agent"].startswith(POPULATION) else 1
+    taken, whose = steps // members, "a member of the population" if members > 1 else "the run"
+    for name, numbers in sorted(asked.items()):
+        for number in np.unique(np.asarray(numbers)):
+            if number > taken:
+                warnings.warn(
+                    f"{name}={number:,.0f} is longer than {whose}, which has {taken:,} steps: the schedule gets to "
+                    f"{taken / number:.2g} of its way; expected {taken:,} or less to see its end",
+                    stacklevel=3,
+                )
 
 
 def split(setup: Setup, choices: Sequence[dict[str, Value]]) -> list[Group]:

@@ -142,8 +142,7 @@ def test_a_run_that_is_resumed_goes_on_where_it_was(tmp_path, monkeypatch):
     settings = {"num_envs": 4, "num_steps": 16, "layers": (4,), "num_minibatches": 1, "num_epochs": 1}
     setup = Setup("ppo", "CartPole-v1", "fading.py:reward", settings)
     whole = Job(setup, tmp_path / "whole", 768, log_every=2).train(progress=False).metrics
-    with pytest.warns(UserWarning, match=r"reward.progress.number=512 is longer than the run, which has 256"):
-        Job(setup, tmp_path / "parts", 256, log_every=2).train(progress=False)
+    Job(setup, tmp_path / "parts", 256, log_every=2).train(progress=False)
     parts = Job(setup, tmp_path / "parts", 768, log_every=2).train(progress=False).metrics
     assert parts.drop(columns="wall_seconds").equals(whole.drop(columns="wall_seconds"))
     paid = whole["average_reward"].to_numpy()

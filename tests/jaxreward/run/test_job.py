@@ -122,3 +122,8 @@ def test_a_schedule_that_is_longer_than_the_run_is_told(tmp_path):
     with pytest.warns(UserWarning, match=r"reward.progress.number=10,000 is longer than the run, which has 2,500"):
         warn_of_long_schedules(experiment, 2_500)
     warn_of_long_schedules(experiment, 10_000)
+    settings = {"population": 4, "space": ("learning_rate=log(1e-4,1e-2)",), "reward.progress.number": [9_000, 10_001]}
+    population = resolve("pbt/ppo", "CartPole-v1", f"{file}:reward", settings)
+    with pytest.warns(UserWarning, match=r"number=10,001 is longer than a member of the population, which has 10,000"):
+        warn_of_long_schedules(population, 40_000)
+    warn_of_long_schedules(population, 40_004)
