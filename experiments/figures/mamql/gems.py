@@ -37,7 +37,9 @@ from jaxreward.reproduce.figure import PaperFigure
 from jaxreward.reward import Transition
 
 SIZES = {
-    "smoke": Size(2, (1_000, 10_000), 30, (4,), 16, methods=("MAMQL",), rates=(1e-3,), parts=1, measures=False),
+    "smoke": Size(
+        2, (1_000, 10_000), 30, (4,), 16, methods=("MAMQL", "cloning"), rates=(1e-3,), parts=1, measures=False
+    ),
     "small": Size(5, (1_000, 10_000, 20_000), 1_000, (64, 64), 128, rates=(1e-3, 3e-3)),
     "hour": Size(10, (1_000, 10_000, 20_000), 3_000, (64, 64), 128),
     "paper": Size(10, (1_000, 5_000, 10_000, 15_000, 20_000), 5_500, (256, 256), 256, dropout=0.2),

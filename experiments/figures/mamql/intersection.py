@@ -24,7 +24,7 @@ from jaxreward.reproduce.figure import PaperFigure
 from jaxreward.reward import Transition
 
 SIZES = {
-    "smoke": Size(2, (100, 1_000), 4, (4,), 16, methods=("cloning",), rates=(1e-3,), parts=2),
+    "smoke": Size(2, (100, 1_000), 4, (4,), 16, methods=("MAMQL", "cloning"), rates=(1e-3,), parts=2, measures=False),
     "small": Size(5, (1_000, 5_000, 20_000), 500, (64, 64), 64, rates=(1e-3, 3e-3)),
     "hour": Size(10, (1_000, 5_000, 20_000), 2_000, (64, 64), 128),
     "paper": Size(10, (5_000, 20_000, 35_000, 50_000, 70_000), 5_000, (256, 256), 256),

@@ -45,7 +45,7 @@ from jaxreward.reproduce.figure import PaperFigure
 from jaxreward.reward import Transition
 
 SIZES = {
-    "smoke": Size(2, (500, 1_000), 50, (4,), 16, methods=("cloning",), rates=(1e-3,), parts=1),
+    "smoke": Size(2, (500, 1_000), 50, (4,), 16, methods=("MAMQL", "cloning"), rates=(1e-3,), parts=1, measures=False),
     "small": Size(5, (500, 1_000, 2_000), 500, (64, 64), 64, rates=(1e-3, 3e-3)),
     "hour": Size(10, (500, 1_000, 2_000), 2_000, (64, 64), 128),
     "paper": Size(10, (500, 1_000, 2_000), 7_500, (256, 256), 256, dropout=0.5),
