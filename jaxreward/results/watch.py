@@ -131,14 +131,6 @@ def seconds_left(metrics: pd.DataFrame, iterations: int) -> float | None:
     return float((times.iloc[-1] - at_start) / (last - start) * max(iterations - last, 0))
 
 
-def trained_seconds(metrics: pd.DataFrame) -> float:
-    """Seconds that a run itself was trained for: those of its first row, as long as others, may be its parent's."""
-    times = metrics.groupby("iteration")["wall_seconds"].max().sort_index().to_numpy() if len(metrics) else []
-    if len(times) < 2:
-        return float(sum(times))
-    return float((times[-1] - times[0]) * len(times) / (len(times) - 1))
-
-
 def failed_runs(metrics: pd.DataFrame, population: Sequence[dict[str, Any]]) -> list[str]:
     """The runs whose numbers are not finite any more, by their settings and seed."""
     if not len(metrics):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -11,13 +13,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from jaxreward.results.described import title_of
 from jaxreward.results.tables import find_runs
-from jaxreward.results.watch import MOST_FAILURES, Watched, trained_seconds, watch_run
+from jaxreward.results.watch import MOST_FAILURES, Watched, steadily, watch_run
 from jaxreward.run.folder import at_work
 from jaxreward.run.job import NAMED
 from jaxreward.run.progress import duration
 from jaxreward.run.store import RunError, RunFolder
 from jaxreward.search.progress import best_so_far
-from jaxreward.search.study import Session, load_session
+from jaxreward.search.study import load_session
 from jaxreward.settings.space import always
 
 
@@ -37,7 +39,10 @@ def watch_search(folder: Path) -> Watched:
     stopped = sum(trial.state == TrialState.PRUNED for trial in ended)
     facts = [f"{len(ended)} of {total} trials done, {stopped} of them stopped early", best_so_far(session.study)]
     if state not in ("finished", "stopped"):
-        facts += _left(session, len(ended), total) + _generation(session)
+        generations = _generations(session.folder.path)
+        mine = [trial for trial in trials if trial.user_attrs.get("worker") == session.worker]
+        going = {trial.user_attrs["generation"] for trial in mine if not trial.state.is_finished()}
+        facts += _left(generations, going, len(ended), total) + _generation(generations)
     searched = {name: prior.samples() for name, prior in always(session.search.space).items() if name in NAMED}
     named = [dict(zip(searched, values, strict=True)) for values in itertools.product(*searched.values())]
     title = title_of([{"config": vars(session.search.setup.replace(names))} for names in named])
@@ -53,39 +58,58 @@ def watch_search(folder: Path) -> Watched:
     )
 
 
-def _left(session: Session, ended: int, total: int) -> list[str]:
+def _left(generations: Mapping[int, list[Path]], going: Collection[int], ended: int, total: int) -> list[str]:
     """As fast as trials were trained so far; compilation and pauses are no training.
 
+    A generation counts as done when its trials have ended: between two rungs all its runs are finished, and more come.
     What several workers share is counted right while they are alike: each knows its own seconds, and all trials.
     """
-    generations = _generations(session.folder.path)
-    seconds = [sum(trained_seconds(RunFolder(run).metrics()) for run in runs) for runs in generations]
-    under_way = seconds[-1] if generations and not all(RunFolder(run).finished() for run in generations[-1]) else 0.0
-    done = sum(seconds) - under_way
+    seconds = {number: sum(map(_seconds, runs)) for number, runs in generations.items()}
+    under_way = sum(taken for number, taken in seconds.items() if number in going)
+    done = sum(seconds.values()) - under_way
     if not (ended and done):
         return []
     return [f"about {duration(max(done / ended * (total - ended) - under_way, 0.0))} of training left"]
 
 
-def _generations(folder: Path) -> list[list[Path]]:
-    """The runs of each generation of this worker's that has begun."""
-    found = []
+def _generations(folder: Path) -> dict[int, list[Path]]:
+    """The runs of each generation of this worker's that has begun, by its number."""
+    found = {}
     for generation in sorted(folder.glob("generations/*")):
-        with contextlib.suppress(RunError):  # none of its has begun
-            found.append(find_runs(generation))
+        with contextlib.suppress(RunError, OSError):  # none of its has begun
+            found[int(generation.name)] = find_runs(generation)
     return found
 
 
-def _generation(session: Session) -> list[str]:
+def _seconds(run: Path) -> float:
+    """How long a run was trained for; 0 while that can't be read. Those of finished runs are read once."""
+    with contextlib.suppress(RunError, OSError):
+        return _finished_seconds(run) if steadily(RunFolder(run).finished) else _read_seconds(run)
+    return 0.0
+
+
+def _read_seconds(run: Path) -> float:
+    """Its clock goes on from that of the run that it began with."""
+    start = steadily(RunFolder(run).read_config).get("start")
+    return _clock(run) - (_clock(Path(start["folder"])) if start else 0.0)
+
+
+def _clock(run: Path) -> float:
+    metrics = steadily(RunFolder(run).metrics)
+    return float(metrics["wall_seconds"].max()) if len(metrics) else 0.0
+
+
+_finished_seconds = functools.cache(_read_seconds)
+
+
+def _generation(generations: Mapping[int, list[Path]]) -> list[str]:
     """How far the runs of this worker's newest generation are."""
-    newest = _generations(session.folder.path)[-1:]
-    runs = [(run, watch_run(run)) for run in itertools.chain(*newest)]
-    place = session.folder.path / "generations"
-    return [
-        f"generation {int(run.relative_to(place).parts[0])}: {each.facts[0]}"
-        for run, each in runs
-        if each.state != "finished"
-    ]
+    facts = []
+    for number, run in [(number, run) for number, runs in list(generations.items())[-1:] for run in runs]:
+        with contextlib.suppress(RunError, OSError):
+            watched = watch_run(run)
+            facts += [f"generation {number}: {watched.facts[0]}"] if watched.state != "finished" else []
+    return facts
 
 
 def _failures(ended: list[FrozenTrial]) -> list[str]:

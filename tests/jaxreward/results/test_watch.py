@@ -15,7 +15,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from jaxreward.cli import main
-from jaxreward.results.watch import failed_runs, seconds_left, steadily, trained_seconds, watch_run, watch_sweep
+from jaxreward.results.watch import failed_runs, seconds_left, steadily, watch_run, watch_sweep
 from jaxreward.run.folder import LOCK, at_work
 from jaxreward.run.store import RunError, RunFolder
 from jaxreward.search.folder import StudyFolder
@@ -98,13 +98,6 @@ def test_a_number_that_is_another_process_s_now_is_not_at_work(tmp_path, monkeyp
     assert at_work(tmp_path) is True
 
 
-def test_a_run_is_trained_from_its_own_first_row_on():
-    rows = pd.DataFrame({"iteration": [60, 60, 70, 80], "wall_seconds": [106.0, 106.0, 108.0, 110.0]})
-    assert trained_seconds(rows) == 6.0  # 100 are of the run that it went on from
-    assert trained_seconds(rows[:2]) == 106.0
-    assert trained_seconds(rows[:0]) == 0.0
-
-
 def test_a_run_under_way(tmp_path):
     population = [{"learning_rate": 0.1}, {"learning_rate": 0.2}]
     rows = [(10, 1.0, [1, 2, 3, 4], [False] * 4), (25, 4.0, [1, 2, 3, 4], [False, False, True, False])]
@@ -158,7 +151,7 @@ def searched(tmp_path):
     session.folder.write({**given, "worker": session.worker})
     states = [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING]
     for number, state in enumerate(states):
-        place = {"worker": session.worker, "generation": 0, "position": number, "size": 4}
+        place = {"worker": session.worker, "generation": number // 4, "position": number % 4, "size": 4}
         ended = {"value": 10.0 * number} if state == TrialState.COMPLETE else {}
         given = {"learning_rate": 0.01}, {"learning_rate": FloatDistribution(1e-4, 1e-1, log=True)}
         session.study.add_trial(
@@ -188,6 +181,20 @@ def test_the_time_left_of_a_search_is_that_of_training_alone(searched):
     facts = watch_search(searched).facts
     assert facts[2] == "about 0:00:14 of training left"  # 4 of 8 trials took 20 seconds; 6 of the others' are over
     assert facts[3] == "generation 1: iteration 40 of 100, of 1 run"
+    write_run(runs / "00001" / "runs", [(100, 6.0, [1], [False])], finished=True)
+    onward = write_run(runs / "00001" / "second", [(120, 8.0, [1], [False])], iterations=200)
+    described = RunFolder(onward).read_config()
+    RunFolder(onward).write_config(described | {"start": {"folder": str(runs / "00001" / "runs"), "members": [0]}})
+    # Trials of a generation whose first rung is finished have not ended; 6 of the second's 8 seconds are the first's.
+    assert watch_search(searched).facts[2] == "about 0:00:12 of training left"
+
+
+def test_a_run_that_cannot_be_read_now_is_left_out(searched, monkeypatch):
+    monkeypatch.setattr("jaxreward.results.watch.time.sleep", lambda _: None)
+    hold(searched, os.getpid())
+    run = write_run(searched / "generations" / "00001" / "runs", [(20, 3.0, [1], [False])])
+    (run / "metrics.parquet" / "part-000000000020.parquet").write_bytes(b"half")
+    assert watch_search(searched).facts[:1] == ["4 of 8 trials done, 1 of them stopped early"]
 
 
 def test_files_that_are_being_put_together_are_read_again():
