@@ -23,7 +23,7 @@ from jaxreward.agents.meta.parts import evolved
 from jaxreward.agents.meta.parts.evolved import Problem
 from jaxreward.agents.meta.parts.follower import Follower, Life, Scalar
 from jaxreward.agents.meta.parts.learned import LearnedConfig
-from jaxreward.agents.meta.parts.worlds import check_drawn, worlds
+from jaxreward.agents.meta.parts.worlds import check_drawn, mean_horizon, worlds
 from jaxreward.environment import scalar_environment
 from jaxreward.names import check_name
 from jaxreward.reward import bind_discount
@@ -52,8 +52,16 @@ class Config(evolved.Config, LearnedConfig):
     @property
     def steps_per_iteration(self) -> int:
         """Environment steps of a generation, at most."""
-        longest = max(self.lifetimes) * self.num_steps + self.judged_steps
-        return self.population_size * self.num_envs * longest
+        return round(self.steps_with(max(self.lifetimes)))
+
+    @property
+    def mean_steps_per_iteration(self) -> float:
+        """Environment steps of a generation, the mean over the lifetimes that are drawn."""
+        return self.steps_with(mean_horizon(self.lifetime_distribution, self.lifetimes))
+
+    def steps_with(self, lifetime: float) -> float:
+        """Environment steps of a generation whose lifetimes have so many updates in the mean."""
+        return self.population_size * self.num_envs * (lifetime * self.num_steps + self.judged_steps)
 
     @property
     def steps_note(self) -> str:

@@ -72,3 +72,12 @@ def horizons(kind: str, numbers: tuple[int, ...]) -> Callable[[Key[Array, ""]], 
             "lifetimes=(10,250), or lifetime_distribution=list for any of these"
         )
     return lambda key: log_uniform_integer(key, *numbers)
+
+
+def mean_horizon(kind: str, numbers: tuple[int, ...]) -> float:
+    """The mean of what `horizons` draws."""
+    if kind == "list":
+        return float(np.mean(numbers))
+    low, high = numbers
+    lengths = np.arange(low, high + 1)
+    return float(lengths @ np.log1p(1 / lengths) / np.log((high + 1) / low))

@@ -1,8 +1,9 @@
 """What the figures of LPG's objectives share: who learns one, on which levels, and what comes of agents that follow it.
 
-All learners have as many environment steps. Agents that follow what they learned live in levels drawn with keys of
-their own, which no learner met, and so do agents under an actor-critic that is written by hand, from the same keys: a
-return is told as a share of the way from what newborns earn to what the actor-critic earns in as long a life. That is
+All learners have as many environment steps, those that evolve one in the mean over the lifetimes that they draw. Agents
+that follow what they learned live in levels drawn with keys of their own, which no learner met, and so do agents under
+an actor-critic that is written by hand, from the same keys: a return is told as a share of the way from what newborns
+earn to what the actor-critic earns in as long a life. That is
 the objective `actor_critic` of `lpg`, at the step sizes that all have, in place of the papers' A2C.
 """
 
@@ -22,6 +23,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxreward.agent import vmap
 from jaxreward.agents.meta.parts.learned import LearnedConfig
 from jaxreward.agents.meta.parts.objectives import actor_critic
+from jaxreward.agents.registry import get_agent
 from jaxreward.compilation.cache import compiler_options
 from jaxreward.envs import make
 from jaxreward.experiments.figures.meta._lives import Lives, Told, grown, table
@@ -40,7 +42,7 @@ class Size(NamedTuple):
     Attributes:
         levels: The environment.
         runs: Objectives that each learner learns.
-        steps: Environment steps to learn one in.
+        steps: Environment steps to learn one in, see `steps_of`.
         lifetimes: In which they learn, log-uniform from the first to the last, in updates.
         horizons: Lifetimes of those who follow, which need not be among these.
         held_out: Levels that those who follow live in, for each objective.
@@ -151,8 +153,8 @@ def works(size: Size, method: Method) -> list[Work]:
     if not method.agent or not size.steps:
         return [following]
     made = learner(size, method)
-    each = made.steps_per_iteration
-    return [of_agent(made.agent, made.hyperparams, size.runs, size.steps // each, each), following]
+    each = steps_of(made)
+    return [of_agent(made.agent, made.hyperparams, size.runs, int(size.steps / each), round(each)), following]
 
 
 def learner(size: Size, method: Method) -> Experiment:
@@ -161,6 +163,12 @@ def learner(size: Size, method: Method) -> Experiment:
     settings: dict[str, Any] = {**dict(size.agents), **dict(own), **dict(method.settings)}
     settings |= {"temporal": method.temporal, "lifetimes": size.lifetimes}
     return resolve(method.agent, size.levels + method.levels, settings=settings)
+
+
+def steps_of(made: Experiment) -> float:
+    """Environment steps of a learner's iteration, the mean where lifetimes are drawn for each."""
+    config = get_agent(made.config["agent"]).Config(**made.config["agent_config"])
+    return getattr(config, "mean_steps_per_iteration", made.steps_per_iteration)
 
 
 @functools.cache
@@ -174,7 +182,7 @@ def learned(size: Size, method: Method) -> PyTree:
     keys = jax.random.split(jax.random.key(0), size.runs)
     state = jax.jit(agent.init, compiler_options=options)(keys, experiment.member(0))
     step = jax.jit(lambda state: agent.step(state)[0], donate_argnums=0, compiler_options=options)
-    for _ in range(size.steps // experiment.steps_per_iteration):
+    for _ in range(int(size.steps / steps_of(experiment))):
         state = step(state)
     return jax.device_get(state.params)
 

@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxreward.agent import strong, vmap
 from jaxreward.agents.meta.lpg_meta import Config, Hyperparams, lpg_meta
-from jaxreward.agents.meta.parts.worlds import check_drawn, horizons, worlds
+from jaxreward.agents.meta.parts.worlds import check_drawn, horizons, mean_horizon, worlds
 from jaxreward.environment import with_reward
 from jaxreward.envs import make
 from jaxreward.rewards import environment_reward, weighted
@@ -249,6 +249,11 @@ def test_lifetimes_are_drawn_as_asked():
     assert between.min() >= 10
     assert between.max() <= 250
     assert (between < 50).mean() == pytest.approx(0.5, abs=0.13)  # 50 is the geometric mean
+    evenly = (np.arange(1_000_000) + 0.5) / 1_000_000  # in place of the numbers that are drawn
+    of_all = np.floor(10 * (251 / 10) ** evenly).mean()
+    assert mean_horizon("log_uniform", (10, 250)) == pytest.approx(of_all, abs=1e-3)
+    assert mean_horizon("log_uniform", (10, 250)) == pytest.approx(between.mean(), abs=4 * between.std() / 20)
+    assert mean_horizon("list", (3, 9)) == 6
     with pytest.raises(ValueError, match="did you mean 'list'"):
         horizons("lists", (3,))
     with pytest.raises(ValueError, match="the lesser first"):

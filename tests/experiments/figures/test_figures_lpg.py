@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from jaxreward.agent import Agent
+from jaxreward.agents.meta.parts.worlds import mean_horizon
 from jaxreward.experiments.figures.meta import _common as common
 from jaxreward.experiments.figures.meta import _lives, conditioning, curation, horizon, lifetime, tasks
 from jaxreward.reproduce.claims import check
@@ -157,14 +158,22 @@ class Counted(NamedTuple):
     params: jax.Array
 
 
-def test_learners_have_as_many_steps_whatever_an_iteration_takes(monkeypatch):
+def test_learners_have_as_many_steps_whatever_an_iteration_takes_in_the_mean(monkeypatch):
     counting = Agent(
         lambda key, hyperparams: Counted(jnp.zeros(())),
         lambda state: (Counted(state.params + 1), {}),
         lambda state: None,
     )
-    made = SimpleNamespace(agent=counting, member=lambda index: (), steps_per_iteration=300)
-    monkeypatch.setattr(common, "resolve", lambda *_, **__: made)
-    monkeypatch.setattr(common, "vmap", lambda agent: agent)
-    assert common.learned(SIZE._replace(steps=1_000), common.METHODS[common.LPG_ES]) == 3
-    common.learned.cache_clear()
+    size, steps = SIZE._replace(steps=1_000_000), {}
+    for name in (common.LPG_ES, common.LPG_META):
+        made = common.learner(size, common.METHODS[name])
+        counted = SimpleNamespace(**made._replace(agent=counting)._asdict(), member=lambda index: ())
+        monkeypatch.setattr(common, "resolve", lambda *_, made=counted, **__: made)
+        monkeypatch.setattr(common, "vmap", lambda agent: agent)
+        steps[name] = float(common.learned(size, common.METHODS[name])) * common.steps_of(made)
+        common.learned.cache_clear()
+        monkeypatch.undo()
+    # Of lives of 4 to 16 updates, of which there are more short ones: not of the longest.
+    lives = 64 * 8 * (10 * mean_horizon("log_uniform", SIZE.lifetimes) + 10)
+    assert steps == pytest.approx(dict.fromkeys(steps, size.steps), abs=lives)
+    assert common.steps_of(common.learner(SIZE, common.METHODS[common.LPG_ES])) == pytest.approx(lives)
