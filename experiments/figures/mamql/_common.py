@@ -1,8 +1,9 @@
 """What the figures of MAMQL share: who learns from demonstrations, how well, what they say it was for, and how drawn.
 
 All methods have the same networks, batches and steps of Adam, and are tuned alike: each is trained with every learning
-rate of `Size.rates` from the middle number of transitions, and the one with the highest mean return is kept; seeds that
-no rate was tried with are then drawn and decide claims. All of them, with all numbers of transitions, are one program.
+rate of `Size.rates` from the middle number of transitions, and the one with the highest mean return is kept, of MA-AIRL
+for policies and discriminators both; seeds that no rate was tried with are then drawn and decide claims. All of them,
+with all numbers of transitions, are one program.
 """
 
 from __future__ import annotations
@@ -91,10 +92,11 @@ class Game(NamedTuple):
 
 
 class Method(NamedTuple):
-    """Somebody who learns: an agent, and how it differs from others of its kind."""
+    """Somebody who learns: an agent, how it differs from others of its kind, and what its learning rates are called."""
 
     agent: str
     options: dict[str, Any]
+    rates: tuple[str, ...] = ("learning_rate",)
 
     def config(self, size: Size, path: Path) -> dict[str, Any]:
         """Its settings."""
@@ -112,7 +114,7 @@ METHODS: dict[str, Method] = {
     "MAMQL, offline": Method("mamql", {"value_states": "expert"}),
     "independent IQ-Learn": Method("mamql", {"value_states": "expert", "reads": "others_actions"}),
     "cloning": Method("behaviour_cloning", {"activation": "elu"}),
-    "MA-AIRL": Method("airl", {"state_only": False}),
+    "MA-AIRL": Method("airl", {"state_only": False}, ("learning_rate", "discriminator_learning_rate")),
     "reading its own action": Method("mamql", {"value_states": "expert", "reads": "joint_action"}),
 }
 
@@ -161,7 +163,8 @@ def learner(name: str, game: Game, size: Size) -> Learner:
     method = METHODS[name]
     spec = get_agent(method.agent)
     config = spec.Config(**method.config(size, demonstrations(game, size.numbers[-1])[0]))
-    return Learner(spec.make(*make(game.task), config), spec.Hyperparams, spec.steps_per_iteration(config))
+    numbers = lambda learning_rate, **more: spec.Hyperparams(**more, **dict.fromkeys(method.rates, learning_rate))  # noqa: E731
+    return Learner(spec.make(*make(game.task), config), numbers, spec.steps_per_iteration(config))
 
 
 def works(name: str, game: Game, size: Size) -> list[Work]:

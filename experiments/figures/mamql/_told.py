@@ -30,16 +30,15 @@ SHOWN = {"cosine": "cosine of a reward's weights", "starc": "STARC distance of a
 
 
 def scores(frame: pd.DataFrame, method: str, number: int, part: str = "return") -> Float[np.ndarray, " seeds"]:
-    """A method's returns at the end of runs with so many transitions, or what else `part` says, by seed."""
+    """A method's returns at the end of runs with so many transitions, or what else `part` says, by seed.
+
+    The demonstrator's are those of all its episodes.
+    """
+    if method == DEMONSTRATOR:
+        return frame.loc[frame["method"] == method, part].to_numpy()
     rows = frame[(frame["method"] == method) & (frame["number"] == number)]
     rows = rows[rows["updates"] == rows["updates"].max()].sort_values("seed")
     return rows[part].to_numpy() if part in rows else np.array([])
-
-
-def share(method: str, number: int, frame: pd.DataFrame) -> Estimate:
-    """A method's return as a share of the demonstrator's."""
-    found = scores(frame, method, number)
-    return estimate(found / demonstrated(frame), aggregate_mean) if len(found) else NOTHING
 
 
 def lead(method: str, other: str, number: int, frame: pd.DataFrame, part: str = "return") -> Estimate:
@@ -54,6 +53,12 @@ def times(method: str, other: str, number: int, frame: pd.DataFrame, part: str =
     """How many times another one's a method's return is, or what else."""
     first, second = (scores(frame, name, number, part) for name in (method, other))
     return estimate_ratio(first, second) if len(first) and len(second) else NOTHING
+
+
+def excess(method: str, other: str, factor: float, number: int, frame: pd.DataFrame, part: str = "return") -> Estimate:
+    """How much greater a method's return is, or what else, than so many times another one's."""
+    first, second = (scores(frame, name, number, part) for name in (method, other))
+    return estimate_difference(first, factor * second, aggregate_mean) if len(first) and len(second) else NOTHING
 
 
 def demonstrated(frame: pd.DataFrame) -> float:
@@ -73,7 +78,8 @@ def claims_of(
         recovered: Measures of recovered rewards, of `SHOWN`.
     """
     reached = f"MAMQL is at its demonstrator's level with {level:,} transitions: its share of that return"
-    found = [Claim(reached, partial(share, "MAMQL", level), above(LEVEL), takes=("MAMQL", DEMONSTRATOR))]
+    share, more = partial(times, "MAMQL", DEMONSTRATOR, level), partial(excess, "MAMQL", DEMONSTRATOR, LEVEL, level)
+    found = [Claim(reached, share, above(LEVEL), contrast=more)]
     others = ("independent IQ-Learn", "cloning", "MA-AIRL")
     for number in few:
         for other in others:
@@ -82,8 +88,8 @@ def claims_of(
     if ratios:
         for other in others:
             text = f"MAMQL is paid twice what {other} is, or more, with {few[0]:,} transitions: how many times"
-            measure = partial(times, "MAMQL", other, few[0])
-            found.append(Claim(text, measure, above(TIMES), paper=PUBLISHED))
+            measure, more = partial(times, "MAMQL", other, few[0]), partial(excess, "MAMQL", other, TIMES, few[0])
+            found.append(Claim(text, measure, above(TIMES), paper=PUBLISHED, contrast=more))
     for part in recovered:
         found += _of_reward(part, level, [other for other in others if other != "cloning"])
     return tuple(claim._replace(least="small") for claim in found)
@@ -99,7 +105,8 @@ def _of_reward(part: str, level: int, others: Iterable[str]) -> list[Claim]:
         else:
             text = f"MAMQL's reward is half as far from the true one as {other}'s, or less: its part of that distance"
             measure = partial(times, "MAMQL", other, level, part=part)
-            found.append(Claim(text, measure, below(1 / TIMES), paper=PUBLISHED))
+            more = partial(excess, other, "MAMQL", TIMES, level, part=part)
+            found.append(Claim(text, measure, below(1 / TIMES), paper=PUBLISHED, contrast=more))
     return found
 
 

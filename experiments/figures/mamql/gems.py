@@ -13,8 +13,9 @@ their own agent's action too, which leaves nothing to be learned to act by; that
 (Cloning reads the action that it is to predict there, and is not in the plot.) Its alpha and its temperature are 1, as
 MAMQL's are; the authors have 100 for both, the same criterion in other units, but act at a temperature of 1. MA-AIRL is
 on independent PPO, with as many steps of its discriminators' Adam as the others have, and eight times the steps of the
-game. All have the same networks and batches, and learning rates that were chosen alike; `paper` has as many steps of
-Adam as the authors.
+game. All have the same networks and batches, and learning rates that were chosen alike, of two or three; `paper` has as
+many steps of Adam as the authors. All seeds learn from the first transitions of one recording: what differs between
+them, and what intervals are of, is learning and not what was demonstrated.
 
 Different here: what agents see are features, such as their own gems' relative places, where the authors have pictures.
 At `paper` a fifth of the hidden units is left out in updates, in all methods but MA-AIRL, as the authors do in their

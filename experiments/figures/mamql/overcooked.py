@@ -9,9 +9,9 @@ Methods are those of `mamql/gems`, see there, and so are all departures; an epis
 each cook is paid for what it does itself, as in JaxMARL, beside 20 to both for a soup.
 
 The states that can be come to are listed, some 125,000 of them, so the STARC distance of a recovered reward to the true
-one is exact: on the MDP that a cook is in while the other acts as the demonstrator does, states counting as often as
-the demonstrator comes there that now and then acts at random; with the largest number of transitions, a mean over
-cooks.
+one is exact but for the weights of states, which are counts of 4,096 steps of the demonstrator that now and then acts
+at random: on the MDP that a cook is in while the other acts as the demonstrator does; with the largest number of
+transitions, a mean over cooks.
 The weights of the four things that are paid for are told beside it, those of the nearest sum of them and shaping.
 """
 

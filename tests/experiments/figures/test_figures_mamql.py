@@ -1,5 +1,7 @@
 """The figures of MAMQL: what is claimed, on data that meets it and on data that does not, and what it is made of."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pandas as pd
 import pytest
 
 from jaxreward.agent import Agent
+from jaxreward.agents.registry import get_agent
 from jaxreward.distances.canonical import canonicalise
 from jaxreward.distances.starc import starc_distance
 from jaxreward.experiments.figures.mamql import _common, _recovered, _told, gems, intersection, overcooked
@@ -26,7 +29,7 @@ COSINES = {"MAMQL": 0.9, "independent IQ-Learn": 0.5, "MA-AIRL": 0.2}
 FAR = {"MAMQL": 0.3, "independent IQ-Learn": 0.9, "MA-AIRL": 1.2}
 
 
-def table(means=MEANS, demonstrator=13.2, numbers=(1_000, 10_000, 20_000), cosine=COSINES, starc=FAR):
+def table(means=MEANS, demonstrator=13.2, numbers=(1_000, 10_000, 20_000), cosine=COSINES, starc=FAR, spread=0.2):
     """Six runs of each method with each number of transitions, a little apart, and a demonstrator's episodes."""
     rows = [
         {"method": method, "number": number, "seed": seed, "updates": updates, "return": mean * share + 0.02 * seed}
@@ -38,7 +41,7 @@ def table(means=MEANS, demonstrator=13.2, numbers=(1_000, 10_000, 20_000), cosin
         for updates, share in ((100, 0.1), (200, 1))
     ]
     shown = [
-        {"method": _common.DEMONSTRATOR, "number": numbers[-1], "seed": k, "return": demonstrator + (-1) ** k}
+        {"method": _common.DEMONSTRATOR, "number": numbers[-1], "seed": k, "return": demonstrator + spread * (-1) ** k}
         for k in range(8)
     ]
     return pd.DataFrame(rows + shown)
@@ -75,6 +78,19 @@ def test_claims_are_met_by_such_numbers_as_the_authors_plots_show(module, number
 def test_claims_are_not_met_otherwise(changed, wrong):
     found = verdicts(table({**MEANS, **changed}))
     assert [place for place, verdict in enumerate(found) if verdict == "not met"] == wrong
+
+
+def test_a_demonstrator_whose_returns_vary_is_not_known_better_than_they_say():
+    """8 episodes 2 from their mean have a standard error of 0.76, and 13.15 is 0.6 above 0.95 of it."""
+    assert verdicts(table(spread=2.0))[0] == "not decidable"
+    assert verdicts(table({**MEANS, "MAMQL": (8.5, 12.8, 16.0)}, spread=2.0))[0] == "met"
+
+
+def test_who_loses_is_exceeded_though_no_ratio_says_so():
+    claims = [check(claim, table({**MEANS, "cloning": (-0.5, 11.0, 13.0)}), "small") for claim in gems.figure.claims]
+    (twice,) = [claim for claim in claims if "twice what cloning" in claim.text]
+    assert twice.verdict == "met"
+    assert np.isnan(twice.estimate.value)
 
 
 def test_rewards_that_are_no_nearer_meet_no_claim():
@@ -154,6 +170,8 @@ def test_methods_have_as_many_steps_of_adam_on_as_many_transitions():
         assert config[of.get("updates", "discriminator_updates")] == _common.UPDATES
         assert config[of.get("batch", "discriminator_batch")] == size.batch_size
         assert config[f"{prefix}layers"] == size.layers
+        numbers = {each.name for each in dataclasses.fields(get_agent(method.agent).Hyperparams)}
+        assert set(method.rates) == {name for name in numbers if name.endswith("learning_rate")}
 
 
 @pytest.fixture(scope="module")
