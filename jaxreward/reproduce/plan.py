@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jaxreward.compilation.cache import without_compilation_cache
+from jaxreward.compilation.peaks import PEAKS
 from jaxreward.reproduce.parts import Computed, Part, planned
 from jaxreward.reproduce.work import Cost, Work, of_job
 from jaxreward.run.cost import SAMPLE
 from jaxreward.sweep.plan import show_duration
 
-PEAK = 67e12
+PEAK = PEAKS["NVIDIA H200"]
 """Float32 operations a second of one H200 outside of its tensor cores, by NVIDIA's data sheet."""
 ACHIEVED = 0.01
 """The share of that which is assumed to be achieved: small networks and environments are far from the peak."""

@@ -51,6 +51,11 @@ def command(options: Any, run: Callable[[Any, Console], list[Measured]], package
         measured = run(options, console)
     except (ValueError, RuntimeError, subprocess.SubprocessError) as error:
         sys.exit(str(error))
+    write(options, measured, packages)
+
+
+def write(options: Any, measured: list[Measured], packages: Sequence[str] = ()) -> None:
+    """Puts everything measured into `options.out`, if that is given."""
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(_report(options, measured, packages), indent=1, default=str))

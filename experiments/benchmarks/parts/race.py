@@ -25,7 +25,7 @@ class ContenderError(RuntimeError):
 
 
 class Contender:
-    """A process of `contender.py`, asked over stdin and stdout.
+    """A process of `contender.py`, or of another program that answers so, asked over stdin and stdout.
 
     Attributes:
         ready: What it said when it had compiled, seconds and versions; see `contender.py`.
@@ -33,7 +33,9 @@ class Contender:
         failure: Why it is out of the race, empty while it is in.
     """
 
-    def __init__(self, python: Path | str, spec: dict[str, Any], flags: str, timeout: float) -> None:
+    def __init__(
+        self, python: Path | str, spec: dict[str, Any], flags: str, timeout: float, program: Path = CONTENDER
+    ) -> None:
         """Starts it; `ready` waits for it to compile. `timeout` is in seconds, for each answer."""
         self.timeout = timeout
         self.ready: dict[str, Any] = {}
@@ -41,7 +43,7 @@ class Contender:
         self.failure = ""
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed in `close`
         self._answers: queue.Queue[str] = queue.Queue()
-        command = [str(python), "-P", str(CONTENDER), json.dumps(spec)]
+        command = [str(python), "-P", str(program), json.dumps(spec)]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, env=_environ(flags), text=True
         )

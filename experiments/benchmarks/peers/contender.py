@@ -36,7 +36,7 @@ import numpy as np
 def main() -> None:
     """Serves the spec given on the command line until stdin closes."""
     spec = json.loads(sys.argv[1], object_hook=lambda fields: SimpleNamespace(**fields))
-    answer = _claim_stdout()
+    answer = claim_stdout()
     program = _load(spec.program)
     train, finish = program.build(spec)
     options: dict[str, Any] = getattr(program, "compiler_options", dict)()
@@ -49,7 +49,7 @@ def main() -> None:
         answer({**seconds, **summarise(finish(output))})
 
 
-def _claim_stdout() -> Callable[[dict[str, Any]], None]:
+def claim_stdout() -> Callable[[dict[str, Any]], None]:
     """Keeps stdout for the answers; what libraries print goes to stderr."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
