@@ -7,10 +7,11 @@ go on. `--traceback` shows where an error came from.
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Annotated, get_args
+from typing import Annotated, get_args, get_type_hints
 
 import tyro
 
@@ -47,7 +48,9 @@ Command = (
     | Annotated[Reproduce, _sub("reproduce")]
     | Annotated[Listing, _sub("list")]
 )
-_COMMANDS = tuple(get_args(each)[1].name for each in get_args(Command))
+_COMMANDS = {get_args(each)[1].name: get_args(each)[0] for each in get_args(Command)}
+_POSITIONAL = {id(tyro.conf.Positional), *map(id, get_args(tyro.conf.Positional[int])[1:])}
+"""What marks a field as no option."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if given and not given[0].startswith("-") and given[0] not in _COMMANDS:
         return guarded(lambda: _refuse(given[0]), show_traceback=False)
+    unknown = _unknown_option(given)
+    if unknown:
+        return guarded(lambda: _refuse_option(given[0], unknown), show_traceback=False)
     command = tyro.cli(
         Command,
         prog="jaxreward",
@@ -85,6 +91,35 @@ def _refuse(given: str) -> int:
     """
     check_name("command", given, _COMMANDS, f"There are: {', '.join(_COMMANDS)}.")
     raise AssertionError("it is no command")
+
+
+def _unknown_option(given: Sequence[str]) -> str:
+    """The first option that the command has not; tyro's own and `--help` are let through."""
+    if not given or given[0] not in _COMMANDS:
+        return ""
+    words = [word.partition("=")[0].replace("_", "-") for word in given[1:] if re.match(r"--[a-z]", word)]
+    known = _options(given[0])
+    return next((word for word in words if word not in known and not word.startswith("--tyro-")), "")
+
+
+def _options(command: str) -> set[str]:
+    """What a command's options are called: as its fields, unless they are given another name."""
+    hints = get_type_hints(_COMMANDS[command], include_extras=True)
+    said = {field: get_args(hint)[1:] for field, hint in hints.items()}
+    options = {field: each for field, each in said.items() if not _POSITIONAL & {id(one) for one in each}}
+    given = {field: [getattr(one, "name", None) for one in each] for field, each in options.items()}
+    names = [next(filter(None, others), None) or field for field, others in given.items()]
+    return {"--help", *(f"--{name.replace('_', '-')}" for name in names)}
+
+
+def _refuse_option(command: str, given: str) -> int:
+    """What is no option is answered with the nearest of its command.
+
+    Raises:
+        ValueError: Always.
+    """
+    check_name(f"option of jaxreward {command}", given, _options(command), f"`jaxreward {command} --help` lists them.")
+    raise AssertionError("it is no option")
 
 
 def _run(command: Command) -> int:

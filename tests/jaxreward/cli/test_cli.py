@@ -249,7 +249,8 @@ def test_a_run_without_a_finite_number_fails(tmp_path, capsys):
         ("train --env nowhere.py --steps 10", "say what in it is the environment, as nowhere.py:NAME"),
         ("sweep .", ". is a folder, not a TOML file"),
         ("search .", ". is a folder, not a TOML file"),
-        ("train --stepz 10", "--steps"),
+        ("train --stepz 10", "no option of jaxreward train '--stepz'; did you mean '--steps'?"),
+        ("results --formt=csv", "no option of jaxreward results '--formt'; did you mean '--format'?"),
         ("trian", "train"),
     ],
 )
