@@ -10,10 +10,10 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Key, PyTree
 
-from jaxreward.agent import Agent, vmap
+from jaxreward.agent import Agent
 from jaxreward.compilation.cache import compiler_options
 from jaxreward.compilation.flops import flops
-from jaxreward.run.cost import SAMPLE, cost_of, sampled, timed
+from jaxreward.run.cost import SAMPLE, cost_of, operations_of, sampled, timed
 from jaxreward.run.job import Job
 from jaxreward.run.plan import make_plan
 
@@ -95,9 +95,7 @@ def of_agent(
         chosen = jax.tree.map(lambda leaf: leaf[:members], hyperparams)
         plan = make_plan(chosen, [{}] * members, some, iterations, log_every)
         seconds, taken, compiling = cost_of(agent, plan, PROBE_SECONDS)
-        batched = vmap(vmap(agent), population=True)
-        counted = flops(batched.step, jax.eval_shape(batched.init, plan.keys, plan.hyperparams))
-        return Cost(seconds, counted / plan.keys.size, taken, compiling)
+        return Cost(seconds, operations_of(agent, plan), taken, compiling)
 
     return Work(iterations * steps_per_iteration, seeds, configurations, iterations, repr(agent), measure)
 

@@ -10,6 +10,7 @@ import jax
 from jaxtyping import PyTree
 
 from jaxreward.agent import Agent, vmap
+from jaxreward.compilation.flops import flops
 from jaxreward.run.chunk import Program
 from jaxreward.run.plan import Plan
 
@@ -58,6 +59,12 @@ def cost_of(agent: Agent, plan: Plan, at_least: float = 0.0) -> Measured:
     each = timed(advance, state, plan.iterations, at_least)
     runs = members * seeds
     return Measured(each / runs, program.bytes / runs, seconds + init_seconds)
+
+
+def operations_of(agent: Agent, plan: Plan) -> float:
+    """Operations of an iteration of one run, see `jaxreward.compilation.flops`."""
+    batched = vmap(vmap(agent), population=True)
+    return flops(batched.step, jax.eval_shape(batched.init, plan.keys, plan.hyperparams)) / plan.keys.size
 
 
 def timed(advance: Callable[[PyTree, int], PyTree], state: PyTree, most: int, at_least: float) -> float:

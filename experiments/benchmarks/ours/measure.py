@@ -17,7 +17,7 @@ import optuna
 from jaxreward.experiments.benchmarks.peers.contender import claim_stdout
 from jaxreward.experiments.benchmarks.search import SPACE
 from jaxreward.lookup import describe_failure
-from jaxreward.run.cost import cost_of
+from jaxreward.run.cost import cost_of, operations_of
 from jaxreward.run.plan import make_plan
 from jaxreward.run.spec import resolve
 from jaxreward.search.samplers import make_sampler
@@ -55,7 +55,7 @@ def measured(spec: dict[str, Any]) -> dict[str, Any]:
         "steps": iterations * experiment.steps_per_iteration,
         "planned_bytes": cost.bytes * len(members) * spec["seeds"],
         "peak_bytes": (device.memory_stats() or {}).get("peak_bytes_in_use"),
-        "flops_per_second": cost.flops / cost.seconds,
+        "flops_per_second": operations_of(experiment.agent, plan) / cost.seconds,
         "compile_s": cost.compile_seconds,
         "device": device.device_kind,
         "jax": jax.__version__,

@@ -13,7 +13,7 @@ from jaxreward.experiments.benchmarks import gpu
 from jaxreward.experiments.benchmarks.gpu import ROWS, Options, check, entries, measure, needed, run, table
 from jaxreward.experiments.benchmarks.ours import measure as program
 from jaxreward.experiments.benchmarks.search import SPACE
-from jaxreward.run.cost import Cost
+from jaxreward.run.cost import Measured
 from jaxreward.run.spec import resolve
 
 SAID = {
@@ -49,7 +49,8 @@ def test_what_a_device_does_not_say_is_unknown():
 
 
 def test_what_is_measured_of_a_run_is_told_of_all(monkeypatch):
-    monkeypatch.setattr(program, "cost_of", lambda agent, plan, seconds: Cost(seconds, 1e6, 100.0, 2.0))
+    monkeypatch.setattr(program, "cost_of", lambda agent, plan, seconds: Measured(seconds, 100.0, 2.0))
+    monkeypatch.setattr(program, "operations_of", lambda agent, plan: 1e6)
     spec = ROWS["ppo_agents"].at("tiny").spec(0.25)
     said = program.measured({**spec, "trials": 3, "steps": 513})
     # An iteration is 4 x 128 steps; one of one run takes a quarter of a second, and there are 2 seeds of 3.

@@ -13,7 +13,7 @@ from jaxreward.cli import main
 from jaxreward.compilation.flops import flops
 from jaxreward.reproduce.claims import Claim, above, exact
 from jaxreward.reproduce.figure import PaperFigure, load_reproduced, reproduce
-from jaxreward.reproduce.parts import Computed, planned, trainings
+from jaxreward.reproduce.parts import Computed, parts_of, planned, trainings
 from jaxreward.reproduce.plan import ACHIEVED, PEAK, Planned, estimate, plan
 from jaxreward.reproduce.work import Cost, Work, of_function
 from jaxreward.run.cost import Measured, timed
@@ -177,7 +177,7 @@ def test_a_plan_has_all_stages_and_trains_nothing(tmp_path, monkeypatch):
     measured = []
     cost = Measured(0.5, 0.0, 8.0)
     monkeypatch.setattr("jaxreward.reproduce.work.cost_of", lambda agent, plan, _: measured.append(plan) or cost)
-    monkeypatch.setattr("jaxreward.reproduce.work.flops", lambda *_: 4e6)  # of four runs
+    monkeypatch.setattr("jaxreward.run.cost.flops", lambda *_: 4e6)  # of four runs
 
     def stages():
         jobs = trainings(Setup(settings=TINY), [{"learning_rate": 1e-3}, {"learning_rate": 1e-2}], steps=128, seeds=2)
