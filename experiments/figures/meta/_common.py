@@ -92,7 +92,7 @@ SIZES = {
     "paper": Size(
         "levels/all?observation=index",
         8,
-        940_000_000_000,
+        366_000_000_000,
         (10, 250),
         (10, 25, 50, 100, 250, 500, 1000),
         64,
@@ -101,8 +101,8 @@ SIZES = {
         (("num_agents", 512), ("at_once", 32)),
     ),
 }
-"""At `smoke` nothing is learned, since each learner would have to be compiled. Steps of `paper` are those of the 2,500
-generations of the authors' code, each of 1,024 lives."""
+"""At `smoke` nothing is learned, since each learner would have to be compiled. Steps of `paper` are what the
+2,500 generations of the authors' code come to, each of 1,024 lives, in the mean over lifetimes."""
 
 
 class Method(NamedTuple):

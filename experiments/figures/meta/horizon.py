@@ -7,7 +7,7 @@ also in lifetimes that it was never evolved with.
 Different here: the paper's body could not be read, so its curves and numbers are not known, only what its abstract and
 reviews say of them. What is shown is the share of what an actor-critic earns in as long a life, on levels that were not
 met. At `small` levels are `levels/tiny`, of two objects and episodes of 5 to 10 steps, and lives of 4 to 16 updates of
-80 steps; `paper` has the levels and sizes of the authors' code, a thousand candidates and 940 billion steps for each
+80 steps; `paper` has the levels and sizes of the authors' code, a thousand candidates and 366 billion steps for each
 objective.
 """
 
