@@ -60,8 +60,10 @@ def with_objective(size: Size, name: str) -> list[Job]:
 def lead(preset: str, first: str, second: str, frame: pd.DataFrame) -> Estimate:
     """How much higher the return of the first objective is at the end; nothing if one was not run."""
     rows = presets.rows(frame, preset)
-    scores = [presets.final(rows[rows["objective"] == name]) if len(rows) else () for name in (first, second)]
-    return estimate_difference(*scores, aggregate_mean) if all(map(len, scores)) else NOTHING
+    if not {first, second} <= set(rows.get("objective", ())):
+        return NOTHING
+    one, other = (presets.final(rows[rows["objective"] == name]) for name in (first, second))
+    return estimate_difference(one, other, aggregate_mean)
 
 
 def plot(frame: pd.DataFrame) -> Figure:
