@@ -69,8 +69,8 @@ SIZES = {
 def data(scale: Scale) -> dict[str, list[Job]]:
     """Each clipping, and a policy that learns nothing, by task: there they share a program."""
     size = SIZES[scale]
-    clipped: list[dict[str, Value]] = [{"clip": clip} for clip in PAPER]
-    learners = [*clipped, {**UNTRAINED}]
+    learners: list[dict[str, Value]] = [{"clip": clip} for clip in PAPER]
+    learners.append({**UNTRAINED})
     trained = partial(trainings, SETUP, steps=size.steps, seeds=size.seeds)
     return {task: trained([{"env": task, **learner} for learner in learners]) for task in size.tasks}
 
