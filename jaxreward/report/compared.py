@@ -46,13 +46,18 @@ def configurations_compared(frame: pd.DataFrame, labels: Mapping[int, str], metr
                     "Final values, each the mean over the last tenth of training. Bar: 95% interval over seeds, line "
                     "in it: the interquartile mean. Below, each against the first: the difference, and the "
                     "probability that a run of it scores higher than one of the first, which was seen to be the best: "
-                    "on fresh seeds it is most likely a little worse. As the data chose it, p is corrected for all "
-                    f"{every} pair{'s' * (every > 1)} by Bonferroni's method; below {LEVEL:g}, they differ."
+                    "on fresh seeds it is most likely a little worse. Where p is below "
+                    f"{LEVEL:g}, they differ{_corrected(every)}."
                 ),
                 table(COLUMNS, rows, {"configuration"}),
             ]
         ),
     )
+
+
+def _corrected(pairs: int) -> str:
+    told = f"; as the data chose the first, p is corrected for all {pairs} pairs by Bonferroni's method"
+    return told if pairs > 1 else ""
 
 
 def _row(entry: Entry, contrast: Contrast, pairs: int) -> list[str]:

@@ -126,11 +126,12 @@ def section(runs: Runs, title: str = "") -> str:
 
 
 def _episodes(runs: Runs, metrics: Sequence[str]) -> str:
-    """What `jaxreward evaluate --render` drew of some of them, where that is a picture; of the best first."""
-    drawn = [run for run in _by_rank(runs, metrics) if (run / EPISODE).is_file()]
-    small = [run for run in drawn if (run / EPISODE).stat().st_size <= LARGEST_EPISODE][:MOST_EPISODES]
-    several = len(runs.folders) > 1
-    named = [f"An episode of {run.relative_to(runs.place)}" if several else "An episode" for run in small]
+    """What `jaxreward evaluate --render` drew of them all or of some, where that is a picture; of the best first."""
+    whole = [runs.place] if runs.place != Path() else []
+    drawn = [place for place in (*whole, *_by_rank(runs, metrics)) if (place / EPISODE).is_file()]
+    small = [place for place in drawn if (place / EPISODE).stat().st_size <= LARGEST_EPISODE][:MOST_EPISODES]
+    several = [place for place in small if place not in whole and len(runs.folders) > 1]
+    named = [f"An episode of {place.relative_to(runs.place)}" if place in several else "An episode" for place in small]
     return "\n".join(map(_episode, small, named))
 
 
