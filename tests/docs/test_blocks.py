@@ -35,7 +35,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 PAGES = [page for page in PAGES if not {"_build", "api"} & set(page.parts)]
 LONG = {
     *(f"agents/{family}.md" for family in ("baselines", "inverse", "lpg", "mamql", "quality_diversity", "subpo")),
-    *("games.md", "distances.md", "never_ending.md", "notebooks/a_sweep_in_sql.md"),
+    *("games.md", "distances.md", "never_ending.md", "results.md", "sweeps.md", "notebooks/a_sweep_in_sql.md"),
 }
 """Pages of which the blocks take over ten seconds."""
 LONG_PAGES = [page for page in PAGES if str(page.relative_to(ROOT)).removeprefix("docs/") in LONG]

@@ -28,7 +28,7 @@ from tests.by_default import by_default
 
 MADE = "loop/regret", "pbt/toy"
 """By default: one that is trained in stages and parts, and one that is computed as a whole."""
-LARGE = {"barfi/half_cheetah", "ppo/clipping", "qd/mazes", "subpo/ant"}
+LARGE = {"barfi/half_cheetah", "meta/tasks", "ppo/clipping", "qd/mazes", "subpo/ant"}
 """What takes long to make ready: bodies, and mazes."""
 
 
