@@ -42,6 +42,18 @@ os.environ["XDG_STATE_HOME"] = os.environ["TESTS_STATE"]  # what tests begin is 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+LONGER = Path(__file__).parent / "longer.txt"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Before those that are deselected are looked for."""
+    longer = set(LONGER.read_text().splitlines())
+    for item in items:
+        if item.nodeid in longer:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def key() -> jax.Array:
     """A PRNG key; split it, never use it twice."""
