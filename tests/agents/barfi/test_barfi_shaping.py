@@ -322,7 +322,8 @@ LEARNERS = {"tables": actor_critic, "the agent": agent}
 @functools.cache
 def unshaped(name):
     """What a learner makes of the walk without shaping, from the potential as its values and from none, `[2, ...]`."""
-    return jax.jit(jax.vmap(lambda value: LEARNERS[name](walk(), value)))(jnp.stack([VALUES, NOTHING]))
+    env = walk()  # made outside of what is traced
+    return jax.jit(jax.vmap(lambda value: LEARNERS[name](env, value)))(jnp.stack([VALUES, NOTHING]))
 
 
 def learned(name, env):
