@@ -3,14 +3,13 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.figures.meta._common import courses, one_of
 from jaxreward.agents.meta.parts.learned import LearnedConfig
 from jaxreward.agents.meta.parts.objectives import get_targets
 from jaxreward.envs import make
+from jaxreward.experiments.figures.meta._lives import Lives
 
 LEVELS = 32
 
@@ -21,10 +20,10 @@ def test_agents_under_it_earn_more_than_newborn_ones():
     env, params = make("levels/small?observation=index")
     config = LearnedConfig(num_envs=16, num_steps=20).for_env(env, params)
     objective = get_targets("ta_lpg_small", config.predictions)
-    lives = dataclasses.replace(config.follower(env, params, "a test"), objective=one_of([objective]))
-    numbers = jax.tree.map(lambda leaf: jnp.stack([leaf] * LEVELS), objective.init(jax.random.key(0)))
-    keys = jax.random.split(jax.random.key(2**31), (LEVELS, 1))
-    told = jax.jit(courses(lives, config.judged_steps, params))([numbers], jnp.array([0, 16], jnp.int32), keys)
-    newborn, grown = np.asarray(told["earned"])[:, 0]
+    follower = dataclasses.replace(config.follower(env, params, "a test"), objective=objective)
+    lives = Lives(follower, params, config.judged_steps, (0, 16))
+    keys = jax.random.split(jax.random.key(2**31), LEVELS)
+    numbers = objective.init(jax.random.key(0))
+    newborn, grown = np.asarray(jax.jit(jax.vmap(lives.in_level, (None, 0)))(numbers, keys)["earned"]).T
     gained = grown - newborn
     assert gained.mean() - 2.04 * gained.std(ddof=1) / np.sqrt(LEVELS) > 0
