@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from jaxreward.experiments.figures.mamql._common import DEMONSTRATOR, METHODS
 from jaxreward.reproduce.claims import Claim, above, below
-from jaxreward.results.charts import COLORS, HEIGHT, WIDTH
+from jaxreward.results.charts import COLORS, HEIGHT, WIDTH, line
+from jaxreward.results.curves import Curve
 from jaxreward.results.statistics import (
     NOTHING,
     Estimate,
@@ -142,9 +143,7 @@ def _lines(
 ) -> None:
     """A line with its intervals for each method."""
     for method, color in zip(METHODS, COLORS, strict=False):
-        if method not in set(frame["method"]):
-            continue
-        each = [estimate(found(method, place), aggregate_mean) for place in places]
-        value, low, high = (np.array([float(one[part]) for one in each]) for part in range(3))
-        axis.plot(places, value, marker="o", markersize=3, color=color, label=method)
-        axis.fill_between(places, low, high, color=color, alpha=0.2, linewidth=0)
+        if method in set(frame["method"]):
+            each = [estimate(found(method, place), aggregate_mean) for place in places]
+            mean, low, high, runs = np.array(each, float).T
+            line(axis, Curve(np.asarray(places), mean, low, high, int(np.nan_to_num(runs).max())), method, color, "o")
