@@ -1,8 +1,9 @@
 """Every test runs on 8 host devices, with the scheduler that cannot hang, and with silent rank promotion forbidden.
 
-Time goes into compilation. So all tests, and the processes they start, share one cache of compiled programs, which is
-kept for the next run (`.compiled`, or the folder that `TESTS_CACHE` names). A module's tests run in one process; what
-it compiled is let go at its end, or memory would grow with every module.
+Time goes into compilation. So programs are compiled as fast as can be, not to run fast: without LLVM's passes, and with
+XLA's older emitters, which take a fifth of the time. All tests, and the processes they start, share one cache of
+compiled programs, which is kept for the next run (`.compiled`, or the folder that `TESTS_CACHE` names). A module's
+tests run in one process; what it has compiled is let go once that has grown large.
 """
 
 import gc
@@ -17,7 +18,8 @@ os.environ["XLA_FLAGS"] = " ".join(
         os.environ.get("XLA_FLAGS", ""),
         "--xla_force_host_platform_device_count=8",
         "--xla_cpu_enable_concurrency_optimized_scheduler=false",
-        "--xla_backend_optimization_level=1",  # as training programs are compiled, see jaxreward/compilation/cache.py
+        "--xla_backend_optimization_level=0",
+        "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
     ]
 )
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -31,6 +33,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 import jax
 import pytest
 
+gc.set_threshold(50_000)  # tracing makes many objects, of which few go
 MOST_KEPT = 2**30
 """Bytes of compiled programs, of which most belong to code that is no more; then it begins anew."""
 if "TESTS_STATE" not in os.environ:  # not a worker: those inherit it
@@ -62,10 +65,21 @@ def key() -> jax.Array:
 
 @pytest.fixture(scope="module", autouse=True)
 def forgotten():
-    """What a module compiled goes with it."""
+    """What modules compiled goes once a process has grown: each would compile the small programs anew."""
     yield
-    jax.clear_caches()
-    gc.collect()
+    if _resident() > MOST_RESIDENT:
+        jax.clear_caches()
+        gc.collect()
+
+
+MOST_RESIDENT = 2**30
+"""Bytes in memory of a process, of its bound of 3 GB."""
+
+
+def _resident():
+    """Bytes in memory, where the system tells; or more than any bound."""
+    told = Path("/proc/self/statm")
+    return int(told.read_text().split()[1]) * resource.getpagesize() if told.exists() else float("inf")
 
 
 def pytest_sessionfinish(session):

@@ -1,4 +1,5 @@
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +24,7 @@ from jaxreward.learning.episodes import Episodes
 from jaxreward.reward import Transition, markov
 from jaxreward.rewards import environment_reward
 from jaxreward.rewards.beside import auxiliary, beside
+from tests.as_users import AS_USERS
 
 KEY = jax.random.key(0)
 TASK = "barfi/gridworld?auxiliary=bad"
@@ -482,8 +484,7 @@ def test_continuous_actions_and_hidden_layers_learn_too():
 
 
 def final_return(agent, hyperparams, seeds, iterations):
-
-    @jax.jit
+    @partial(jax.jit, compiler_options=AS_USERS)
     def run(key):
         state = agent.init(jax.random.split(key, seeds), hyperparams)
         return jax.lax.scan(lambda s, _: agent.step(s), state, length=iterations)[1]["episode/env_return"]

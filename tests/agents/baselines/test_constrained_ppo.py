@@ -1,5 +1,7 @@
 """PPO under a constraint whose best policy a linear programme knows."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +14,7 @@ from jaxreward.environment import with_reward
 from jaxreward.envs.average.never_ending import ContinuingEnv
 from jaxreward.mdp import tabular_mdp
 from jaxreward.rewards import at_most, constrained, environment_reward
+from tests.as_users import AS_USERS
 
 PLACES, SEEDS, ITERATIONS, RATES = 10, 8, 150, (0.4, 1.0)
 HERE = np.arange(PLACES)
@@ -42,7 +45,7 @@ def trained():
     numbers = Hyperparams(learning_rate=0.01, discount=1.0, entropy_coefficient=0.2)
     numbers = jax.tree.map(lambda x: jnp.full(members, x, float), numbers).replace(env_params=params)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=AS_USERS)
     def run(keys):
         return jax.lax.scan(lambda state, _: agent.step(state), agent.init(keys, numbers), length=ITERATIONS)[1]
 

@@ -13,6 +13,7 @@ from jaxreward.cli import main
 from jaxreward.results.tables import load
 from jaxreward.run.job import Job, Setup, job_of, split
 from jaxreward.run.spec import resolve
+from tests.as_users import AS_USERS
 
 SIZES = {"num_envs": 4, "num_steps": 16, "num_minibatches": 1, "num_epochs": 1, "layers": (8,)}
 POPULATION = {
@@ -128,7 +129,7 @@ def test_a_population_does_better_than_its_members_would_alone():
     how = {"population": 8, "ready_iterations": 6, "space": ("learning_rate=log(1e-6,1e-1)",)}
     experiment = resolve("pbt/ppo", "CartPole-v1", settings=sizes | how)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=AS_USERS)
     @partial(jax.vmap, in_axes=(0, None))
     @partial(jax.vmap, in_axes=(None, 0))
     def run(key, exploits):

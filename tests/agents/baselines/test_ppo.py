@@ -1,6 +1,6 @@
 """PPO against numpy, and on environments whose solution is known."""
 
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 
 import jax
@@ -24,6 +24,7 @@ from jaxreward.agents.baselines.ppo import (
 )
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, head_for
 from jaxreward.rewards import potential_shaping, weighted
+from tests.as_users import AS_USERS
 from tests.probes import Probe, ProbeParams, TargetProbe
 
 SEEDS = 16  # all of them succeed: with 95 % confidence at least 83 % of all seeds would, as 0.83**16 = 0.05
@@ -44,7 +45,7 @@ def stack(*trees):
 def train(agent, keys, hyperparams, iterations):
     """`(final state, metrics of each iteration)`, in one compiled program."""
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=AS_USERS)
     def run(keys, hyperparams):
         return jax.lax.scan(lambda state, _: agent.step(state), agent.init(keys, hyperparams), length=iterations)
 

@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 from jaxreward import Agent, shard, vmap
 from jaxreward.agent import Policy
 from jaxreward.agents.meta.parts.evolved import Config, Hyperparams, Life, Problem, evolved
+from tests.as_users import AS_USERS
 
 CONFIG = Config(population_size=16)
 SETTINGS = Hyperparams(sigma=0.1, learning_rate=0.05, sigma_decay=1.0, learning_rate_decay=1.0, b1=0.9)
@@ -47,7 +48,8 @@ def run(agent, generations, settings=SETTINGS, key=jax.random.key(0)):
     def generation(state, _):
         return agent.step(state)
 
-    return jax.jit(lambda key: jax.lax.scan(generation, agent.init(key, settings), length=generations))(key)
+    grown = lambda key: jax.lax.scan(generation, agent.init(key, settings), length=generations)  # noqa: E731
+    return jax.jit(grown, compiler_options=AS_USERS)(key)
 
 
 def same(one, other):
@@ -155,7 +157,8 @@ def test_broken_lifetimes_are_the_worst_and_do_not_spoil_the_others():
 def test_resumed_it_goes_on_to_the_same_bits():
     agent = evolved(problem(noisy, length), CONFIG)
     half, _ = run(agent, 3)
-    rest, _ = jax.jit(lambda state: jax.lax.scan(lambda s, _: agent.step(s), state, length=2))(half)
+    grown = lambda state: jax.lax.scan(lambda s, _: agent.step(s), state, length=2)  # noqa: E731
+    rest, _ = jax.jit(grown, compiler_options=AS_USERS)(half)
     same(rest, alone(length)[0])
 
 

@@ -10,6 +10,7 @@ from jaxreward.agents.meta.lpg import Hyperparams as Inner
 from jaxreward.agents.meta.lpg_es import Config, Hyperparams, lpg_es
 from jaxreward.envs import make
 from jaxreward.run.spec import resolve
+from tests.as_users import AS_USERS
 
 NAME = "levels/tiny?observation=index"
 SMALL = {"num_envs": 8, "num_steps": 10, "width": 16, "lifetimes": (4, 16), "predictions": 3}
@@ -69,7 +70,9 @@ def test_agents_come_to_earn_more():
     def generation(state, _):
         return agent.step(state)
 
-    run = jax.jit(lambda keys, h: jax.lax.scan(generation, agent.init(keys, h), length=GENERATIONS))
+    run = jax.jit(
+        lambda keys, h: jax.lax.scan(generation, agent.init(keys, h), length=GENERATIONS), compiler_options=AS_USERS
+    )
     state, metrics = run(jax.random.split(jax.random.key(0), 4), experiment.member(0))
     fitness = np.asarray(metrics["fitness/mean"])
     first, last = fitness[: GENERATIONS // 4].mean(0), fitness[-GENERATIONS // 4 :].mean(0)

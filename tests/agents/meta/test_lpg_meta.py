@@ -17,6 +17,7 @@ from jaxreward.environment import with_reward
 from jaxreward.envs import make
 from jaxreward.rewards import environment_reward, weighted
 from jaxreward.run.spec import resolve
+from tests.as_users import AS_USERS
 
 NAME = "levels/tiny?observation=index"
 BUFFER = 12
@@ -51,7 +52,7 @@ def everyone():
         citizens = state.citizens
         return after, ((citizens.step, citizens.total, citizens.world.cells, citizens.place, state.buffer), metrics)
 
-    run = jax.jit(lambda keys, h: jax.lax.scan(step, agent.init(keys, h), length=UPDATES))
+    run = jax.jit(lambda keys, h: jax.lax.scan(step, agent.init(keys, h), length=UPDATES), compiler_options=AS_USERS)
     return run(jax.random.split(jax.random.key(0), 5), hyperparams)[1]
 
 

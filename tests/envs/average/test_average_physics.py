@@ -1,10 +1,13 @@
 """The pendulum, the puck and the falling balls, each step of a long walk, against the rules in NumPy."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
 
 from jaxreward.envs import make
+from tests.as_users import AS_USERS
 
 STEPS = 10_000
 
@@ -19,7 +22,7 @@ def walk(name, **params_of):
         shown, following, reward, terminated, _ = env.step_env(key_step, state, action, params)
         return following, (state, action, following, shown, reward, terminated | env.is_truncated(following, params))
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=AS_USERS)
     def run(key):
         key_start, key_steps = jax.random.split(key)
         return jax.lax.scan(step, env.reset_env(key_start, params)[1], jax.random.split(key_steps, STEPS))[1]

@@ -342,12 +342,17 @@ def test_noise_disturbs_what_is_executed_and_stays_within_its_limits():
     quiet = stepped(env.default_params, motions, actions)[1].motion
     noisy = stepped(env.default_params.replace(noise=0.1), motions, actions)[1].motion
     assert len(np.unique(quiet.vx)) == 1
-    # From rest r = vx tan(steering) / (lf + lr): the steering angle that was executed.
-    steering = np.arctan(np.asarray(noisy.r / noisy.vx) * 0.062)
+    steering = steered_from_rest(noisy)
     np.testing.assert_allclose(steering.mean(), 0, atol=5 * 0.1 / 2000**0.5)
     np.testing.assert_allclose(steering.std(), 0.1, rtol=5 / 4000**0.5)
     wild = stepped(env.default_params.replace(noise=10.0), motions, actions)[1].motion
-    assert np.abs(np.arctan(np.asarray(wild.r / wild.vx) * 0.062)).max() < 1 + 1e-4
+    assert np.abs(steered_from_rest(wild)).max() < 1 + 1e-4
+
+
+def steered_from_rest(after):
+    """The steering angles that were executed by those who moved, as r = vx tan(steering) / (lf + lr)."""
+    moved = np.asarray(after.vx) > 1e-6
+    return np.arctan(np.asarray(after.r)[moved] / np.asarray(after.vx)[moved] * 0.062)
 
 
 @pytest.mark.parametrize("vx", [0.0, 1e-5, -1e-5, -1.0, 0.3, 0.30001, 100.0])

@@ -1,7 +1,7 @@
 """Squashed Gaussians against the distribution function that they have, and boxes at their corners."""
 
 import math
-from functools import cache
+from functools import cache, partial
 
 import distrax
 import jax
@@ -11,6 +11,7 @@ import pytest
 from gymnax.environments import spaces
 
 from jaxreward.learning.squashed import LOG_STD_RANGE, squashed_sample, unit_box
+from tests.as_users import AS_USERS
 
 MEAN, LOG_STD = np.array([0.3, -1.2]), np.array([-0.5, 0.4])
 LOW, HIGH = np.array([[-1.0, 0.0, -5.0]]), np.array([[3.0, 0.5, -4.0]])  # unequal, and one without 0
@@ -22,7 +23,7 @@ def computed():
     """All that is computed with JAX here, in one program."""
     box = unit_box(spaces.Box(LOW, HIGH, (1, 3)), "test")
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=AS_USERS)
     def program(outputs, noise, far, unit):
         own, log_prob = squashed_sample(outputs, noise)
         mean, log_std = jnp.split(outputs, 2, -1)

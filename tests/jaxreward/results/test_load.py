@@ -111,7 +111,8 @@ def test_an_exported_policy_runs_where_there_is_no_jaxreward(folder, trained, tm
     np.save(tmp_path / "places.npy", PLACES)
     arguments = [str(tmp_path / "places.npy"), str(place), str(tmp_path / "actions.npz")]
     subprocess.run([sys.executable, "-c", ELSEWHERE, *arguments], check=True, cwd=tmp_path)
-    found = np.load(tmp_path / "actions.npz")
+    with np.load(tmp_path / "actions.npz") as file:
+        found = dict(file)
     actions, memory = trained.predict(PLACES)
     np.testing.assert_array_equal(found["policy"], actions)
     np.testing.assert_array_equal(found["policy_again"], trained.predict(PLACES, memory)[0])

@@ -116,7 +116,7 @@ def pair(task, *arguments, devices=1, heartbeat=HEARTBEAT, code=CHILD):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"  # the last one counts
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_COORDINATOR_BIND_ADDRESS": address}
     command = [sys.executable, "-c", code, str(Path(__file__).parents[3]), address]
     told = [str(heartbeat), task, *map(str, arguments)]
