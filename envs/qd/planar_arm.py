@@ -15,7 +15,7 @@ from gymnax.environments import spaces
 from gymnax.environments.environment import Environment
 from jaxtyping import Array, Bool, Float, Int, Key, PyTree
 
-from jaxreward.envs.parts.painting import BLACK, painted, pixel_centres, soft, to_segments
+from jaxreward.envs.parts.painting import BLACK, painted, pixel_centres, soft, to_nearest_segment
 from jaxreward.envs.qd.discs import NO_AREA
 
 _LINE = 3 / 400
@@ -95,7 +95,7 @@ class PlanarArm(Environment):
     def image(self, state: PlanarArmState, params: PlanarArmParams, size: int = 64) -> Float[Array, "size size 3"]:
         """The arm in black on white, `y` downwards."""
         points = size * joints_of(state.posture)
-        to_arm = jnp.linalg.norm(to_segments(pixel_centres(size), points[:-1], points[1:]), axis=-1).min(-1)
+        to_arm = to_nearest_segment(pixel_centres(size), points[:-1], points[1:])
         return painted(jnp.ones((size, size, 3)), soft(to_arm - _LINE * size / 2), BLACK)
 
     def action_space(self, params: PyTree = None) -> spaces.Box:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
-from jax.nn import relu, selu
+from jax.nn import relu
 from jaxtyping import Array, Float
 
 from jaxreward.agents.quality_diversity.parts.convolution import Double, Halve, uniform
@@ -55,6 +56,15 @@ class Autoencoder(nn.Module):
         for layer in self.double[:-1]:
             x = selu(layer(x))
         return relu(self.double[-1](x))
+
+
+def selu(x: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """What `jax.nn.selu` is, up to a rounding of 1, in less than half the time.
+
+    By `exp` in place of `expm1`, and once for each pixel: XLA would compute it for each window that has the pixel.
+    """
+    scale, alpha = 1.0507009873554805, 1.6732632423543772
+    return jax.lax.optimization_barrier(scale * jnp.where(x > 0, x, alpha * (jnp.exp(jnp.minimum(x, 0)) - 1)))
 
 
 def _dense(features: int, inputs: int) -> nn.Dense:

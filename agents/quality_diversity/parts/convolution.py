@@ -59,7 +59,7 @@ class Double(nn.Module):
         bias = self.param("bias", start, (self.features,))
         parts = kernel.reshape(2, 2, 2, 2, channels, -1)[:, ::-1, :, ::-1].transpose(0, 2, 4, 1, 3, 5)
         padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        return _pixels(_windows(padded) @ parts.reshape(4 * channels, -1)) + bias[None, None, None]
+        return _pixels(_of_windows(padded, parts.reshape(4, channels, -1))) + bias[None, None, None]
 
 
 def _blocks(x: Float[Array, "B H W C"]) -> Float[Array, "B H/2+1 W/2+1 4*C"]:
@@ -86,9 +86,14 @@ def _of_windows(x: Float[Array, "B H W C"], parts: Float[Array, "4 C F"]) -> Flo
     """The product of what each window sees with a matrix, made the way that needs less memory."""
     features = parts.shape[-1]
     if features > x.shape[-1]:
-        return _windows(x) @ parts.reshape(-1, features)
-    products = x @ parts.transpose(1, 0, 2).reshape(x.shape[-1], -1)
+        return _product(_windows(x), parts.reshape(-1, features))
+    products = _product(x, parts.transpose(1, 0, 2).reshape(x.shape[-1], -1))
     return sum(_shifted(jnp.split(products, 4, -1)), jnp.zeros(()))
+
+
+def _product(x: Float[Array, "B H W C"], matrix: Float[Array, "C F"]) -> Float[Array, "B H W F"]:
+    """Of one matrix with another: the gradient of a product over three axes copies both under `vmap`."""
+    return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], -1)
 
 
 def _shifted(of: list[Array]) -> list[Array]:

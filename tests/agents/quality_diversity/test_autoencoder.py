@@ -7,6 +7,7 @@ import pytest
 from jax.nn import relu, selu
 
 from jaxreward.agents.quality_diversity.parts.autoencoder import Autoencoder, errors
+from jaxreward.agents.quality_diversity.parts.autoencoder import selu as our_selu
 from jaxreward.agents.quality_diversity.parts.convolution import Double, Halve
 from jaxreward.agents.quality_diversity.parts.evaluation import Outcome
 from jaxreward.agents.quality_diversity.parts.fitting import Fitted, Fitting, fit, not_yet, split, start, validated
@@ -281,3 +282,10 @@ def test_errors_are_means_of_each_picture():
     np.testing.assert_allclose(
         errors(jnp.asarray(images), jnp.asarray(made)), ((images - made) ** 2).mean((1, 2, 3)), rtol=1e-5
     )
+
+
+def test_selu_is_jax_s():
+    x = jnp.concatenate([jnp.linspace(-20, 5, 1001), jnp.array([-1e-6, 0.0, 1e-6, 100.0])])
+    np.testing.assert_allclose(our_selu(x), selu(x), rtol=1e-6, atol=3e-7)
+    slopes = [jax.grad(lambda x, f=f: f(x).sum())(x[x != 0]) for f in (our_selu, selu)]
+    np.testing.assert_allclose(*slopes, rtol=1e-6, atol=3e-7)

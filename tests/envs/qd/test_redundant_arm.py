@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxreward.envs.parts.painting import to_segments
+from jaxreward.envs.parts.painting import to_nearest_segment, to_segments
 from jaxreward.envs.qd.discs import NO_AREA, paid_in_disc
 from jaxreward.envs.qd.redundant_arm import ArmState, RedundantArm, in_walls, joints, legal
 
@@ -80,7 +80,8 @@ def test_it_starts_as_a_spiral_that_may_be():
     np.testing.assert_allclose(observation, START / np.pi, rtol=1e-6)
     assert (float(state.angles[0]), float(state.angles[-1])) == (np.float32(np.pi / 5), np.float32(np.pi / 20))
     assert may_be(START, START, 0.0)
-    assert legal(state.angles, state.angles, state.speeds[-1])
+    points = joints(state.angles)
+    assert legal(points, points[-1], state.speeds[-1])
 
 
 def test_a_constant_torque_turns_a_joint_by_the_square_of_the_time():
@@ -101,7 +102,8 @@ def test_legal_poses_are_as_the_rules_tell():
     angles = np.concatenate([angles, rng.uniform(-0.25, 0.25, (600, 20))])
     angles[600:, 0] = rng.uniform(-np.pi, np.pi, 600)
     speeds = rng.choice([-1, 0, 0.99, 1.01], len(angles))
-    got = jax.jit(jax.vmap(legal))(jnp.asarray(angles, float), jnp.asarray(angles, float), jnp.asarray(speeds, float))
+    stays = lambda angles, speed: legal(joints(angles), joints(angles)[-1], speed)  # noqa: E731
+    got = jax.jit(jax.vmap(stays))(jnp.asarray(angles, float), jnp.asarray(speeds, float))
     expected = [may_be(*case) for case in zip(angles, angles, speeds, strict=True)]
     np.testing.assert_array_equal(got, expected)
     assert 0.2 < np.mean(expected) < 0.8
@@ -249,3 +251,11 @@ def test_the_picture_of_the_start():
     # the wall above the base ends at row 12.3 and lies in columns 31 and 32, which it covers but for their outer sides
     np.testing.assert_allclose(image[6, 31:33].sum(0), np.full(3, 2 - 0.02 * 360.52 / 6.25), rtol=1e-4)
     assert image[14, 30:34].min() == 1
+
+
+def test_the_nearest_segment_is_as_far_as_the_way_to_it():
+    rng = np.random.default_rng(2)
+    points, starts, ends = (jnp.asarray(rng.uniform(-1, 1, shape), float) for shape in ((9, 7, 2), (5, 2), (5, 2)))
+    ways = np.linalg.norm(to_segments(points, starts, ends), axis=-1)
+    np.testing.assert_allclose(to_nearest_segment(points, starts, ends), ways.min(-1), rtol=1e-5, atol=1e-6)
+    assert len(np.unique(ways.argmin(-1))) == 5
