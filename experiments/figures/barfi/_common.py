@@ -42,7 +42,7 @@ STARTS = {"auxiliary": OneOf((0.0, 1.0))}
 """Whether LIRPG's policy learns from the auxiliary reward as well; in its paper there is none."""
 KEPT: Choice = {"discount_learning_rate": 0.0}
 """BARFI without a learned discount, all else as it was tuned."""
-BLUE, RED, GREEN, PINK, ORANGE, _, BLACK = COLORS
+BLUE, RED, GREEN, PINK, ORANGE, SKY, BLACK = COLORS
 
 
 class Method(NamedTuple):
@@ -65,6 +65,8 @@ class Method(NamedTuple):
     style: Literal["-", "--"] = "-"
 
 
+FROM_THE_SUM = "BARFI, from the sum"
+"""BARFI whose reward starts as the naive sum in place of a random one: what does it lose by unlearning its warm-up?"""
 _POLICY = ("learning_rate", "entropy_coefficient")
 _PHI = (*_POLICY, "reward_learning_rate", "reward_penalty")
 _DISCOUNT = ("discount_learning_rate", "discount_penalty", "alpha")
@@ -75,6 +77,7 @@ _ONLINE = (*_POLICY, "reward_learning_rate")
 _RMSPROP: Choice = {"optimiser": "rmsprop"}
 METHODS = {
     "BARFI": Method("barfi", "environment", (*_PHI, *_DISCOUNT), {}, BLUE),
+    FROM_THE_SUM: Method("barfi", "environment", (*_PHI, *_DISCOUNT), {"initial": "sum"}, SKY),
     "BARFI, unrolled": Method("barfi", "environment", _PHI, _UNROLLED, BLUE, "--"),
     "naive sum": Method("reinforce", "auxiliary", _POLICY, {}, RED),
     "naive sum, actor-critic": Method("reinforce", "auxiliary", _ACTOR, _TD, RED, "--"),
@@ -273,6 +276,12 @@ def helps_to_learn(task: str, hint: str) -> Claim:
     """
     text = f"BARFI earns more with the discount that it learns than with 0.99, {hint}: what it adds to its mean return"
     return Claim(text, partial(lead_of_learned_discount, task), above(0), takes=("BARFI",))
+
+
+def not_worse_from_the_sum(task: str, margin: float, hint: str) -> Claim:
+    """That BARFI keeps what its warm-up has taught it if its reward starts as the naive sum."""
+    text = f"BARFI that starts as the naive sum is not worse than it by more than {margin:g}, {hint} (ours): its lead"
+    return Claim(text, partial(final_lead, task, FROM_THE_SUM, "naive sum"), above(-margin))
 
 
 def plot_tasks(frame: pd.DataFrame, tasks: Mapping[str, Task], label: str) -> Figure:

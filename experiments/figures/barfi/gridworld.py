@@ -44,6 +44,7 @@ from jaxreward.experiments.figures.barfi._common import (
     helps_to_learn,
     lead_throughout,
     methods,
+    not_worse_from_the_sum,
     plot_tasks,
     run_name,
 )
@@ -100,6 +101,7 @@ def claims() -> tuple[Claim, ...]:
         Claim(recovers, partial(final_level, "bad", "BARFI"), above(95)),
         Claim(naive, partial(final_level, "bad", "naive sum"), below(10)),
         Claim(not_worse, partial(final_lead, "good", "BARFI", "naive sum"), above(-MARGIN)),
+        not_worse_from_the_sum("good", MARGIN, "with the good auxiliary reward"),
     ]
     for task in ("good", "bad"):
         helps = f"The {task} auxiliary reward as a potential does not help REINFORCE: what it adds to its mean return"

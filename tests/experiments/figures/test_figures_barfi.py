@@ -158,10 +158,12 @@ def test_who_has_no_runs_decides_nothing():
     assert math.isnan(shared.lead_of_learned_discount("bad", frame).value)
 
 
-def gridworld(barfi_bad=98.0, naive_bad=-4.0, barfi_good=98.0, naive_good=99.0, potential=97.0, kept=-5.0):
+def gridworld(
+    barfi_bad=98.0, naive_bad=-4.0, barfi_good=98.0, naive_good=99.0, potential=97.0, kept=-5.0, from_sum=98.5
+):
     spread = np.array([[-0.1, -0.05, 0.0, 0.05, 0.1]])
     levels = {("bad", "BARFI"): barfi_bad, ("bad", "naive sum"): naive_bad, ("good", "BARFI"): barfi_good}
-    levels |= {("good", "naive sum"): naive_good}
+    levels |= {("good", "naive sum"): naive_good, ("good", shared.FROM_THE_SUM): from_sum}
     levels |= {(task, name): 97.0 for task in ("good", "bad") for name in ("primary only", "potential")}
     levels |= {(task, "potential"): potential for task in ("good", "bad")}
     tables = [
@@ -177,7 +179,8 @@ def test_claims_of_the_grid_world():
     wrong = {
         "recovers": {"barfi_bad": 90.0},
         "naive sum does not": {"naive_bad": 20.0},
-        "not worse": {"barfi_good": 96.0},
+        "BARFI is not worse": {"barfi_good": 96.0},
+        "starts as the naive sum": {"from_sum": 96.0},
         "does not help": {"potential": 130.0},
         "discount that it learns": {"kept": 5.0},
     }
@@ -197,7 +200,7 @@ def test_pole_and_car_and_cheetah_are_compared_the_right_way_round():
                 [
                     table(scale * returns, run_name(task, name))
                     for task in NAMES[module]
-                    for name, returns in (("BARFI", first), ("naive sum", second))
+                    for name, returns in (("BARFI", first), (shared.FROM_THE_SUM, first), ("naive sum", second))
                 ]
             )
             decided = verdicts(module.figure, frame)
