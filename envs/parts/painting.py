@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
@@ -40,17 +39,19 @@ def to_nearest_segment(
 ) -> Float[Array, "*batch"]:
     """How far each point is from the nearest of some line segments.
 
-    One segment after the other, each a sum of plain numbers: on a CPU sixty times as fast as a table of all.
+    One segment after the other, by plain numbers: on a CPU forty times as fast as a table of all pairs.
     """
     x, y = points[..., 0], points[..., 1]
 
-    def square(start: Float[Array, "2"], end: Float[Array, "2"]) -> Float[Array, "*batch"]:
-        across, up = end - start
+    def nearer(
+        least: Float[Array, "*batch"], segment: tuple[Float[Array, "2"], Float[Array, "2"]]
+    ) -> tuple[Float[Array, "*batch"], None]:
+        start, (across, up) = segment[0], segment[1] - segment[0]
         to_x, to_y = x - start[0], y - start[1]
         share = jnp.clip((to_x * across + to_y * up) / (across**2 + up**2), 0, 1)
-        return jnp.square(to_x - share * across) + jnp.square(to_y - share * up)
+        return jnp.minimum(least, jnp.square(to_x - share * across) + jnp.square(to_y - share * up)), None
 
-    return jnp.sqrt(reduce(jnp.minimum, map(square, starts, ends)))
+    return jnp.sqrt(jax.lax.scan(nearer, jnp.full_like(x, jnp.inf), (starts, ends))[0])
 
 
 def pixel_centres(size: int) -> Float[Array, "size size 2"]:
