@@ -64,22 +64,33 @@ def key() -> jax.Array:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def forgotten():
-    """What modules compiled goes once a process has grown: each would compile the small programs anew."""
+def forgotten(remembered):
+    """What modules compiled goes once a process has grown by it: each would compile the small programs anew."""
     yield
-    if _resident() > MOST_RESIDENT:
+    if _resident() > remembered["resident"] + MOST_GROWN:
         jax.clear_caches()
         gc.collect()
+        remembered["resident"] = _resident()
 
 
-MOST_RESIDENT = 2**30
-"""Bytes in memory of a process, of its bound of 3 GB."""
+MOST_GROWN = 600 * 2**20
+"""Bytes by which a process grows before it forgets; its bound is 3 GB."""
+
+
+@pytest.fixture(scope="session")
+def remembered():
+    """Bytes in memory after it has last forgotten."""
+    gc.collect()
+    gc.freeze()  # what is imported stays: it need not be looked through each time
+    yield {"resident": _resident()}
+    gc.unfreeze()
 
 
 def _resident():
-    """Bytes in memory, where the system tells; or more than any bound."""
+    """Bytes in memory, or on a system without `/proc` the most there have been."""
     told = Path("/proc/self/statm")
-    return int(told.read_text().split()[1]) * resource.getpagesize() if told.exists() else float("inf")
+    pages = told.exists() and int(told.read_text().split()[1])
+    return pages * resource.getpagesize() or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def pytest_sessionfinish(session):

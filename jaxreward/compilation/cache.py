@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+FOLDER = "jax_compilation_cache_dir"
+"""JAX's own option."""
 
 
 def compiler_options() -> dict[str, str | bool] | None:
@@ -31,21 +36,36 @@ def enable_compilation_cache() -> None:
     """
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxreward"
     folder = os.environ.get("JAXREWARD_CACHE", str(default))
-    if not folder or jax.config.values["jax_compilation_cache_dir"]:
+    if not folder or jax.config.values[FOLDER]:
         return
-    jax.config.update("jax_compilation_cache_dir", folder)
+    jax.config.update(FOLDER, folder)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 @contextlib.contextmanager
-def without_compilation_cache() -> Iterator[None]:
-    """Has programs compiled that are on disk, too: what that takes can then be measured."""
-    name = "jax_enable_compilation_cache"
-    before = jax.config.values[name]
-    try:
-        jax.config.update(name, False)
-        reset_cache()  # JAX asks but once whether there is one
+def compiled_anew() -> Iterator[None]:
+    """Has programs compiled that are on disk, too: what that takes can then be measured. They are kept as any are."""
+    kept = jax.config.values[FOLDER]
+    if not kept:
         yield
-    finally:
-        jax.config.update(name, before)
-        reset_cache()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        _keep_in(folder)
+        try:
+            yield
+        finally:
+            _keep_in(kept)
+            for path in Path(folder).iterdir():
+                _moved(path, Path(kept))
+
+
+def _keep_in(folder: str) -> None:
+    jax.config.update(FOLDER, folder)
+    reset_cache()  # JAX asks but once where it is
+
+
+def _moved(path: Path, folder: Path) -> None:
+    """Puts a file into a folder, whole: another process may be reading there."""
+    beside = folder / f"{path.name}.{os.getpid()}"
+    shutil.copyfile(path, beside)
+    beside.replace(folder / path.name)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxreward.compilation.cache import without_compilation_cache
+from jaxreward.compilation.cache import compiled_anew
 from jaxreward.compilation.peaks import PEAKS
 from jaxreward.reproduce.parts import Computed, Part, planned
 from jaxreward.reproduce.work import Cost, Work, of_job
@@ -66,7 +66,7 @@ def plan(parts: Mapping[str, Part], wanted: Sequence[str], folder: Path) -> Iter
     for name in wanted:
         for work in works(name, parts[name], folder):
             if work and work.alike not in known:
-                with without_compilation_cache():
+                with compiled_anew():
                     known[work.alike] = work.measure()
             yield Planned(name, work, work and known[work.alike])
 
