@@ -1,4 +1,4 @@
-"""jaxreward's searches for many behaviours; what no implementation can beat: evaluations and neighbours alone."""
+"""jaxreward's searches for many behaviours; what no implementation can beat: parts of the same work alone."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
+from jaxreward.agents.quality_diversity.parts.autoencoder import Autoencoder, errors
 from jaxreward.agents.quality_diversity.parts.evaluation import make_evaluator
+from jaxreward.agents.quality_diversity.parts.fitting import Fitted, Fitting, fit, start
 from jaxreward.agents.quality_diversity.parts.genotypes import random_genomes
 from jaxreward.agents.registry import get_agent
 from jaxreward.compilation.cache import compiler_options as compiler_options
@@ -29,8 +32,14 @@ def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
             "evaluations": told["evaluations"],
             "coverage": told["coverage"],
             "best": np.max([each for name, each in told.items() if name.startswith("best/")], axis=0),
+            **updates(told["params"][1]),
         }
     }
+
+
+def updates(space: Any) -> dict[str, Any]:
+    """How many steps of Adam a space of behaviours was learned with, if it is one that is learned."""
+    return {"updates": optax.tree.get(space.optimiser, "count")} if isinstance(space, Fitted) else {}
 
 
 def search(spec: SimpleNamespace, env: Any, params: Any) -> Callable:
@@ -63,7 +72,7 @@ def evaluation(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, 
 def novelty(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Callable]:
     """The distances to nearest neighbours of as many generations, among themselves and in an archive that grows."""
     config = get_agent(spec.agent).Config(**vars(spec.config))
-    dimensions = len(env.descriptor_bounds[0])
+    dimensions = config.frames * config.code if hasattr(config, "frames") else len(env.descriptor_bounds[0])
     number = config.population_size * (1 + config.children)
 
     def generation(key: jax.Array, index: jax.Array) -> jax.Array:
@@ -75,7 +84,94 @@ def novelty(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Cal
     return _generations(config, generation)
 
 
-PARTS = {"evaluation": evaluation, "novelty": novelty}
+def pictures(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Callable]:
+    """Each evaluation's pictures drawn once, of arms in postures at random."""
+    config = get_agent(spec.agent).Config(**vars(spec.config))
+    _, arm = env.reset_env(jax.random.key(0), params)
+    draw = jax.vmap(lambda angles: env.image(arm.replace(angles=angles), params, config.image_size))
+
+    def block(key: jax.Array, number: int) -> jax.Array:
+        return draw(jax.random.uniform(key, (number, *arm.angles.shape), minval=-1)).sum()
+
+    return _in_blocks(config, block)
+
+
+def encoding(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Callable]:
+    """As many pictures to codes and back: how much one surprises is how much it differs then."""
+    config = get_agent(spec.agent).Config(**vars(spec.config))
+
+    def block(key: jax.Array, number: int) -> jax.Array:
+        # Weights are drawn here, and cost little, so that many seeds at once don't share them.
+        network, weights = new_network(key, config)
+        images = made_up(jax.random.uniform(key, (number,)), config)
+        codes, made = network.apply(weights, images)
+        return codes.sum() + errors(images, made).sum()
+
+    return _in_blocks(config, block)
+
+
+def training(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Callable]:
+    """All epochs of the trainings that are due, on as many pictures, at least: those of what was paid are left out."""
+    config = get_agent(spec.agent).Config(**vars(spec.config))
+    fitting = Fitting(config.epochs, config.images, patience=config.epochs)
+    numbers = jnp.array(trained_on(config, spec.iterations))
+
+    def train(key: jax.Array) -> dict[str, Any]:
+        key = jax.random.wrap_key_data(key)
+        network, weights = new_network(key, config)
+        shades = jax.random.uniform(key, (max(trained_on(config, spec.iterations)),))
+
+        def error(weights: Any, shades: jax.Array) -> jax.Array:
+            images = made_up(shades, config)
+            return errors(images, network.apply(weights, images)[1])
+
+        def learn(fitted: Fitted, x: tuple[jax.Array, jax.Array]) -> tuple[Fitted, None]:
+            return fit(fitted, x[0], error, shades, jnp.arange(shades.size) < x[1], fitting), None
+
+        keys = jax.random.split(key, len(numbers))
+        return {"space": jax.lax.scan(learn, start(weights, fitting), (keys, numbers))[0]}
+
+    return train, lambda told: {"found": updates(told["space"])}
+
+
+def trained_on(config: Any, iterations: int) -> list[int]:
+    """How many pictures there are at each training; due after 1, 3, 6, ... iterations, see `parts.retraining`."""
+    due = [n * (n + 1) // 2 for n in range(1, iterations + 1)]
+    known = config.population_size + config.brood
+    return [config.frames * (known + config.archived * config.generations * n) for n in due if n <= iterations]
+
+
+def new_network(key: jax.Array, config: Any) -> tuple[Autoencoder, Any]:
+    """An autoencoder, and weights it starts with."""
+    network = Autoencoder(config.image_size, config.channels, config.code)
+    images = jax.ShapeDtypeStruct((1, config.image_size, config.image_size, 3), jnp.float32)
+    return network, network.lazy_init(key, images)
+
+
+def made_up(shades: jax.Array, config: Any) -> jax.Array:
+    """Pictures that cost nothing to draw, `[n, size, size, 3]`: the same noise, darker or brighter."""
+    noise = jax.random.uniform(jax.random.key(0), (config.image_size, config.image_size, 3))
+    return shades[:, None, None, None] * noise[None]
+
+
+PARTS = {
+    "evaluation": evaluation,
+    "novelty": novelty,
+    "pictures": pictures,
+    "encoding": encoding,
+    "training": training,
+}
+
+
+def _in_blocks(config: Any, block: Callable[[jax.Array, int], jax.Array]) -> tuple[Callable, Callable]:
+    """What is to be done for all pictures of each generation, for as many at once as the search does."""
+    number = config.brood * config.frames
+    blocks = -(-number // config.images)
+
+    def generation(key: jax.Array, _: Any) -> jax.Array:
+        return jax.lax.map(lambda key: block(key, -(-number // blocks)), jax.random.split(key, blocks)).sum()
+
+    return _generations(config, generation)
 
 
 def _generations(config: Any, generation: Callable[[jax.Array, jax.Array], jax.Array]) -> tuple[Callable, Callable]:
