@@ -20,8 +20,8 @@ episode as our `stax` has by default, on the redundant arm, whose package STAX's
 autoencoder, 64 x 64 pictures, minibatches of 128, Adam's 0.001, the share that is held back and the rule that stops a
 training are the same. Theirs draws 400 x 400 pixels, of which it takes 64 x 64, and keeps pictures; ours draws the
 small ones, with soft edges, and again in every epoch. Theirs never wipes its screen, so that its pictures show what
-earlier episodes ended with, which ours has no counterpart for. Theirs saves its network after each training, as ours
-does not. On more cores than one, torch spreads each product over them.
+earlier episodes ended with, which ours has no counterpart for. Theirs saves its network after each training, and
+finds the codes of all that was paid anew for each chunk of emitters, as ours does not.
 
 The bounds are the evaluation of as many random genomes, and the distances to the nearest neighbours of as many
 generations, one at a time; for STAX also `pictures`, drawing once what each evaluation shows; `encoding`, as many
