@@ -99,8 +99,9 @@ def run(options: Options, console: Console) -> list[Measured]:
 def tables(measured: dict[str, list[Measured]], options: Options) -> list[Table]:
     """How fast everyone was, and where our time goes; a table for each kind of search, as their parts differ."""
     speed = speed_table(measured, "evaluations")
-    left_out = [f"{name}: not run without --stax-checkout" for name in options.tasks if name not in measured]
-    speed.caption = "\n".join([*filter(None, [speed.caption]), *left_out]) or None
+    said = [str(speed.caption)] if speed.caption else []
+    said += [f"{name}: not run without --stax-checkout" for name in options.tasks if name not in measured]
+    speed.caption = "\n".join(said) or None
     kinds = dict.fromkeys(search_of(name).bounds for name in measured)
     return [speed, *(share_table(_bounded(measured, bounds), bounds, "evaluation") for bounds in kinds)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -104,7 +104,7 @@ def encoding(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Ca
         # Weights are drawn here, and cost little, so that many seeds at once don't share them.
         network, weights = new_network(key, config)
         images = made_up(jax.random.uniform(key, (number,)), config)
-        codes, made = network.apply(weights, images)
+        codes, made = cast(tuple[jax.Array, jax.Array], network.apply(weights, images))
         return codes.sum() + errors(images, made).sum()
 
     return _in_blocks(config, block)
@@ -123,7 +123,7 @@ def training(spec: SimpleNamespace, env: Any, params: Any) -> tuple[Callable, Ca
 
         def error(weights: Any, shades: jax.Array) -> jax.Array:
             images = made_up(shades, config)
-            return errors(images, network.apply(weights, images)[1])
+            return errors(images, cast(tuple[jax.Array, jax.Array], network.apply(weights, images))[1])
 
         def learn(fitted: Fitted, x: tuple[jax.Array, jax.Array]) -> tuple[Fitted, None]:
             return fit(fitted, x[0], error, shades, jnp.arange(shades.size) < x[1], fitting), None

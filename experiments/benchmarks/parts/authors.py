@@ -144,7 +144,8 @@ def _against(row: Measured, authors: Measured) -> list[str]:
     if not row.runs:
         return ["failed", ""]
     found = faster(row, authors)
-    return [rate(row), f"{found.median:.0f} ({found.low:.0f} to {found.high:.0f})"]
+    median, low, high = (f"{each:.{int(each < 10)}f}" for each in found)  # near 1 the first decimal tells who is ahead
+    return [rate(row), f"{median} ({low} to {high})"]
 
 
 def share_table(measured: dict[str, list[Measured]], bounds: Sequence[str], unit: str) -> Table:

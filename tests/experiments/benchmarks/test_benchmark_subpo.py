@@ -256,7 +256,7 @@ def test_shares_add_up_to_a_training():
 
 def test_tables_say_what_was_measured():
     text = printed(authors.speed_table({"gp_coverage": field()}, "environment steps"))
-    assert all(cell in text for cell in ("91", "667", "8 (6 to 10)", "20,000", "220 (200 to 240)", "3.0 / 3.0"))
+    assert all(cell in text for cell in ("91", "667", "8.0 (6.0 to 10)", "20,000", "220 (200 to 240)", "3.0 / 3.0"))
     text = printed(benchmark.share_table({"gp_coverage": field()}))
     assert all(cell in text for cell in ("150.0", "10%", "40%", "50%"))
 
