@@ -55,8 +55,8 @@ def compiled_anew() -> Iterator[None]:
             yield
         finally:
             _keep_in(kept)
-            for path in Path(folder).iterdir():
-                _moved(path, Path(kept))
+            if "://" not in kept:  # a folder, and no bucket
+                _copy(Path(folder), Path(kept))
 
 
 def _keep_in(folder: str) -> None:
@@ -64,8 +64,10 @@ def _keep_in(folder: str) -> None:
     reset_cache()  # JAX asks but once where it is
 
 
-def _moved(path: Path, folder: Path) -> None:
-    """Puts a file into a folder, whole: another process may be reading there."""
-    beside = folder / f"{path.name}.{os.getpid()}"
-    shutil.copyfile(path, beside)
-    beside.replace(folder / path.name)
+def _copy(folder: Path, other: Path) -> None:
+    """Puts files into another folder, whole: another process may be reading there."""
+    other.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        beside = other / f"{path.name}.{os.getpid()}"
+        shutil.copyfile(path, beside)
+        beside.replace(other / path.name)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxreward.compilation.cache import compiled_anew
+from jaxreward.compilation.cache import compiled_anew, enable_compilation_cache
 from jaxreward.compilation.peaks import PEAKS
 from jaxreward.reproduce.parts import Computed, Part, planned
 from jaxreward.reproduce.work import Cost, Work, of_job
@@ -55,13 +55,14 @@ class Planned(NamedTuple):
 
 
 def plan(parts: Mapping[str, Part], wanted: Sequence[str], folder: Path) -> Iterator[Planned]:
-    """Measures, one after the other, the programs that are still to be run; nothing is kept of what they do.
+    """Measures, one after the other, the programs that are still to be run; nothing is kept of them but what compiled.
 
     Args:
         parts: Of the figure.
         wanted: Which of them.
         folder: The figure's.
     """
+    enable_compilation_cache()
     known: dict[str, Cost] = {}
     for name in wanted:
         for work in works(name, parts[name], folder):
