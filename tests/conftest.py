@@ -6,6 +6,8 @@ compiled programs, which is kept for the next run (`.compiled`, or the folder th
 tests run in one process; what it has compiled is let go once that has grown large.
 """
 
+import contextlib
+import ctypes
 import gc
 import os
 import resource
@@ -22,13 +24,10 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
     ]
 )
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAXREWARD_CACHE"] = ""
 os.environ.setdefault("NPROC", "16")  # threads: fewer than two for each device, and programs that span them hang
 os.environ.setdefault("TESTS_CACHE", str(Path(__file__).parents[1] / ".compiled"))
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["TESTS_CACHE"]
-os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest
@@ -63,27 +62,28 @@ def key() -> jax.Array:
     return jax.random.key(0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def forgotten(remembered):
-    """What modules compiled goes once a process has grown by it: each would compile the small programs anew."""
+@pytest.fixture(scope="session", autouse=True)
+def frozen():
+    """What is imported stays, and need not be looked through each time that something is let go."""
+    gc.collect()
+    gc.freeze()
     yield
-    if _resident() > remembered["resident"] + MOST_GROWN:
+    gc.unfreeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten():
+    """What modules compiled goes once a process has become large: each would compile the small programs anew."""
+    yield
+    if _resident() > MOST_RESIDENT:
         jax.clear_caches()
         gc.collect()
-        remembered["resident"] = _resident()
+        with contextlib.suppress(OSError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
-MOST_GROWN = 600 * 2**20
-"""Bytes by which a process grows before it forgets; its bound is 3 GB."""
-
-
-@pytest.fixture(scope="session")
-def remembered():
-    """Bytes in memory after it has last forgotten."""
-    gc.collect()
-    gc.freeze()  # what is imported stays: it need not be looked through each time
-    yield {"resident": _resident()}
-    gc.unfreeze()
+MOST_RESIDENT = 3 * 2**29
+"""Bytes in memory of a process, of its bound of 3 GB."""
 
 
 def _resident():
