@@ -79,7 +79,7 @@ def forgotten():
         jax.clear_caches()
         gc.collect()
         with contextlib.suppress(OSError):
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
+            ctypes.CDLL("libc.so.6").malloc_trim(0)  # else it is kept, and what is full seems fuller
 
 
 MOST_RESIDENT = 3 * 2**29

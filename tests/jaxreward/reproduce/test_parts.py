@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 
 from jaxreward.cli import main
-from jaxreward.compilation.cache import FOLDER, _keep_in
 from jaxreward.compilation.flops import flops
 from jaxreward.reproduce.claims import Claim, above, exact
 from jaxreward.reproduce.figure import PaperFigure, load_reproduced, reproduce
@@ -172,20 +171,6 @@ def test_methods_that_are_trained_are_trained_once(tmp_path, monkeypatch):
     assert trained == [["runs/fast-very/000"], ["runs/slow/000"]]
     assert made.claims[0].estimate.value == 2 * 2 * 2
     assert pd.read_parquet(tmp_path / "data.parquet").groupby(["run", "learning_rate"]).ngroups == 2
-
-
-def test_what_a_plan_has_compiled_is_there_for_the_run(tmp_path):
-    kept = jax.config.values[FOLDER]
-    jobs = trainings(Setup(settings=TINY), [{"learning_rate": 1e-3}], steps=128, seeds=2, log_every=1)
-    chunks = lambda: {path.name for path in (tmp_path / "cache").glob("jit__chunk*")}  # noqa: E731
-    try:
-        _keep_in(str(tmp_path / "cache"))
-        list(plan({"ours": jobs}, ["ours"], tmp_path / "here"))
-        compiled = chunks()
-        local(progress=False)(planned("ours", jobs, tmp_path / "here"))
-        assert chunks() == compiled != set()
-    finally:
-        _keep_in(kept)
 
 
 def test_a_plan_has_all_stages_and_trains_nothing(tmp_path, monkeypatch):
