@@ -24,10 +24,13 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters",
     ]
 )
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAXREWARD_CACHE"] = ""
 os.environ.setdefault("NPROC", "16")  # threads: fewer than two for each device, and programs that span them hang
 os.environ.setdefault("TESTS_CACHE", str(Path(__file__).parents[1] / ".compiled"))
 os.environ["JAX_COMPILATION_CACHE_DIR"] = os.environ["TESTS_CACHE"]
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest
