@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+from jaxreward.compilation.cache import compiler_options
+
 CHILD = """
 import sys
 from pathlib import Path
@@ -40,3 +42,10 @@ def test_what_a_plan_compiles_although_it_is_there_is_there_for_the_run(tmp_path
     arguments = [str(tmp_path / "cache"), str(tmp_path / "here")]
     done = subprocess.run([sys.executable, "-c", CHILD, *arguments], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_level_of_optimisation_that_a_user_named_stays(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    assert compiler_options() == {"xla_backend_optimization_level": "1"}
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false --xla_backend_optimization_level=3")
+    assert compiler_options() is None
