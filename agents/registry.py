@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -208,6 +209,7 @@ def _users_agent(name: str) -> AgentSpec:
     return AgentSpec(name, found, scope["Config"], scope["Hyperparams"])
 
 
+@functools.cache
 def _population_of(member: AgentSpec) -> AgentSpec:
     """The agent whose members are this one."""
     fields = [*dataclasses.fields(member.Config), *dataclasses.fields(PopulationConfig)]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int, UInt8
 
-from jaxreward.envs.games.kitchen import FLOOR, PLAN
+from jaxreward.envs.games.kitchen import FLOOR, PLAN, looks
 
 PLANES = 26
 _ROOM = {10: "P", 11: "#", 12: "O", 14: "D", 15: "S"}
@@ -31,9 +31,15 @@ def _of_cooks(where: int, looks: int) -> UInt8[np.ndarray, "4 4 26"]:
     return added
 
 
-_STATIC, _ITSELF, _OTHER = _static(), _of_cooks(0, 2), _of_cooks(1, 6)
-_CELLS = np.zeros((len(FLOOR), len(PLAN), len(PLAN[0])), np.uint8)
-_CELLS[np.arange(len(FLOOR)), FLOOR[:, 1], FLOOR[:, 0]] = 1
+def _where_they_are(added: UInt8[np.ndarray, "4 4 26"]) -> UInt8[np.ndarray, "96 4 5 26"]:
+    """What each way to be of a cook shows, see `looks`."""
+    cells = np.zeros((len(FLOOR), len(PLAN), len(PLAN[0])), np.uint8)
+    cells[np.arange(len(FLOOR)), FLOOR[:, 1], FLOOR[:, 0]] = 1
+    return np.einsum("cyx,fhp->cfhyxp", cells, added).reshape(-1, *cells.shape[1:], PLANES)
+
+
+_STATIC = _static()
+_ITSELF, _OTHER = _where_they_are(_of_cooks(0, 2)), _where_they_are(_of_cooks(1, 6))
 
 
 def planes(
@@ -59,17 +65,11 @@ def planes(
         left: Steps until the soup is ready.
         is_late: Whether the last plane is on.
     """
-    at = jnp.asarray(_CELLS)[cells]
+    rows = looks(cells, facing, held)
     everywhere = _one_hot(25) * is_late.astype(jnp.uint8)
     pot = jnp.asarray(_STATIC[..., 10:11]) * _of_pot(onions, left)[None, None]
     room = jnp.asarray(_STATIC) + pot + everywhere[None, None]
-
-    def of(cook: int) -> UInt8[Array, "4 5 26"]:
-        other = 1 - cook
-        itself, others = (jnp.asarray(table)[facing[k], held[k]] for table, k in ((_ITSELF, cook), (_OTHER, other)))
-        return room + at[cook][..., None] * itself[None, None] + at[other][..., None] * others[None, None]
-
-    return jnp.stack([of(0), of(1)])
+    return jnp.asarray(_ITSELF)[rows] + jnp.asarray(_OTHER)[rows[::-1]] + room[None]
 
 
 def _of_pot(onions: Int[Array, ""], left: Int[Array, ""]) -> UInt8[Array, "26"]:

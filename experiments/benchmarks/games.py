@@ -8,7 +8,8 @@ All but the last are stepped by one loop, in `run_jaxmarl.py`, with JaxMARL's fu
 
 * `ours` shows the 26 planes that JaxMARL shows: the same work, but that nothing can be put on counters.
 * `ours, vector` shows 27 numbers.
-* `ours, vector, rollout` is the same stepped as our agents do it: keys and starts are drawn at once, steps are kept.
+* `ours, vector, rollout` is the same stepped as our agents do it: keys and starts of up to 40 steps are drawn at once,
+  and those steps are kept.
 
 Before that, both play the same episodes, in which nobody puts anything on a counter: what they show and pay is compared
 number by number. The scripted pair plays half of them, so that soups are served.

@@ -12,7 +12,7 @@ from gymnax.environments.environment import Environment
 from jaxreward.envs.adapters.jaxmarl import AsJaxMARL
 from jaxreward.envs.games.overcooked import Overcooked
 from jaxreward.experiments.benchmarks.peers.run_jaxmarl import random_steps
-from jaxreward.learning.rollout import reset_batch, rollout
+from jaxreward.learning.rollout import EnvBatch, reset_batch, rollout
 
 
 def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
@@ -22,16 +22,25 @@ def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
     return steps(env, spec.num_envs, spec.num_steps), lambda output: {}
 
 
+LONGEST = 40
+"""Steps of a rollout, at most."""
+
+
 def rolled(env: Environment, num_envs: int, num_steps: int) -> Callable[[jax.Array], jax.Array]:
-    """As `random_steps`, in a rollout."""
+    """As `random_steps`, in rollouts of as many steps as an agent's may have."""
     params = env.default_params
+    length = max(steps for steps in range(1, LONGEST + 1) if num_steps % steps == 0)
+    act = lambda carry, observation, action: (carry, action, ())  # noqa: E731
+
+    def part(batch: EnvBatch, key: jax.Array) -> tuple[EnvBatch, jax.Array]:
+        key_act, key_steps = jax.random.split(key)
+        actions = jax.random.randint(key_act, (length, num_envs, 2), 0, env.num_actions)
+        batch, _, steps, _ = rollout(env, params, act, (), batch, actions, key_steps)
+        return batch, steps.next_observation.sum(dtype=jnp.float32) + steps.reward.sum()
 
     def train(key: jax.Array) -> jax.Array:
-        key_start, key_act, key_steps = jax.random.split(jax.random.wrap_key_data(key), 3)
+        key_start, key_parts = jax.random.split(jax.random.wrap_key_data(key))
         batch = reset_batch(env, params, num_envs, key_start)
-        actions = jax.random.randint(key_act, (num_steps, num_envs, 2), 0, env.num_actions)
-        act = lambda carry, observation, action: (carry, action, ())  # noqa: E731
-        _, _, steps, _ = rollout(env, params, act, (), batch, actions, key_steps)
-        return steps.next_observation.sum(dtype=jnp.float32) + steps.reward.sum()
+        return jax.lax.scan(part, batch, jax.random.split(key_parts, num_steps // length))[1].sum()
 
     return train
