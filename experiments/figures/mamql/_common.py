@@ -24,11 +24,10 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.registry import get_agent
 from jaxreward.envs import make
-from jaxreward.experiments.figures.mamql._recovered import cosines, noisy_steps
+from jaxreward.experiments.figures.mamql._recovered import sampled_starc
 from jaxreward.reproduce.parts import Computed
 from jaxreward.reproduce.work import Work, of_agent
 from jaxreward.results.demonstrate import record
-from jaxreward.reward import Transition
 
 DEMONSTRATOR = "demonstrator"
 UPDATES, STEPS = 4, 8
@@ -78,16 +77,12 @@ class Game(NamedTuple):
     Attributes:
         task: Its name.
         player: Who demonstrates.
-        features: Of a transition, `[n, K]`: what each agent's reward is a sum of.
-        weights: Of those, in the true reward.
         starc: The STARC distances of each run's recovered reward on the states of the game, listed; None where they
-            can't be.
+            can't be, and are sampled.
     """
 
     task: str
     player: Policy
-    features: Callable[[Transition], Float[Array, "n K"]]
-    weights: tuple[float, ...]
     starc: Callable[[Agent, PyTree], Float[np.ndarray, " seeds"]] | None = None
 
 
@@ -122,8 +117,8 @@ METHODS: dict[str, Method] = {
 def data(game: Game, size: Size) -> dict[str, Computed]:
     """Rows for each method, number of transitions, seed and part of a run; the demonstrator's are of its episodes.
 
-    Columns are `updates`, until the end of the part, `return` over it, `rate`, and of recovered rewards, beside the
-    last part, `cosine` and, with the largest number, `starc`.
+    Columns are `updates`, until the end of the part, `return` over it, `rate`, and of rewards recovered with the
+    largest number, beside the last part, `starc`.
     """
     most = size.numbers[-1]
     learned = {
@@ -201,11 +196,11 @@ def trained(name: str, game: Game, size: Size) -> pd.DataFrame:
 
 
 def with_recovered(runs: pd.DataFrame, agent: Agent, states: PyTree, game: Game) -> pd.DataFrame:
-    """Runs, and how near the rewards in their last states are to the true one."""
-    runs = runs.assign(cosine=cosines(agent, states, noisy_steps(game), game.weights))
-    if game.starc:
-        last = runs["number"] == runs["number"].max()
-        runs.loc[last, "starc"] = game.starc(agent, jax.tree.map(lambda leaf: leaf[np.asarray(last)], states))
+    """Runs, and how far the rewards in their last states are from the true one, of those with the largest number."""
+    last = runs["number"] == runs["number"].max()
+    measure = game.starc or partial(sampled_starc, game)
+    runs = runs.assign(starc=np.nan)
+    runs.loc[last, "starc"] = measure(agent, jax.tree.map(lambda leaf: leaf[np.asarray(last)], states))
     return runs
 
 

@@ -1,4 +1,8 @@
-"""How near a recovered reward comes to the true one: in the weights of its features, and on a game's listed states."""
+"""How far a recovered reward is from the true one: STARC distances on a game's listed states, or of samples.
+
+Each agent's are of the MDP that it is in while the others do as the demonstrator does, by VAL's canonical rewards: what
+an action is worth more than one at random, if all that the agent does later is at random.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent
-from jaxreward.distances.recovery import cosine, linear_reward
+from jaxreward.distances.sampled import Pair, Place, distance_of, val_products
 from jaxreward.envs import make
-from jaxreward.learning.networks import flatten
+from jaxreward.envs.games.among_others import JOINT, Among, AmongOthers
 from jaxreward.learning.rollout import reset_batch, rollout
 from jaxreward.reward import Transition
 
@@ -31,15 +35,12 @@ What a demonstrator never does, such as to crash, nobody can be told the price o
 """
 
 
-class Steps(NamedTuple):
-    """Transitions of a game, `B` of them, and the features that its reward is a sum of."""
-
-    transition: Transition
-    features: Float[Array, "B n K"]
+SAMPLES, DRAWS = 1_024, 2
+"""States that a distance is of, and futures of each of the two estimates in each."""
 
 
-def noisy_steps(game: Game) -> Steps:
-    """Steps of the demonstrator, who now and then acts at random."""
+def noisy_steps(game: Game) -> Transition:
+    """Steps of the demonstrator, who now and then acts at random, leaves `[B, ...]`."""
     env, params = make(game.task)
     agents = env.num_agents
 
@@ -51,12 +52,11 @@ def noisy_steps(game: Game) -> Steps:
         return carry, jnp.where(noisy, anything, planned), ()
 
     @jax.jit
-    def play() -> Steps:
+    def play() -> Transition:
         key_reset, key_act, key_step = jax.random.split(jax.random.key(0), 3)
         envs = reset_batch(env, params, ENVS, key_reset)
         keys = jax.random.split(key_act, (STEPS, ENVS, 3))
-        kept = lambda transition: Steps(transition, game.features(transition))  # noqa: E731
-        steps = rollout(env, params, act, (), envs, keys, key_step, kept)[2].recorded
+        steps = rollout(env, params, act, (), envs, keys, key_step, lambda transition: transition)[2].recorded
         return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), steps)
 
     return play()
@@ -70,29 +70,36 @@ def recovered(agent: Agent, state: PyTree) -> Callable[[Transition], Float[Array
     return lambda transition: reward.step(params, (), transition)[1]
 
 
-def cosines(agent: Agent, states: PyTree, steps: Steps, weights: tuple[float, ...]) -> Float[np.ndarray, " R"]:
-    """Of the weights of features in each run's recovered reward with the true ones, a mean over agents.
+def sampled_starc(game: Game, agent: Agent, states: PyTree) -> Float[np.ndarray, " R"]:
+    """The STARC distance of each run's recovered reward to the true one, a mean over agents, of samples of its own.
 
-    They are those of the nearest sum of features and shaping, by potentials linear in what an agent sees.
+    States are those that the demonstrator comes to who now and then acts at random. Time limits end nothing.
     """
-    true = jnp.asarray(weights)
+    env, params = make(game.task)
+    happened = noisy_steps(game)
 
-    def one(reward: Float[Array, " B"], features: Array, here: Array, following: Array) -> Float[Array, ""]:
-        return cosine(linear_reward(reward, features, here, following, DISCOUNT).weights, true)
+    def of_agent(number: int, state: PyTree, key: Key[Array, ""]) -> Float[Array, "3"]:
+        key_rows, key_actions, key_val = jax.random.split(key, 3)
+        one, estimate = AmongOthers(env, number, game.player), recovered(agent, state)
 
-    def of_run(state: PyTree) -> Float[Array, ""]:
-        happened = steps.transition
-        seen = [_potentials(each) for each in (happened.observation, happened.next_observation)]
-        seen[1] = jnp.where(happened.terminated[:, None, None], 0, seen[1])
-        return jax.vmap(one, 1)(jax.vmap(recovered(agent, state))(happened), steps.features, *seen).mean()
+        def paid(transition: Transition) -> Float[Array, "2"]:
+            joint = transition.info[JOINT]
+            return jnp.stack([joint.reward[number], estimate(joint)[number]])
 
-    return np.asarray(jax.jit(lambda states: jax.lax.map(of_run, states))(states))
+        rows = jax.random.randint(key_rows, (SAMPLES,), 0, len(happened.terminated))
+        seen, at = jax.tree.map(lambda leaf: leaf[rows], (happened.observation, happened.state))
+        places = Place(jax.tree.map(lambda leaf: leaf[:, number], seen), Among(at, seen))
+        actions = jax.random.randint(key_actions, (SAMPLES,), 0, env.num_actions)
+        found = val_products(Pair(one, params, paid), places, actions, DISCOUNT, DRAWS, key_val)
+        return jnp.stack(found, -1).mean(0)
 
+    def of_run(run: tuple[PyTree, Key[Array, ""]]) -> Float[Array, "n 3"]:
+        keys = jax.random.split(run[1], env.num_agents)
+        return jnp.stack([of_agent(number, run[0], key) for number, key in enumerate(keys)])
 
-def _potentials(observation: PyTree) -> Float[Array, "B n M"]:
-    """What potentials are sums of: all that is seen, and a constant."""
-    seen = jnp.asarray(flatten(observation, 2), float)
-    return jnp.concatenate([seen, jnp.ones((*seen.shape[:-1], 1))], -1)
+    keys = jax.random.split(jax.random.key(1), len(jax.tree.leaves(states)[0]))
+    means = jax.jit(lambda *runs: jax.lax.map(of_run, runs))(states, keys)
+    return distance_of(np.asarray(means)).mean(-1)
 
 
 class Listed(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -26,8 +26,9 @@ from jaxreward.results.statistics import (
 
 LEVEL, TIMES = 0.95, 2.0
 """Which share of a demonstrator's return is its level, which is ours; and the least that the paper says of many."""
+STARC = "starc"
+"""The column of distances of recovered rewards."""
 PUBLISHED = "often more than 2-5x (the abstract, of all measures)"
-SHOWN = {"cosine": "cosine of a reward's weights", "starc": "STARC distance of a reward"}
 
 
 def scores(frame: pd.DataFrame, method: str, number: int, part: str = "return") -> Float[np.ndarray, " seeds"]:
@@ -67,16 +68,13 @@ def demonstrated(frame: pd.DataFrame) -> float:
     return float(frame[frame["method"] == DEMONSTRATOR]["return"].mean())
 
 
-def claims_of(
-    level: int, few: Sequence[int], *, ratios: bool = True, recovered: Sequence[str] = ("cosine",)
-) -> tuple[Claim, ...]:
+def claims_of(level: int, few: Sequence[int], *, ratios: bool = True) -> tuple[Claim, ...]:
     """What the abstract says, reward, sample efficiency and recovery, in numbers that are ours but for the transitions.
 
     Args:
         level: The number of transitions with which the demonstrator's level is to be reached.
         few: Numbers of transitions with which MAMQL is to be ahead of all others.
         ratios: Whether returns are positive, so that one can be so many times another.
-        recovered: Measures of recovered rewards, of `SHOWN`.
     """
     reached = f"MAMQL is at its demonstrator's level with {level:,} transitions: its share of that return"
     share, more = partial(times, "MAMQL", DEMONSTRATOR, level), partial(excess, "MAMQL", DEMONSTRATOR, LEVEL, level)
@@ -91,31 +89,25 @@ def claims_of(
             text = f"MAMQL is paid twice what {other} is, or more, with {few[0]:,} transitions: how many times"
             measure, more = partial(times, "MAMQL", other, few[0]), partial(excess, "MAMQL", other, TIMES, few[0])
             found.append(Claim(text, measure, above(TIMES), paper=PUBLISHED, contrast=more))
-    for part in recovered:
-        found += _of_reward(part, level, [other for other in others if other != "cloning"])
+    for other in ("independent IQ-Learn", "MA-AIRL"):
+        found += _of_reward(level, other)
     return tuple(claim._replace(least="small") for claim in found)
 
 
-def _of_reward(part: str, level: int, others: Iterable[str]) -> list[Claim]:
-    """That MAMQL's reward is nearer to the true one, by a measure."""
-    found = []
-    for other in others:
-        if part == "cosine":
-            text = f"MAMQL's reward has weights nearer to the true ones than {other}'s: by how much, in the cosine"
-            found.append(Claim(text, partial(lead, "MAMQL", other, level, part=part), above(0)))
-        else:
-            text = f"MAMQL's reward is half as far from the true one as {other}'s, or less: its part of that distance"
-            measure = partial(times, "MAMQL", other, level, part=part)
-            more = partial(excess, other, "MAMQL", TIMES, level, part=part)
-            found.append(Claim(text, measure, below(1 / TIMES), paper=PUBLISHED, contrast=more))
-    return found
+def _of_reward(level: int, other: str) -> list[Claim]:
+    """That MAMQL's reward is nearer to the true one than another one's, and that it is half as far."""
+    nearer = f"MAMQL's reward is nearer to the true one than {other}'s: by how much, in the STARC distance"
+    half = f"MAMQL's reward is half as far from the true one as {other}'s, or less: its part of that distance"
+    by, share = partial(lead, other, "MAMQL", level, part=STARC), partial(times, "MAMQL", other, level, part=STARC)
+    more = partial(excess, other, "MAMQL", TIMES, level, part=STARC)
+    return [Claim(nearer, by, above(0)), Claim(half, share, below(1 / TIMES), paper=PUBLISHED, contrast=more)]
 
 
 def plot(frame: pd.DataFrame) -> Figure:
-    """Returns against the number of transitions and against updates, and how near recovered rewards come."""
-    drawn = [part for part in SHOWN if part in frame and frame[part].notna().any()]
-    figure = Figure(figsize=((2 + len(drawn)) * 1.1 * WIDTH, 1.2 * HEIGHT), layout="constrained")
-    axes = figure.subplots(1, 2 + len(drawn))
+    """Returns against the number of transitions and against updates, and how far recovered rewards are."""
+    measured = STARC in frame and frame[STARC].notna().any()
+    figure = Figure(figsize=((2 + measured) * 1.1 * WIDTH, 1.2 * HEIGHT), layout="constrained")
+    axes = figure.subplots(1, 2 + measured)
     learned = frame[frame["method"] != DEMONSTRATOR]
     numbers = sorted(learned["number"].unique())
     _lines(axes[0], learned, numbers, lambda method, number: scores(learned, method, number))
@@ -130,10 +122,8 @@ def plot(frame: pd.DataFrame) -> Figure:
     axes[1].set(xlabel="steps of Adam, from the most transitions", ylabel="return of an agent")
     for axis in axes[:2]:
         axis.axhline(demonstrated(frame), color="#222222", linestyle="--", linewidth=1, label=DEMONSTRATOR)
-    for axis, part in zip(axes[2:], drawn, strict=True):
-        told = learned[learned[part].notna()]
-        _lines(axis, told, sorted(told["number"].unique()), partial(scores, told, part=part))
-        axis.set(xlabel="demonstrated transitions", ylabel=SHOWN[part])
+    if measured:
+        _distances(axes[2], learned, number)
     axes[0].legend(frameon=False, fontsize=7)
     return figure
 
@@ -147,3 +137,15 @@ def _lines(
             each = [estimate(found(method, place), aggregate_mean) for place in places]
             mean, low, high, runs = np.array(each, float).T
             line(axis, Curve(np.asarray(places), mean, low, high, int(np.nan_to_num(runs).max())), method, color, "o")
+
+
+def _distances(axis: Axes, learned: pd.DataFrame, number: int) -> None:
+    """How far the reward of each method that recovers one is from the true one, with its interval."""
+    shown = [(name, scores(learned, name, number, STARC), color) for name, color in zip(METHODS, COLORS, strict=False)]
+    shown = [each for each in shown if np.isfinite(each[1]).any()]
+    for place, (_, found, color) in enumerate(shown):
+        mean, low, high, _ = estimate(found, aggregate_mean)
+        axis.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color=color, capsize=3)
+    axis.set(yticks=range(len(shown)), yticklabels=[name for name, *_ in shown], xlim=(0, None))
+    axis.set_xlabel("STARC distance of a reward")
+    axis.invert_yaxis()

@@ -7,21 +7,16 @@ drove for the authors is not known to us. In a plot that comes with their code M
 many times another there, and claims are of differences.
 
 Methods are those of `mamql/gems`, see there, and so are all departures. The game is without the other traffic, and what
-a car sees is turned into numbers of another size; see `jaxreward.envs.games.intersection`. Its states can't be listed:
-what is told of a recovered reward are the weights of arriving and of crashing in the nearest sum of both and shaping,
-on steps of the demonstrator that now and then acts at random, without which nobody crashes.
+a car sees is turned into numbers of another size; see `jaxreward.envs.games.intersection`. Its states can't be listed,
+so STARC distances are of samples, as those of gems are.
 """
 
 from __future__ import annotations
-
-import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxreward.envs.games.experts import intersection_expert
 from jaxreward.experiments.figures.mamql._common import Game, Size, data
 from jaxreward.experiments.figures.mamql._told import claims_of, plot
 from jaxreward.reproduce.figure import PaperFigure
-from jaxreward.reward import Transition
 
 SIZES = {
     "smoke": Size(2, (100, 1_000), 4, (4,), 16, methods=("MAMQL", "cloning"), rates=(1e-3,), parts=2, measures=False),
@@ -31,13 +26,8 @@ SIZES = {
 }
 
 
-def met(transition: Transition) -> Float[Array, "4 2"]:
-    """Whether a car has arrived, and whether it has crashed before it did."""
-    arrived, crashed = (jnp.asarray(transition.info[name], float) for name in ("arrived", "crashed"))
-    return jnp.stack([arrived, crashed * (1 - arrived)], -1)
+GAME = Game("games/intersection", intersection_expert())
 
-
-GAME = Game("games/intersection", intersection_expert(), met, (2.0, -4.0))
 
 figure = PaperFigure(
     title="The intersection: what is learned from how many demonstrations",

@@ -7,16 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from gymnax.environments import spaces
+from gymnax.environments.environment import Environment
 
-from jaxreward.agent import Agent
+from jaxreward.agent import Agent, Policy
 from jaxreward.agents.registry import get_agent
 from jaxreward.distances.canonical import canonicalise
 from jaxreward.distances.starc import starc_distance
 from jaxreward.experiments.figures.mamql import _common, _recovered, _told, gems, intersection, overcooked
-from jaxreward.experiments.figures.mamql._recovered import Listed, Steps, advantages, cosines, distances
+from jaxreward.experiments.figures.mamql._recovered import Listed, advantages, distances
 from jaxreward.mdp import TabularMDP
 from jaxreward.reproduce.claims import check
-from jaxreward.reward import Transition, markov
+from jaxreward.reward import markov
 
 OTHERS = ("independent IQ-Learn", "cloning", "MA-AIRL")
 MEANS = {
@@ -25,15 +27,13 @@ MEANS = {
     "cloning": (4.0, 11.0, 13.0),
     "MA-AIRL": (2.0, 4.0, 6.0),
 }
-COSINES = {"MAMQL": 0.9, "independent IQ-Learn": 0.5, "MA-AIRL": 0.2}
 FAR = {"MAMQL": 0.3, "independent IQ-Learn": 0.9, "MA-AIRL": 1.2}
 
 
-def table(means=MEANS, demonstrator=13.2, numbers=(1_000, 10_000, 20_000), cosine=COSINES, starc=FAR, spread=0.2):
+def table(means=MEANS, demonstrator=13.2, numbers=(1_000, 10_000, 20_000), starc=FAR, spread=0.2):
     """Six runs of each method with each number of transitions, a little apart, and a demonstrator's episodes."""
     rows = [
         {"method": method, "number": number, "seed": seed, "updates": updates, "return": mean * share + 0.02 * seed}
-        | {"cosine": cosine.get(method, np.nan) + 0.001 * seed if share == 1 else np.nan}
         | {"starc": starc.get(method, np.nan) + 0.001 * seed if share == 1 and number == numbers[-1] else np.nan}
         for method, each in means.items()
         for number, mean in zip(numbers, each, strict=True)
@@ -54,8 +54,8 @@ def verdicts(frame, figure=gems.figure, scale="small"):
 @pytest.mark.parametrize(
     ("module", "numbers", "claims"),
     [
-        (gems, (1_000, 10_000, 20_000), 12),
-        (intersection, (1_000, 5_000, 20_000), 9),
+        (gems, (1_000, 10_000, 20_000), 14),
+        (intersection, (1_000, 5_000, 20_000), 11),
         (overcooked, (500, 1_000, 2_000), 14),
     ],
 )
@@ -94,8 +94,9 @@ def test_who_loses_is_exceeded_though_no_ratio_says_so():
 
 
 def test_rewards_that_are_no_nearer_meet_no_claim():
-    worse = table(numbers=(500, 1_000, 2_000), cosine={**COSINES, "MAMQL": 0.4}, starc={**FAR, "MAMQL": 0.7})
-    assert verdicts(worse, overcooked.figure)[-4:] == ["not met", "met", "not met", "not met"]
+    worse = table(starc={**FAR, "MAMQL": 0.7})
+    assert verdicts(worse)[-4:] == ["met", "not met", "met", "not met"]
+    assert verdicts(table(starc={**FAR, "MAMQL": 1.0}))[-4:] == ["not met", "not met", "met", "not met"]
 
 
 def test_returns_of_a_file_are_of_whole_episodes(tmp_path):
@@ -132,16 +133,15 @@ def test_what_is_to_be_run_is_counted(monkeypatch):
 
 def test_it_is_drawn():
     figure = _told.plot(table())
-    by_number, by_updates, *recovered = figure.axes
+    by_number, by_updates, recovered = figure.axes
     named = [*(f"{name} (n = 6)" for name in MEANS), _common.DEMONSTRATOR]
     assert [text.get_text() for text in by_number.get_legend().get_texts()] == named
     np.testing.assert_allclose(by_number.lines[0].get_ydata(), np.array(MEANS["MAMQL"]) + 0.05)
     assert by_number.lines[-1].get_ydata()[0] == 13.2
     np.testing.assert_allclose(by_updates.lines[0].get_ydata(), [1.31 + 0.05, 13.1 + 0.05])
-    assert [axis.get_ylabel() for axis in recovered] == list(_told.SHOWN.values())
-    np.testing.assert_allclose(recovered[0].lines[0].get_ydata(), [0.9025] * 3)
-    np.testing.assert_allclose(recovered[1].lines[0].get_ydata(), [0.3025])
-    alone = _told.plot(table().drop(columns=["cosine", "starc"]))
+    assert [text.get_text() for text in recovered.get_yticklabels()] == list(FAR)
+    np.testing.assert_allclose(float(recovered.containers[0].lines[0].get_xdata()[0]), 0.3025)
+    alone = _told.plot(table().drop(columns="starc"))
     assert len(alone.axes) == 2
 
 
@@ -216,36 +216,54 @@ def test_states_that_can_be_come_to_are_found():
     assert overcooked.come_to(following, np.array([4, 2])).tolist() == [0, 1, 2, 3, 4]
 
 
-def test_weights_of_a_reward_are_found_whatever_its_shaping():
-    """A reward of 2 agents with known weights and shaping, and one with the opposite weights, on made-up steps."""
-    draw = np.random.default_rng(0)
-    here, after = draw.normal(size=(2, 200, 2, 3)).astype(np.float32)
-    features = draw.normal(size=(200, 2, 2)).astype(np.float32)
-    ended = draw.random(200) < 0.1
-    none = np.zeros((200, 2), np.float32)
-    transition = Transition(here, none, none, after, ended, np.zeros(200, bool), none, none, {"features": features})
+class Dice(Environment):
+    """Two agents who each throw 0 or 1, and what counts is whose turn it is; nothing ends."""
 
-    def reward(state):
-        def paid(params, one):
-            shape = lambda seen: seen @ jnp.array([1.0, -2.0, 0.5]) + 0.3  # noqa: E731
-            later = jnp.where(one.terminated, 0.0, shape(one.next_observation))
-            true = one.info["features"] @ jnp.array([1.0, 6.0])
-            return params * true + 0.99 * later - shape(one.observation)
+    num_agents, num_actions, name, default_params = 2, 2, "dice", None
 
-        return markov(paid, lambda key: state)
+    def observe(self, turn):
+        return jnp.stack([turn, 1 - turn])[:, None].astype(float)
 
-    agent = Agent(None, None, None, reward)
-    found = cosines(agent, jnp.array([2.0, -1.0]), Steps(transition, jnp.asarray(features)), (1.0, 6.0))
-    np.testing.assert_allclose(found, [1, -1], atol=1e-4)
+    def reset_env(self, key, params):
+        turn = jax.random.randint(key, (), 0, 2)
+        return self.observe(turn), turn
+
+    def step_env(self, key, turn, action, params):
+        paid = jnp.where(jnp.arange(2) == turn, action, 2.0 * action[::-1]).astype(float)
+        after = (turn + action.sum()) % 2
+        return self.observe(after), after, paid, jnp.zeros((), bool), {}
+
+    def is_truncated(self, turn, params):
+        return jnp.zeros((), bool)
+
+    def action_space(self, params=None):
+        return spaces.Discrete(2)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("module", [gems, intersection, overcooked])
-def test_features_and_weights_make_the_true_reward_of_steps_in_which_all_happens(module):
-    steps = _recovered.noisy_steps(module.GAME)
-    true = steps.features @ jnp.asarray(module.GAME.weights)
-    np.testing.assert_allclose(true, steps.transition.reward, atol=1e-5)
-    assert (np.asarray(steps.features) != 0).any((0, 1)).all()
+def test_distances_of_samples_see_scale_and_shaping_as_none_and_the_opposite_as_the_greatest(monkeypatch):
+    """Recovered are the true reward, scaled and shaped, its opposite, and that each throw of 1 is paid.
+
+    A throw is worth half a point more or less than one at random, truly in a thrower's turn alone, which is half the
+    time. So of the last the cosine is the root of a half.
+    """
+    monkeypatch.setattr(_recovered, "make", lambda task: (Dice(), None))
+    monkeypatch.setattr(_recovered, "DISCOUNT", 0.5)
+    monkeypatch.setattr(_recovered, "STEPS", 16)
+
+    def reward(kind):
+        def paid(kind, one):
+            shape = lambda turn: jnp.array([2.0, -1.0])[turn]  # noqa: E731
+            shaped = 3 * one.reward + 0.5 * shape(one.next_state) - shape(one.state)
+            return jnp.stack([shaped, -one.reward, one.action])[kind]
+
+        return markov(paid, lambda key: kind)
+
+    throw = lambda carry, seen, key: (carry, jax.random.randint(key, (2,), 0, 2))  # noqa: E731
+    game = _common.Game("dice", Policy(lambda: (), throw, throw))
+    same, opposite, always = _recovered.sampled_starc(game, Agent(None, None, None, reward), jnp.arange(3))
+    assert same < 0.2
+    assert opposite > 1.95
+    np.testing.assert_allclose(always, np.sqrt(2 - np.sqrt(2)), atol=0.1)
 
 
 @pytest.mark.slow
