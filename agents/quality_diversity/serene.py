@@ -173,8 +173,10 @@ class Serene:
         def learn(begun: tuple[Search, Emitters], key: Key[Array, ""]) -> tuple[Search, Emitters]:
             search, emitters = begun
             known = emitters.rewards._replace(items=emitters.rewards.items.genotype)
-            search = self.explorer.learn(search, key, env_params, known)
-            return search, self.runner.placed(emitters, search, env_params) if self.has_emitters else emitters
+            if not self.has_emitters:
+                return self.explorer.learn(search, key, env_params, known)[0], emitters
+            search, moved = self.explorer.learn(search, key, env_params, known, self.runner.everybody(emitters))
+            return search, self.runner.moved(emitters, moved, search)
 
         search, emitters = when(due, learn, (state.search, state.emitters), key)
         return state._replace(search=search, emitters=emitters, training=training)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, get_args
@@ -146,13 +147,19 @@ class EmitterRunner:
         statistics = count(statistics, self.explorer.evaluator.env, flat.outcome, visits=False, counts=counts)
         return statistics, jax.tree.map(lambda leaf: leaf.reshape(*genomes.shape[:2], *leaf.shape[1:]), flat)
 
-    def placed(self, emitters: Emitters, search: Search, env_params: PyTree) -> Emitters:
+    def everybody(self, emitters: Emitters) -> list[Genotypes]:
+        """All whom emitters and the archive of what earned know, in a row."""
+        slots = emitters.slots
+        crews = [flat(_present(crew, emitters.active), 2) for crew in (slots.members, slots.novel.items)]
+        return [emitters.rewards.items.genotype, *crews]
+
+    def moved(self, emitters: Emitters, known: Sequence[Genotypes], search: Search) -> Emitters:
         """The emitters, and what earned, where all whom they know are at their place in a space that has changed."""
-        rewards, slots, active = emitters.rewards, emitters.slots, emitters.active
-        crews = slots.members, slots.novel.items
-        everybody = rewards.items.genotype, *[flat(_present(crew, active), 2) for crew in crews]
-        genotype, *moved = self.explorer.placed(search.space, env_params, *everybody)
-        members, novel = (_at(crew, there) for crew, there in zip(crews, moved, strict=True))
+        genotype, *crews = known
+        rewards, slots = emitters.rewards, emitters.slots
+        members, novel = (
+            _at(crew, there) for crew, there in zip((slots.members, slots.novel.items), crews, strict=True)
+        )
         items = rewards.items._replace(genotype=genotype, bound=jnp.full_like(rewards.items.bound, jnp.inf))
         slots = slots._replace(members=members, novel=slots.novel._replace(items=novel))
         emitters = emitters._replace(rewards=rewards._replace(items=items), slots=slots)

@@ -7,6 +7,7 @@ children; a few of these, drawn at random, are stored for good; the best of pare
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
@@ -182,21 +183,30 @@ class Explorer:
         parts = [_all(search.population), _all(search.offspring)]
         return join(*parts, Reference(stored.behaviour, stored.outcome.reward, is_stored(search.archive)))
 
-    def learn(self, search: Search, key: Key[Array, ""], env_params: PyTree, further: Archive | None = None) -> Search:
-        """Learns the space of behaviours from everybody, and puts everybody in their place in it.
+    def learn(
+        self,
+        search: Search,
+        key: Key[Array, ""],
+        env_params: PyTree,
+        further: Archive | None = None,
+        others: Sequence[Genotypes] = (),
+    ) -> tuple[Search, list[Genotypes]]:
+        """Learns the space of behaviours from everybody, and puts everybody in their place in it, all at once.
 
         Args:
             search: The search.
             key: For the learning.
             env_params: Params of the environment.
             further: What else is learned from.
+            others: Who else is put in their place.
         """
         outcomes, exists = self.known(search, further)
         assert self.space.learn is not None
         search = search._replace(space=self.space.learn(search.space, key, outcomes, exists, env_params))
-        everybody = search.population, search.offspring, search.archive.items
-        population, offspring, items = self.placed(search.space, env_params, *everybody)
-        return search._replace(population=population, offspring=offspring, archive=search.archive._replace(items=items))
+        everybody = search.population, search.offspring, search.archive.items, *others
+        population, offspring, items, *others = self.placed(search.space, env_params, *everybody)
+        archive = search.archive._replace(items=items)
+        return search._replace(population=population, offspring=offspring, archive=archive), list(others)
 
     def known(self, search: Search, further: Archive | None = None) -> tuple[Outcome, Bool[Array, " n"]]:
         """All outcomes at hand, and which of them exist."""
