@@ -128,21 +128,14 @@ def estimated(pair: Pair, places: Place, discount: float, draws: int, key: Key[A
     moves = jax.vmap(lambda key, place: _move(pair, place, key))(jax.random.split(key_step, number), places)
     rows = jax.random.randint(key_other, (number,), 0, number)
     to = jax.tree.map(lambda leaf: leaf[rows], places)
+    val = _twice_each(lambda key, *at: _advantage(pair, at, discount, draws, key), key_val, places, moves.action)
     dard = _twice_each(lambda key, move: _dard(pair, move, discount, draws, key), key_dard, moves)
     epic = _twice_each(lambda key, *at: _epic(pair, places, at, discount, draws, key), key_epic, places, to)
     paid = jax.vmap(pair.paid)(moves)
     led = jax.vmap(lambda move, to: pair.paid(_to(move, to)))(moves, to)
     mean = epic[..., 1, :].mean(0)  # of each estimate and reward
     of_epic = led[:, None] + epic[..., 0, :] - discount * mean[None]
-    val = val_products(pair, places, moves.action, discount, draws, key_val)
-    return Estimates(val, products(dard + paid[:, None]), products(of_epic), paid.T)
-
-
-def val_products(
-    pair: Pair, places: Place, actions: PyTree, discount: float, draws: int, key: Key[Array, ""]
-) -> Products:
-    """Products of VAL's canonical rewards of an action in each of `N` states; see `estimated`; pure."""
-    return products(_twice_each(lambda key, *at: _advantage(pair, at, discount, draws, key), key, places, actions))
+    return Estimates(products(val), products(dard + paid[:, None]), products(of_epic), paid.T)
 
 
 def _twice_each(fn: Callable[..., Array], key: Key[Array, ""], *given: PyTree) -> Float[Array, "N 2 ..."]:

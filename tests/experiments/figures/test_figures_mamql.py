@@ -247,8 +247,8 @@ def test_distances_of_samples_see_scale_and_shaping_as_none_and_the_opposite_as_
     time. So of the last the cosine is the root of a half.
     """
     monkeypatch.setattr(_recovered, "make", lambda task: (Dice(), None))
-    monkeypatch.setattr(_recovered, "DISCOUNT", 0.5)
-    monkeypatch.setattr(_recovered, "STEPS", 16)
+    for name, less in {"DISCOUNT": 0.5, "STEPS": 16, "SAMPLES": 256, "STREAMS": 8, "LENGTH": 64, "UNITS": 4}.items():
+        monkeypatch.setattr(_recovered, name, less)
 
     def reward(kind):
         def paid(kind, one):
