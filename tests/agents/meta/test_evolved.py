@@ -44,12 +44,14 @@ def problem(fitness=lambda params, key: far(params), lengths=None):
     return Problem(start, live, lambda left, hyperparams: policy, lengths)
 
 
-def run(agent, generations, settings=SETTINGS, key=jax.random.key(0)):
+def run(agent, generations, settings=SETTINGS, key=jax.random.key(0), options=None):
+    """With `AS_USERS` for options where programs that do the same otherwise are to have the same bits."""
+
     def generation(state, _):
         return agent.step(state)
 
     grown = lambda key: jax.lax.scan(generation, agent.init(key, settings), length=generations)  # noqa: E731
-    return jax.jit(grown, compiler_options=AS_USERS)(key)
+    return jax.jit(grown, compiler_options=options)(key)
 
 
 def same(one, other):
@@ -106,8 +108,8 @@ def test_both_of_a_pair_meet_the_same_task():
 
 
 @cache
-def alone(lengths):
-    return run(evolved(problem(noisy, lengths), CONFIG), 5)
+def alone(lengths, as_users=False):
+    return run(evolved(problem(noisy, lengths), CONFIG), 5, options=AS_USERS if as_users else None)
 
 
 def noisy(params, key):
@@ -118,8 +120,7 @@ def noisy(params, key):
 @pytest.mark.parametrize(("parts", "devices"), [(1, 8), (8, 1), (2, 4)])
 def test_the_numbers_do_not_depend_on_parts_and_devices(parts, devices, lengths):
     config = replace(CONFIG, generation_parts=parts, num_devices=devices)
-    state, metrics = run(evolved(problem(noisy, lengths), config), 5)
-    same((state, metrics), alone(lengths))
+    same(run(evolved(problem(noisy, lengths), config), 5, options=AS_USERS), alone(lengths, as_users=True))
 
 
 def test_lifetimes_of_their_own_lengths_have_those():
@@ -158,7 +159,7 @@ def test_resumed_it_goes_on_to_the_same_bits():
     agent = evolved(problem(noisy, length), CONFIG)
     half, _ = run(agent, 3)
     grown = lambda state: jax.lax.scan(lambda s, _: agent.step(s), state, length=2)  # noqa: E731
-    rest, _ = jax.jit(grown, compiler_options=AS_USERS)(half)
+    rest, _ = jax.jit(grown)(half)
     same(rest, alone(length)[0])
 
 
@@ -176,7 +177,8 @@ def test_a_run_is_not_spread_twice():
     """Seeds of a run that is spread are the same as alone; those that are spread themselves can't be."""
     keys = jax.random.split(jax.random.key(0), 2)
     spread = vmap(evolved(problem(noisy), replace(CONFIG, num_devices=4)))
-    same(run(spread, 2, key=keys), run(vmap(evolved(problem(noisy), CONFIG)), 2, key=keys))
+    together = vmap(evolved(problem(noisy), CONFIG))
+    same(*(run(agent, 2, key=keys, options=AS_USERS) for agent in (spread, together)))
     with pytest.raises(ValueError, match="num_devices=4 spreads one run, and runs are spread over devices already"):
         run(shard(spread, jax.make_mesh((2,), ("seed",))), 2, key=keys)
 
