@@ -19,6 +19,7 @@ from jaxreward.agents.quality_diversity.random_search import Config as RandomCon
 from jaxreward.agents.quality_diversity.random_search import Hyperparams as RandomHyperparams
 from jaxreward.agents.quality_diversity.random_search import random_search
 from jaxreward.envs import make
+from tests.as_users import AS_USERS
 
 SEEDS = jnp.arange(16)
 
@@ -27,15 +28,16 @@ def keys(seeds: jax.Array = SEEDS) -> jax.Array:
     return jax.vmap(jax.random.key)(seeds)
 
 
-def run(agent: Agent, state: State, iterations: int) -> tuple[State, dict[str, jax.Array]]:
-    return jax.jit(lambda state: jax.lax.scan(lambda s, _: agent.step(s), state, length=iterations))(state)
+def run(agent: Agent, state: State, iterations: int, options: dict | None = None) -> tuple[State, dict[str, jax.Array]]:
+    steps = lambda state: jax.lax.scan(lambda s, _: agent.step(s), state, length=iterations)  # noqa: E731
+    return jax.jit(steps, compiler_options=options)(state)
 
 
 @cache
 def golden() -> tuple[State, dict[str, jax.Array]]:
     """Sixteen seeds with the authors' settings, ten thousand evaluations each."""
     agent = vmap(novelty_search(*make("qd/point2d"), Config(budget=10_000)))
-    return run(agent, jax.jit(agent.init)(keys(), Hyperparams()), 11)
+    return run(agent, jax.jit(agent.init)(keys(), Hyperparams()), 11, AS_USERS)
 
 
 def test_coverage_of_point2d_is_that_of_the_authors_code() -> None:
