@@ -15,10 +15,9 @@ from jaxreward.envs.games.markov_game import induced
 from jaxreward.envs.games.soft_equilibrium import soft_equilibrium, tabular_policy
 from jaxreward.learning.demonstrations import Transitions
 from jaxreward.mdp import discounted_occupancy
-from jaxreward.results.demonstrate import one_after_the_other, record, recorded
+from jaxreward.results.demonstrate import record
 from jaxreward.reward import Transition
 from jaxreward.run.train import train
-from tests.as_users import AS_USERS
 
 DISCOUNT, GAME = 0.9, "games/random_game"
 SMALL = {"layers": (), "num_envs": 8, "num_steps": 8, "num_updates": 32, "batch_size": 256}
@@ -32,11 +31,7 @@ def shown(tmp_path_factory):
     env, params = make(GAME)
     found = jax.jit(lambda: soft_equilibrium(env.game, DISCOUNT, 1.0))()
     path = tmp_path_factory.mktemp("shown") / "game.npz"
-    policy = tabular_policy(found.policy)
-    # As `record` does, but compiled to run: the game's steps, stacked, take three times as long otherwise.
-    steps = jax.jit(lambda key: recorded(env, params, policy, 10_110, key)[0], compiler_options=AS_USERS)
-    rows = one_after_the_other(jax.tree.map(np.asarray, steps(jax.random.key(0))))
-    np.savez(path, **rows._asdict(), env=env.name)
+    record(env, params, tabular_policy(found.policy), path, 10_110)
     return found, path
 
 
