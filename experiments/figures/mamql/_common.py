@@ -24,7 +24,6 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.registry import get_agent
 from jaxreward.envs import make
-from jaxreward.experiments.figures.mamql._recovered import sampled_starc
 from jaxreward.reproduce.parts import Computed
 from jaxreward.reproduce.work import Work, of_agent
 from jaxreward.results.demonstrate import record
@@ -71,6 +70,10 @@ class Size(NamedTuple):
         return self.numbers[len(self.numbers) // 2]
 
 
+Starc = Callable[[Agent, PyTree], Float[np.ndarray, " seeds"]]
+"""The STARC distances of each run's recovered reward from the true one."""
+
+
 class Game(NamedTuple):
     """What is played, and by whom.
 
@@ -78,12 +81,12 @@ class Game(NamedTuple):
         task: Its name.
         player: Who demonstrates.
         starc: The STARC distances of each run's recovered reward on the states of the game, listed; None where they
-            can't be, and are sampled.
+            can't be: then nothing is told of it.
     """
 
     task: str
     player: Policy
-    starc: Callable[[Agent, PyTree], Float[np.ndarray, " seeds"]] | None = None
+    starc: Starc | None = None
 
 
 class Method(NamedTuple):
@@ -190,17 +193,16 @@ def trained(name: str, game: Game, size: Size) -> pd.DataFrame:
         runs.assign(updates=update, **{"return": told})
         for update, told in zip(updates, np.asarray(returns).T, strict=True)
     ]
-    if size.measures and agent.reward is not None:
-        parts[-1] = with_recovered(parts[-1], agent, states, game)
+    if size.measures and game.starc and agent.reward is not None:
+        parts[-1] = with_recovered(parts[-1], agent, states, game.starc)
     return pd.concat(parts, ignore_index=True)
 
 
-def with_recovered(runs: pd.DataFrame, agent: Agent, states: PyTree, game: Game) -> pd.DataFrame:
+def with_recovered(runs: pd.DataFrame, agent: Agent, states: PyTree, starc: Starc) -> pd.DataFrame:
     """Runs, and how far the rewards in their last states are from the true one, of those with the largest number."""
     last = runs["number"] == runs["number"].max()
-    measure = game.starc or partial(sampled_starc, game)
     runs = runs.assign(starc=np.nan)
-    runs.loc[last, "starc"] = measure(agent, jax.tree.map(lambda leaf: leaf[np.asarray(last)], states))
+    runs.loc[last, "starc"] = starc(agent, jax.tree.map(lambda leaf: leaf[np.asarray(last)], states))
     return runs
 
 

@@ -8,7 +8,7 @@ many times another there, and claims are of differences.
 
 Methods are those of `mamql/gems`, see there, and so are all departures. The game is without the other traffic, and what
 a car sees is turned into numbers of another size; see `jaxreward.envs.games.intersection`. Its states can't be listed,
-so STARC distances are of samples, as those of gems are.
+so nothing is told of recovered rewards.
 """
 
 from __future__ import annotations
