@@ -125,7 +125,8 @@ def plot(frame: pd.DataFrame) -> Figure:
         axis.axhline(demonstrated(frame), color="#222222", linestyle="--", linewidth=1, label=DEMONSTRATOR)
     if measured:
         _distances(axes[2], learned, number)
-    axes[0].legend(frameon=False, fontsize=7)
+    names = axes[0].get_legend_handles_labels()
+    figure.legend(*names, loc="outside upper center", ncols=4, frameon=False, fontsize=8)
     return figure
 
 

@@ -135,7 +135,7 @@ def test_it_is_drawn():
     figure = _told.plot(table())
     by_number, by_updates, recovered = figure.axes
     named = [*(f"{name} (n = 6)" for name in MEANS), _common.DEMONSTRATOR]
-    assert [text.get_text() for text in by_number.get_legend().get_texts()] == named
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == named
     np.testing.assert_allclose(by_number.lines[0].get_ydata(), np.array(MEANS["MAMQL"]) + 0.05)
     assert by_number.lines[-1].get_ydata()[0] == 13.2
     np.testing.assert_allclose(by_updates.lines[0].get_ydata(), [1.31 + 0.05, 13.1 + 0.05])
