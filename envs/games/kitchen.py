@@ -80,11 +80,13 @@ def seen(
     Where both are (4), what they hold, one-hot of onion, plate, soup (6), where things are (10), the pot's onions,
     since how many steps it cooks and whether it does (3), where both look (4); all as they are, not scaled.
     """
-    # Rows of small tables, summed: to put 27 numbers one after the other takes several times as long.
+    # Rows of small tables, summed, for one cook and then the other: to put 27 numbers one after the other, or to take
+    # rows for both at once, takes longer.
     rows = looks(cells, facing, held)
     amounts = jnp.asarray(pot, float)
     same = sum((amounts[k] * jnp.asarray(_POT[k]) for k in range(len(_POT))), jnp.asarray(_SAME))
-    return jnp.asarray(_ITSELF)[rows] + jnp.asarray(_OTHER)[rows[::-1]] + same[None]
+    of = lambda cook: same + jnp.asarray(_ITSELF)[rows[cook]] + jnp.asarray(_OTHER)[rows[1 - cook]]  # noqa: E731
+    return jnp.stack([of(0), of(1)])
 
 
 def seen_space(cook_time: Int[Array, ""] | int) -> spaces.Box:

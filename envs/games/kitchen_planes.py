@@ -69,7 +69,8 @@ def planes(
     everywhere = _one_hot(25) * is_late.astype(jnp.uint8)
     pot = jnp.asarray(_STATIC[..., 10:11]) * _of_pot(onions, left)[None, None]
     room = jnp.asarray(_STATIC) + pot + everywhere[None, None]
-    return jnp.asarray(_ITSELF)[rows] + jnp.asarray(_OTHER)[rows[::-1]] + room[None]
+    of = lambda cook: room + jnp.asarray(_ITSELF)[rows[cook]] + jnp.asarray(_OTHER)[rows[1 - cook]]  # noqa: E731
+    return jnp.stack([of(0), of(1)])
 
 
 def _of_pot(onions: Int[Array, ""], left: Int[Array, ""]) -> UInt8[Array, "26"]:
