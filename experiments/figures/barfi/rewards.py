@@ -43,7 +43,7 @@ from jaxreward.results.statistics import Estimate, aggregate_mean, estimate, est
 from jaxreward.run.spec import Experiment, resolve
 
 TASKS = ("bad", "good")
-MAPS = {"added": "$x_0$", "auxiliary": "$x_{aux}$"}
+MAPS = {"added": "x_0", "auxiliary": "x_aux"}
 """In the order of the alignment reward's params."""
 DISCOUNT, IN_BOX = "discount", "auxiliary in the box"
 POINTS = 33
