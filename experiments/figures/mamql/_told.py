@@ -106,7 +106,7 @@ def _of_reward(level: int, other: str) -> list[Claim]:
 
 def plot(frame: pd.DataFrame) -> Figure:
     """Returns against the number of transitions and against updates, and how far recovered rewards are."""
-    measured = STARC in frame and frame[STARC].notna().any()
+    measured = STARC in frame and bool(frame[STARC].notna().any())
     figure = Figure(figsize=((2 + measured) * 1.1 * WIDTH, 1.2 * HEIGHT), layout="constrained")
     axes = figure.subplots(1, 2 + measured)
     learned = frame[frame["method"] != DEMONSTRATOR]
