@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 DISCOUNT = 0.99
 """Of every method, and so of what is shaping."""
 ENVS, STEPS, NOISE = 16, 256, 0.3
-"""Of steps that recovered rewards are judged by, and how likely each agent acts at random in them.
+"""Of the steps that say how much a state counts, and how likely each agent acts at random in them.
 
-What a demonstrator never does, such as to crash, nobody can be told the price of by its steps alone.
+Where a demonstrator alone never comes, nobody can be told what is paid.
 """
 
 

@@ -164,6 +164,11 @@ def test_what_does_not_fit_is_refused_before_anything_compiles(settings, message
         resolve("pbt/ppo", "CartPole-v1", settings=SIZES | settings)
 
 
+def test_a_population_of_an_agent_is_made_once_and_not_that_of_another():
+    assert get_agent("pbt/ppo") is get_agent("pbt/ppo")
+    assert get_agent("pbt/a2c").Config is not get_agent("pbt/ppo").Config
+
+
 def test_a_population_of_populations_is_refused():
     with pytest.raises(ValueError, match="no population of pbt/ppo: its Config has fraction, maximise"):
         get_agent("pbt/pbt/ppo")
