@@ -115,7 +115,7 @@ def _with_interval(rows: Float[np.ndarray, "N K"], fn: Callable, told: tuple[str
     (name, most, about), every = told, fn(resampled(rows))
     low, high = (math.nan, math.nan) if np.isnan(every).any() else np.percentile(every, (2.5, 97.5))
     value = float(fn(rows.mean(0)))
-    if math.isnan(value):
+    if math.isnan(value) or math.isnan(low):
         about = "one of them is the same for all steps, or noise is larger than it: try more samples"
     return Row(name, value, most, about, float(low), float(high))
 

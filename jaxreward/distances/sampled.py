@@ -7,7 +7,6 @@ nothing to them in the mean, however few draws there are, and distances come to 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,27 +17,20 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreward.contract.games import refuse_game, sample_action
+from jaxreward.distances.futures import Place, Value, World, after, random_values, worths
 from jaxreward.environment import earn, memories, reward_shape, world
 from jaxreward.learning.episodes import transition_of
+from jaxreward.learning.networks import flatten
 from jaxreward.learning.rollout import reset_batch, rollout
 from jaxreward.mdp.rewards import check_markov
 from jaxreward.reward import Transition
 
 STREAMS, LENGTH = 64, 256
 """Of environments that act at random, and how many steps each, of which states are drawn."""
-TAIL = 0.01
-"""Which share of what comes after it is discounted to where a future is cut."""
 RESAMPLES = 1_000
 
 Paid = Callable[[Transition], Float[Array, "2"]]
 """What both rewards pay for a transition."""
-
-
-class Place(NamedTuple):
-    """States and what is seen in them, leaves `[*batch, ...]`."""
-
-    observation: PyTree
-    state: PyTree
 
 
 class Pair(NamedTuple):
@@ -53,6 +45,17 @@ class Pair(NamedTuple):
     env: Environment
     params: PyTree
     paid: Paid
+
+    @property
+    def world(self) -> World:
+        """What can be done in it."""
+        taken = transition_of(self.env)
+
+        def step(place: Place, action: PyTree, key: Key[Array, ""]) -> Transition:
+            return taken(key, *place, action, self.params)._replace(truncated=jnp.zeros((), bool))
+
+        any_action = lambda key: sample_action(self.env, self.params, key)  # noqa: E731
+        return World(step, any_action, self.paid, lambda place: flatten(place.observation, 0))
 
 
 class Products(NamedTuple):
@@ -124,15 +127,19 @@ def estimated(pair: Pair, places: Place, discount: float, draws: int, key: Key[A
         key: For all draws.
     """
     number = len(jax.tree.leaves(places)[0])
-    key_step, key_other, key_val, key_dard, key_epic = jax.random.split(key, 5)
-    moves = jax.vmap(lambda key, place: _move(pair, place, key))(jax.random.split(key_step, number), places)
+    key_step, key_other, key_fit, key_val, key_dard, key_epic = jax.random.split(key, 6)
+    world = pair.world
+    value = random_values(world, places, discount, key_fit)
+    moves = jax.vmap(world.move)(places, jax.random.split(key_step, number))
     rows = jax.random.randint(key_other, (number,), 0, number)
     to = jax.tree.map(lambda leaf: leaf[rows], places)
-    val = _twice_each(lambda key, *at: _advantage(pair, at, discount, draws, key), key_val, places, moves.action)
-    dard = _twice_each(lambda key, move: _dard(pair, move, discount, draws, key), key_dard, moves)
-    epic = _twice_each(lambda key, *at: _epic(pair, places, at, discount, draws, key), key_epic, places, to)
-    paid = jax.vmap(pair.paid)(moves)
-    led = jax.vmap(lambda move, to: pair.paid(_to(move, to)))(moves, to)
+    val = _twice_each(
+        lambda key, *at: _advantage(world, value, at, discount, draws, key), key_val, places, moves.action
+    )
+    dard = _twice_each(lambda key, move: _dard(world, move, discount, draws, key), key_dard, moves)
+    epic = _twice_each(lambda key, *at: _epic(world, places, at, discount, draws, key), key_epic, places, to)
+    paid = jax.vmap(world.paid)(moves)
+    led = jax.vmap(lambda move, to: world.paid(_to(move, to)))(moves, to)
     mean = epic[..., 1, :].mean(0)  # of each estimate and reward
     of_epic = led[:, None] + epic[..., 0, :] - discount * mean[None]
     return Estimates(products(val), products(dard + paid[:, None]), products(of_epic), paid.T)
@@ -166,83 +173,49 @@ def resampled(rows: Float[np.ndarray, "N K"], seed: int = 0) -> Float[np.ndarray
     return rng.multinomial(number, np.full(number, 1 / number), RESAMPLES) @ rows / number
 
 
-def _move(pair: Pair, place: Place, key: Key[Array, ""]) -> Transition:
-    """What follows an action at random; time limits are no part of it."""
-    key_action, key_step = jax.random.split(key)
-    return _taken(pair, place, sample_action(pair.env, pair.params, key_action), key_step)
-
-
-def _taken(pair: Pair, place: Place, action: PyTree, key: Key[Array, ""]) -> Transition:
-    happened = transition_of(pair.env)(key, *place, action, pair.params)
-    return happened._replace(truncated=jnp.zeros((), bool))
-
-
-def _after(move: Transition) -> Place:
-    return Place(move.next_observation, move.next_state)
-
-
 def _to(move: Transition, place: Place) -> Transition:
     """The same step as if it had led elsewhere, from where it goes on."""
     return move._replace(next_observation=place[0], next_state=place[1], terminated=jnp.zeros((), bool))
 
 
 def _advantage(
-    pair: Pair, at: tuple[Place, PyTree], discount: float, draws: int, key: Key[Array, ""]
+    world: World, value: Value, at: tuple[Place, PyTree], discount: float, draws: int, key: Key[Array, ""]
 ) -> Float[Array, "2"]:
-    """VAL: what an action is worth more than one at random, if all that follows is at random.
-
-    Both futures have the same chances, so that what they have in common drops out.
-    """
+    """VAL: what an action is worth more than one at random, if all that follows is at random."""
     place, action = at
-    steps = max(1, math.ceil(math.log(TAIL) / math.log(discount))) if discount > 0 else 1
 
-    def step(now: tuple, x: tuple) -> tuple[tuple, None]:
-        place, going, weight, total = now
-        key, number = x
-        key_action, key_step = jax.random.split(key)
-        any_action = sample_action(pair.env, pair.params, key_action)
-        first = jax.tree.map(
-            lambda one, other: jnp.stack([jnp.where(number == 0, one, other), other]), action, any_action
-        )
-        moves = jax.vmap(lambda place, action: _taken(pair, place, action, key_step))(place, first)
-        paid = jnp.where(going[:, None], jax.vmap(pair.paid)(moves), 0.0)
-        return (_after(moves), going & ~moves.terminated, weight * discount, total + weight * paid), None
+    def difference(key: Key[Array, ""]) -> Float[Array, "2"]:
+        key_action, key_future = jax.random.split(key)
+        both = jax.tree.map(lambda one, other: jnp.stack([one, other]), action, world.any_action(key_action))
+        one, other = worths(world, value, place, both, discount, key_future)
+        return one - other
 
-    def future(key: Key[Array, ""]) -> Float[Array, "2"]:
-        start = jax.tree.map(_twice, place), jnp.ones(2, bool), jnp.ones(()), jnp.zeros((2, 2))
-        total = jax.lax.scan(step, start, (jax.random.split(key, steps), jnp.arange(steps)))[0][3]
-        return total[0] - total[1]
-
-    return jax.vmap(future)(jax.random.split(key, draws)).mean(0)
+    return jax.vmap(difference)(jax.random.split(key, draws)).mean(0)
 
 
-def _twice(leaf: Array) -> Array:
-    return jnp.stack([leaf, leaf])
-
-
-def _dard(pair: Pair, move: Transition, discount: float, draws: int, key: Key[Array, ""]) -> Float[Array, "2"]:
+def _dard(world: World, move: Transition, discount: float, draws: int, key: Key[Array, ""]) -> Float[Array, "2"]:
     """What DARD adds to a reward: see `jaxreward.distances.canonical.dard`."""
-    here, there = Place(move.observation, move.state), _after(move)
+    here, there = Place(move.observation, move.state), after(move)
 
     def draw(key: Key[Array, ""]) -> Float[Array, "2"]:
         key_action, key_here, key_there, key_between = jax.random.split(key, 4)
-        action = sample_action(pair.env, pair.params, key_action)
-        from_here, from_there = _taken(pair, here, action, key_here), _taken(pair, there, action, key_there)
+        action = world.any_action(key_action)
+        from_here, from_there = world.step(here, action, key_here), world.step(there, action, key_there)
         # What ended stays where it is, for nothing.
-        end = jax.tree.map(lambda stays, goes: jnp.where(move.terminated, stays, goes), there, _after(from_there))
-        between = _taken(pair, _after(from_here), action, key_between)
+        end = jax.tree.map(lambda stays, goes: jnp.where(move.terminated, stays, goes), there, after(from_there))
+        between = world.step(after(from_here), action, key_between)
         between = between._replace(
             next_observation=end[0], next_state=end[1], terminated=move.terminated | from_there.terminated
         )
-        first = jnp.where(move.terminated, 0.0, pair.paid(from_there))
-        last = jnp.where(from_here.terminated, 0.0, pair.paid(between))
-        return discount * first - pair.paid(from_here) - discount * last
+        first = jnp.where(move.terminated, 0.0, world.paid(from_there))
+        last = jnp.where(from_here.terminated, 0.0, world.paid(between))
+        return discount * first - world.paid(from_here) - discount * last
 
     return jax.vmap(draw)(jax.random.split(key, draws)).mean(0)
 
 
 def _epic(
-    pair: Pair, places: Place, at: tuple[Place, Place], discount: float, draws: int, key: Key[Array, ""]
+    world: World, places: Place, at: tuple[Place, Place], discount: float, draws: int, key: Key[Array, ""]
 ) -> Float[Array, "2 2"]:
     """What EPIC adds to a reward but for the mean, `discount m(s') - m(s)`, and what that is of, `m(s)`."""
     number = len(jax.tree.leaves(places)[0])
@@ -250,7 +223,7 @@ def _epic(
     def mean(place: Place, key: Key[Array, ""]) -> Float[Array, "2"]:
         key_move, key_to = jax.random.split(key)
         row = jax.random.randint(key_to, (), 0, number)
-        return pair.paid(_to(_move(pair, place, key_move), jax.tree.map(lambda leaf: leaf[row], places)))
+        return world.paid(_to(world.move(place, key_move), jax.tree.map(lambda leaf: leaf[row], places)))
 
     both = jax.tree.map(lambda here, there: jnp.stack([here, there]), *at)
     each = jax.vmap(lambda place, keys: jax.vmap(lambda key: mean(place, key))(keys).mean(0))

@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.registry import get_agent
 from jaxreward.envs import make
+from jaxreward.experiments.figures.mamql._recovered import sampled_starc
 from jaxreward.reproduce.parts import Computed
 from jaxreward.reproduce.work import Work, of_agent
 from jaxreward.results.demonstrate import record
@@ -81,7 +82,7 @@ class Game(NamedTuple):
         task: Its name.
         player: Who demonstrates.
         starc: The STARC distances of each run's recovered reward on the states of the game, listed; None where they
-            can't be: then nothing is told of it.
+            can't be: then of samples.
     """
 
     task: str
@@ -193,8 +194,8 @@ def trained(name: str, game: Game, size: Size) -> pd.DataFrame:
         runs.assign(updates=update, **{"return": told})
         for update, told in zip(updates, np.asarray(returns).T, strict=True)
     ]
-    if size.measures and game.starc and agent.reward is not None:
-        parts[-1] = with_recovered(parts[-1], agent, states, game.starc)
+    if size.measures and agent.reward is not None:
+        parts[-1] = with_recovered(parts[-1], agent, states, game.starc or partial(sampled_starc, game))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -1,4 +1,4 @@
-"""How far a recovered reward is from the true one, on a game's listed states: STARC distances.
+"""How far a recovered reward is from the true one: STARC distances, on a game's listed states or of samples.
 
 Each agent's are of the MDP that it is in while the others do as the demonstrator does, by VAL's canonical rewards: what
 an action is worth more than one at random, if all that the agent does later is at random.
@@ -7,6 +7,7 @@ an action is worth more than one at random, if all that the agent does later is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -14,10 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent
+from jaxreward.distances.futures import Place, World, random_values, worths
+from jaxreward.distances.sampled import distance_of, products
 from jaxreward.envs import make
+from jaxreward.learning.episodes import transition_of
+from jaxreward.learning.networks import flatten
 from jaxreward.learning.rollout import reset_batch, rollout
 from jaxreward.reward import Transition
 
@@ -30,6 +35,12 @@ ENVS, STEPS, NOISE = 16, 256, 0.3
 """Of the steps that say how much a state counts, and how likely each agent acts at random in them.
 
 Where a demonstrator alone never comes, nobody can be told what is paid.
+"""
+DRAWS, OF_TRUE, CUT, AT_ONCE = 1, 8, 64, 64
+"""Of samples: futures of an action for each of two estimates of a recovered reward, and of the true one, in which a
+rare step counts for much; steps of a future; and states at a time.
+
+What comes after a future's end is a fitted value, and so is approximated.
 """
 
 
@@ -62,6 +73,68 @@ def recovered(agent: Agent, state: PyTree) -> Callable[[Transition], Float[Array
     reward = agent.reward(state)
     params = reward.init(jax.random.key(0))
     return lambda transition: reward.step(params, (), transition)[1]
+
+
+def sampled_starc(game: Game, agent: Agent, states: PyTree) -> Float[np.ndarray, " R"]:
+    """The STARC distance of each run's recovered reward to the true one, a mean over agents, of samples.
+
+    States are all those that the demonstrator comes to who now and then acts at random, the same for all runs, and in
+    each all actions are tried. What they are worth is estimated twice, and products are of one with the other, as in
+    `jaxreward.distances.sampled`.
+    """
+    each = lambda moved: jax.vmap(lambda state: recovered(agent, state)(moved))(states)  # noqa: E731
+    found = []
+    for number in range(make(game.task)[0].num_agents):
+        true, runs = true_advantages(game, number), sampled_advantages(game, number, each, DRAWS)
+        pairs = np.stack([np.broadcast_to(true, runs.shape), runs], -1)
+        found.append([np.stack(products(pair), -1).mean(0) for pair in np.moveaxis(pairs, 2, 0)])
+    return distance_of(np.stack(found)).mean(0)
+
+
+@cache
+def true_advantages(game: Game, number: int) -> Float[np.ndarray, "N 2 1"]:
+    """What an agent is truly paid, as a canonical reward."""
+    return sampled_advantages(game, number, lambda moved: moved.reward[None], OF_TRUE)
+
+
+def sampled_advantages(
+    game: Game, number: int, paid: Callable[[Transition], Float[Array, "K n"]], draws: int
+) -> Float[np.ndarray, "N 2 K"]:
+    """Two estimates of VAL's canonical rewards of an agent, for all states that a noisy demonstrator comes to."""
+    happened = noisy_steps(game)
+    places = Place(happened.observation, happened.state)
+    world = _among_others(game, number, lambda moved: paid(moved)[:, number])
+    actions = jnp.arange(make(game.task)[0].num_actions)
+
+    @jax.jit
+    def run(key: Key[Array, ""]) -> Float[Array, "N 2 A K"]:
+        key_fit, key_draws = jax.random.split(key)
+        value = random_values(world, places, DISCOUNT, key_fit)
+        draw = lambda place, key: worths(world, value, place, actions, DISCOUNT, key, CUT)  # noqa: E731
+
+        def canonical(x: tuple[Place, Key[Array, "2 D"]]) -> Float[Array, "2 A K"]:
+            found = jax.vmap(jax.vmap(partial(draw, x[0])))(x[1]).mean(1)
+            return found - found.mean(1, keepdims=True)
+
+        keys = jax.random.split(key_draws, (len(happened.terminated), 2, draws))
+        return jax.lax.map(canonical, (places, keys), batch_size=max(1, AT_ONCE // draws))
+
+    found = np.asarray(run(jax.random.fold_in(jax.random.key(draws), number)))
+    return np.moveaxis(found, 1, 2).reshape(-1, 2, found.shape[-1])
+
+
+def _among_others(game: Game, number: int, paid: Callable[[Transition], Float[Array, " K"]]) -> World:
+    """The world that an agent is in while the others do as the demonstrator does; places are of all agents."""
+    env, params = make(game.task)
+    move = transition_of(env)
+
+    def step(place: Place, action: Int[Array, ""], key: Key[Array, ""]) -> Transition:
+        key_others, key_step = jax.random.split(key)
+        joint = game.player.act((), place.observation, key_others)[1].at[number].set(action)
+        return move(key_step, *place, joint, params)
+
+    any_action = lambda key: jax.random.randint(key, (), 0, env.num_actions)  # noqa: E731
+    return World(step, any_action, paid, lambda place: flatten(place.observation[number], 0))
 
 
 class Listed(NamedTuple):
