@@ -1,8 +1,7 @@
-"""What actions are worth if all that follows is at random, from samples: values by least squares, futures to mend them.
+"""What actions are worth if all that follows is at random, from samples: futures, and a value that stands for the rest.
 
-Sums of rewards over a whole future are mostly chance. So a value is fitted first, and a future adds only by how much
-its steps were better than that said (a control variate): whatever the fit is worth, the mean is the same, and the
-better it is, the less noise is left.
+A future's sum of rewards is mostly chance, the more the longer it is. So it can be cut where a value goes on that is
+fitted by least squares: what is wrong with that counts less, the later it comes.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 from jaxreward.reward import Transition
 
 TAIL = 0.01
-"""Which share of what comes after it is discounted to where a future is cut, unless something else is said."""
+"""To which share of itself what comes is discounted where a future ends, unless something else is said."""
 STARTS, LENGTH = 1_024, 64
 """What a value is fitted to: places and steps at random from each."""
 UNITS, RIDGE = 256, 1e-4
@@ -79,19 +78,20 @@ def random_values(world: World, places: Place, discount: float, key: Key[Array, 
     start = jax.tree.map(lambda leaf: leaf[rows], places)
 
     def step(now: tuple, key: Key[Array, ""]) -> tuple[tuple, None]:
-        place, here, going, left, right = now
+        place, here, going, number, left, right = now
         moves = jax.vmap(world.move)(place, jax.random.split(key, STARTS))
         goes_on = going & ~moves.terminated
         there = jnp.where(goes_on[:, None], jax.vmap(functions)(after(moves)), 0.0)
-        counted = jnp.where(going[:, None], here, 0.0).T / (STARTS * LENGTH)
-        left, right = left + counted @ (here - discount * there), right + counted @ jax.vmap(world.paid)(moves)
-        return (after(moves), there, goes_on, left, right), None
+        left, right = left + here.T @ (here - discount * there), right + here.T @ jax.vmap(world.paid)(moves)
+        return (after(moves), there, goes_on, number + going.sum(), left, right), None
 
     here = jax.vmap(functions)(start)
     paid = jax.eval_shape(lambda: world.paid(world.move(jax.tree.map(lambda leaf: leaf[0], start), key)))
-    sums = jnp.zeros((here.shape[1], here.shape[1])), jnp.zeros((here.shape[1], *paid.shape))
-    ended = jax.lax.scan(step, (start, here, jnp.ones(STARTS, bool), *sums), jax.random.split(key_steps, LENGTH))[0]
-    weights = jnp.linalg.solve(ended[3] + RIDGE * jnp.eye(here.shape[1]), ended[4])
+    size = here.shape[1]
+    sums = jnp.zeros(()), jnp.zeros((size, size)), jnp.zeros((size, *paid.shape))
+    begun = start, here, jnp.ones(STARTS, bool), *sums
+    *_, number, left, right = jax.lax.scan(step, begun, jax.random.split(key_steps, LENGTH))[0]
+    weights = jnp.linalg.solve(left / number + RIDGE * jnp.eye(size), right / number)
     return lambda place: functions(place) @ weights
 
 
@@ -117,11 +117,11 @@ def steps_of(discount: float) -> int:
 
 def worths(
     world: World,
-    value: Value,
     place: Place,
     actions: PyTree,
     discount: float,
     key: Key[Array, ""],
+    value: Value | None = None,
     steps: int | None = None,
 ) -> Float[Array, "A K"]:
     """What first actions are worth if all that follows is at random: a draw of it; pure.
@@ -130,20 +130,19 @@ def worths(
 
     Args:
         world: The world.
-        value: What a future is about worth: it stands for what follows after `steps`, and takes noise off before.
         place: Where they are taken.
         actions: Leaves `[A, ...]`.
         discount: In `[0, 1)`.
         key: For a future.
+        value: What is expected after the last step; None for nothing.
         steps: Of a future; None for as many as are left of the discount's `TAIL`.
     """
     key_first, key_later = jax.random.split(key)
     steps = steps or steps_of(discount)
 
-    def begin(action: PyTree) -> tuple[Place, Float[Array, " K"], Bool[Array, ""], Float[Array, " K"]]:
+    def begin(action: PyTree) -> tuple[Place, Bool[Array, ""], Float[Array, " K"]]:
         move = world.step(place, action, key_first)
-        rest = jnp.where(move.terminated, 0.0, value(after(move)))
-        return after(move), rest, ~move.terminated, world.paid(move) + discount * rest
+        return after(move), ~move.terminated, world.paid(move)
 
     def go_on(now: tuple) -> tuple:
         number, weight, futures = now
@@ -151,13 +150,13 @@ def worths(
         action = world.any_action(key_action)
 
         def one(future: tuple) -> tuple:
-            at, expected, going, total = future
+            at, going, total = future
             move = world.step(at, action, key_step)
-            rest = jnp.where(move.terminated, 0.0, value(after(move)))
-            better = world.paid(move) + discount * rest - expected
-            return after(move), rest, going & ~move.terminated, total + jnp.where(going, weight * better, 0.0)
+            return after(move), going & ~move.terminated, total + jnp.where(going, weight * world.paid(move), 0.0)
 
         return number + 1, weight * discount, jax.vmap(one)(futures)
 
     begun = jnp.ones((), int), jnp.full((), discount), jax.vmap(begin)(actions)
-    return jax.lax.while_loop(lambda now: (now[0] < steps) & now[2][2].any(), go_on, begun)[2][3]
+    _, weight, (at, going, total) = jax.lax.while_loop(lambda now: (now[0] < steps) & now[2][1].any(), go_on, begun)
+    rest = jax.vmap(value)(at) if value else 0.0
+    return total + jnp.where(going[:, None], weight * rest, 0.0)

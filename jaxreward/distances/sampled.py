@@ -17,7 +17,7 @@ from gymnax.environments.environment import Environment
 from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreward.contract.games import refuse_game, sample_action
-from jaxreward.distances.futures import Place, Value, World, after, random_values, worths
+from jaxreward.distances.futures import Place, World, after, worths
 from jaxreward.environment import earn, memories, reward_shape, world
 from jaxreward.learning.episodes import transition_of
 from jaxreward.learning.networks import flatten
@@ -127,15 +127,12 @@ def estimated(pair: Pair, places: Place, discount: float, draws: int, key: Key[A
         key: For all draws.
     """
     number = len(jax.tree.leaves(places)[0])
-    key_step, key_other, key_fit, key_val, key_dard, key_epic = jax.random.split(key, 6)
+    key_step, key_other, key_val, key_dard, key_epic = jax.random.split(key, 5)
     world = pair.world
-    value = random_values(world, places, discount, key_fit)
     moves = jax.vmap(world.move)(places, jax.random.split(key_step, number))
     rows = jax.random.randint(key_other, (number,), 0, number)
     to = jax.tree.map(lambda leaf: leaf[rows], places)
-    val = _twice_each(
-        lambda key, *at: _advantage(world, value, at, discount, draws, key), key_val, places, moves.action
-    )
+    val = _twice_each(lambda key, *at: _advantage(world, at, discount, draws, key), key_val, places, moves.action)
     dard = _twice_each(lambda key, move: _dard(world, move, discount, draws, key), key_dard, moves)
     epic = _twice_each(lambda key, *at: _epic(world, places, at, discount, draws, key), key_epic, places, to)
     paid = jax.vmap(world.paid)(moves)
@@ -179,7 +176,7 @@ def _to(move: Transition, place: Place) -> Transition:
 
 
 def _advantage(
-    world: World, value: Value, at: tuple[Place, PyTree], discount: float, draws: int, key: Key[Array, ""]
+    world: World, at: tuple[Place, PyTree], discount: float, draws: int, key: Key[Array, ""]
 ) -> Float[Array, "2"]:
     """VAL: what an action is worth more than one at random, if all that follows is at random."""
     place, action = at
@@ -187,7 +184,7 @@ def _advantage(
     def difference(key: Key[Array, ""]) -> Float[Array, "2"]:
         key_action, key_future = jax.random.split(key)
         both = jax.tree.map(lambda one, other: jnp.stack([one, other]), action, world.any_action(key_action))
-        one, other = worths(world, value, place, both, discount, key_future)
+        one, other = worths(world, place, both, discount, key_future)
         return one - other
 
     return jax.vmap(difference)(jax.random.split(key, draws)).mean(0)

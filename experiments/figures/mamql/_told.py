@@ -68,14 +68,13 @@ def demonstrated(frame: pd.DataFrame) -> float:
     return float(frame[frame["method"] == DEMONSTRATOR]["return"].mean())
 
 
-def claims_of(level: int, few: Sequence[int], *, ratios: bool = True, recovered: bool = False) -> tuple[Claim, ...]:
+def claims_of(level: int, few: Sequence[int], *, ratios: bool = True) -> tuple[Claim, ...]:
     """What the abstract says, reward, sample efficiency and recovery, in numbers that are ours but for the transitions.
 
     Args:
         level: The number of transitions with which the demonstrator's level is to be reached.
         few: Numbers of transitions with which MAMQL is to be ahead of all others.
         ratios: Whether returns are positive, so that one can be so many times another.
-        recovered: Whether it is told how far recovered rewards are.
     """
     reached = f"MAMQL is at its demonstrator's level with {level:,} transitions: its share of that return"
     share, more = partial(times, "MAMQL", DEMONSTRATOR, level), partial(excess, "MAMQL", DEMONSTRATOR, LEVEL, level)
@@ -90,7 +89,7 @@ def claims_of(level: int, few: Sequence[int], *, ratios: bool = True, recovered:
             text = f"MAMQL is paid twice what {other} is, or more, with {few[0]:,} transitions: how many times"
             measure, more = partial(times, "MAMQL", other, few[0]), partial(excess, "MAMQL", other, TIMES, few[0])
             found.append(Claim(text, measure, above(TIMES), paper=PUBLISHED, contrast=more))
-    for other in ("independent IQ-Learn", "MA-AIRL") if recovered else ():
+    for other in ("independent IQ-Learn", "MA-AIRL"):
         found += _of_reward(level, other)
     return tuple(claim._replace(least="small") for claim in found)
 

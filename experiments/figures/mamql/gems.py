@@ -22,8 +22,11 @@ At `paper` a fifth of the hidden units is left out in updates, in all methods bu
 convolutions; at `small` layers are of 64 units, and none is left out. A return is the mean over the last tenth of a
 run, as episodes went, with actions sampled. The share of the demonstrator's return that counts as its level is ours.
 
-States are too many to be listed, so nothing is told of recovered rewards: to estimate their distance from samples takes
-values of acting at random that are better known than we could make them.
+States are too many to be listed, so the STARC distance of a recovered reward to the true one is estimated: on the MDP
+that an agent is in while the other does as the demonstrator does, in the 4,096 states that the demonstrator comes to
+who now and then acts at random, with the largest number of transitions, a mean over agents. States and futures are the
+same for all methods and runs: what they have in common is in no interval (other futures moved all distances of MAMQL by
+0.07, those of five runs differed by 0.02).
 """
 
 from __future__ import annotations

@@ -7,8 +7,7 @@ drove for the authors is not known to us. In a plot that comes with their code M
 many times another there, and claims are of differences.
 
 Methods are those of `mamql/gems`, see there, and so are all departures. The game is without the other traffic, and what
-a car sees is turned into numbers of another size; see `jaxreward.envs.games.intersection`. Its states can't be listed,
-so nothing is told of recovered rewards.
+a car sees is turned into numbers of another size; see `jaxreward.envs.games.intersection`.
 """
 
 from __future__ import annotations

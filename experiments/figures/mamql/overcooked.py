@@ -136,5 +136,5 @@ figure = PaperFigure(
     source="Haynam et al. 2025, arXiv:2503.04679, Overcooked",
     data=lambda scale: data(GAME, SIZES[scale]),
     plot=lambda frame: plot(frame),  # its notes are those of the file that it is in
-    claims=claims_of(2_000, (500, 1_000), recovered=True),
+    claims=claims_of(2_000, (500, 1_000)),
 )

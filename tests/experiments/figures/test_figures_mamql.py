@@ -7,12 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
+from gymnax.environments import spaces
+from gymnax.environments.environment import Environment
 
-from jaxreward.agent import Agent
+from jaxreward.agent import Agent, Policy
 from jaxreward.agents.registry import get_agent
+from jaxreward.distances import futures
 from jaxreward.distances.canonical import canonicalise
 from jaxreward.distances.starc import starc_distance
-from jaxreward.experiments.figures.mamql import _common, _told, gems, intersection, overcooked
+from jaxreward.experiments.figures.mamql import _common, _recovered, _told, gems, intersection, overcooked
 from jaxreward.experiments.figures.mamql._recovered import Listed, advantages, distances
 from jaxreward.mdp import TabularMDP
 from jaxreward.reproduce.claims import check
@@ -52,8 +55,8 @@ def verdicts(frame, figure=gems.figure, scale="small"):
 @pytest.mark.parametrize(
     ("module", "numbers", "claims"),
     [
-        (gems, (1_000, 10_000, 20_000), 10),
-        (intersection, (1_000, 5_000, 20_000), 7),
+        (gems, (1_000, 10_000, 20_000), 14),
+        (intersection, (1_000, 5_000, 20_000), 11),
         (overcooked, (500, 1_000, 2_000), 14),
     ],
 )
@@ -92,11 +95,9 @@ def test_who_loses_is_exceeded_though_no_ratio_says_so():
 
 
 def test_rewards_that_are_no_nearer_meet_no_claim():
-    told = lambda far: verdicts(  # noqa: E731
-        table(numbers=(500, 1_000, 2_000), starc={**FAR, "MAMQL": far}), overcooked.figure
-    )
-    assert told(0.7)[-4:] == ["met", "not met", "met", "not met"]
-    assert told(1.0)[-4:] == ["not met", "not met", "met", "not met"]
+    worse = table(starc={**FAR, "MAMQL": 0.7})
+    assert verdicts(worse)[-4:] == ["met", "not met", "met", "not met"]
+    assert verdicts(table(starc={**FAR, "MAMQL": 1.0}))[-4:] == ["not met", "not met", "met", "not met"]
 
 
 def test_returns_of_a_file_are_of_whole_episodes(tmp_path):
@@ -216,17 +217,76 @@ def test_states_that_can_be_come_to_are_found():
     assert overcooked.come_to(following, np.array([4, 2])).tolist() == [0, 1, 2, 3, 4]
 
 
+class Dice(Environment):
+    """Two agents who each throw 0 or 1, and what counts is whose turn it is; nothing ends."""
+
+    num_agents, num_actions, name, default_params = 2, 2, "dice", None
+
+    def observe(self, turn):
+        return jnp.stack([turn, 1 - turn])[:, None].astype(float)
+
+    def reset_env(self, key, params):
+        turn = jax.random.randint(key, (), 0, 2)
+        return self.observe(turn), turn
+
+    def step_env(self, key, turn, action, params):
+        paid = jnp.where(jnp.arange(2) == turn, action, 2.0 * action[::-1]).astype(float)
+        after = (turn + action.sum()) % 2
+        return self.observe(after), after, paid, jnp.zeros((), bool), {}
+
+    def is_truncated(self, turn, params):
+        return jnp.zeros((), bool)
+
+    def action_space(self, params=None):
+        return spaces.Discrete(2)
+
+
+def test_distances_of_samples_see_scale_and_shaping_as_none_and_the_opposite_as_the_greatest(monkeypatch):
+    """Recovered are the true reward, scaled and shaped, its opposite, and that each throw of 1 is paid.
+
+    A throw is worth half a point more or less than one at random, truly in a thrower's turn alone, which is half the
+    time. So of the last the cosine is the root of a half.
+    """
+    monkeypatch.setattr(_recovered, "make", lambda task: (Dice(), None))
+    for name, less in {"DISCOUNT": 0.5, "STEPS": 32, "OF_TRUE": 4, "CUT": 4}.items():
+        monkeypatch.setattr(_recovered, name, less)
+    for name, less in {"STARTS": 64, "LENGTH": 16, "UNITS": 4}.items():
+        monkeypatch.setattr(futures, name, less)
+
+    def reward(kind):
+        def paid(kind, one):
+            shape = lambda turn: jnp.array([2.0, -1.0])[turn]  # noqa: E731
+            shaped = 3 * one.reward + 0.5 * shape(one.next_state) - shape(one.state)
+            return jnp.stack([shaped, -one.reward, one.action])[kind]
+
+        return markov(paid, lambda key: kind)
+
+    throw = lambda carry, seen, key: (carry, jax.random.randint(key, (2,), 0, 2))  # noqa: E731
+    game = _common.Game("dice", Policy(lambda: (), throw, throw))
+    same, opposite, always = _recovered.sampled_starc(game, Agent(None, None, None, reward), jnp.arange(3))
+    assert same < 0.2
+    assert opposite > 1.95
+    np.testing.assert_allclose(always, np.sqrt(2 - np.sqrt(2)), atol=0.1)
+
+
+def of_cooks(kind):
+    """The reward of cooks in an eighth and shaped, its opposite, what only deliveries pay, and what only onions do."""
+
+    def paid(kind, one):
+        held = lambda state: jnp.asarray(state.held, float) + state.onions  # noqa: E731
+        shaped = one.reward / 8 + 0.99 * held(one.next_state) - held(one.state)
+        return jnp.stack([shaped, -one.reward, one.info["reward/deliver"], one.info["reward/put"]])[kind]
+
+    return markov(paid, lambda key: kind)
+
+
 @pytest.mark.slow
-def test_the_true_reward_of_cooks_is_at_no_distance_but_for_shaping_and_its_opposite_at_the_greatest():
-    def reward(scale):
-        def paid(scale, one):
-            held = lambda state: jnp.asarray(state.held, float) + state.onions  # noqa: E731
-            return scale * one.reward + 0.99 * held(one.next_state) - held(one.state)
-
-        return markov(paid, lambda key: scale)
-
-    found = overcooked.starc(Agent(None, None, None, reward), jnp.array([0.5, -1.0]))
-    np.testing.assert_allclose(found, [0, 2], atol=1e-3)
+def test_exact_distances_of_cooks_and_those_of_samples(monkeypatch):
+    agent = Agent(None, None, None, of_cooks)
+    exact = overcooked.starc(agent, jnp.arange(4))
+    np.testing.assert_allclose(exact[:2], [0, 2], atol=1e-3)
+    monkeypatch.setattr(_recovered, "STEPS", 64)
+    np.testing.assert_allclose(_recovered.sampled_starc(overcooked.GAME, agent, jnp.arange(4)), exact, atol=0.1)
     room = overcooked.kitchen()
     assert room.following.min() >= 0  # nothing leads out of what is listed
     np.testing.assert_allclose([room.weight.sum(), room.odds.sum(-1).min(), room.odds.sum(-1).max()], 1, rtol=1e-5)
