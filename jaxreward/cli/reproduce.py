@@ -115,8 +115,11 @@ class Reproduce:
 
         if not self.quiet and self.scale != "smoke" and self.launcher == "local":
             note("measuring how long it takes ...")
+            planned = []
             try:
-                planned = list(self._planned(name))
+                for each in self._planned(name):
+                    planned.append(each)
+                    note(f"  {each.part}: {_briefly(each)}")
             except Exception as error:  # whatever stands in its way stands in the figure's too, or does not matter
                 note(f"it could not be measured: {type(error).__name__}: {error}")
                 return
@@ -175,13 +178,20 @@ def _show_plan(name: str, planned: Iterator[Planned]) -> None:
         out.print(line)
 
 
+def _briefly(each: Planned) -> str:
+    """How long a program takes here."""
+    from jaxreward.sweep.plan import show_duration
+
+    return f"about {show_duration(each.seconds)}" if each.work else "not measured: computed at once"
+
+
 def _told(each: Planned) -> list[str]:
     """The numbers of a program."""
     from jaxreward.results.summary import show
     from jaxreward.sweep.plan import show_duration
 
     if each.work is None or each.cost is None:
-        return ["not measured: computed at once", "-", "-", "-", "-"]
+        return [_briefly(each), "-", "-", "-", "-"]
     iteration = each.work.steps / each.work.iterations
     return [
         f"{each.work.steps:,} x {each.work.seeds} x {each.work.configurations}",

@@ -82,13 +82,14 @@ def of_agent(
 
     Args:
         agent: A single one.
-        hyperparams: Leaves `[configurations, ...]`.
+        hyperparams: Leaves `[configurations, ...]`; one without any has one configuration.
         seeds: Of each configuration.
         iterations: Of each run.
         steps_per_iteration: Of the environment.
         log_every: See `jaxreward.run.train.train`.
     """
-    configurations = len(jax.tree.leaves(hyperparams)[0])
+    leaves = jax.tree.leaves(hyperparams)
+    configurations = len(leaves[0]) if leaves else 1
 
     def measure() -> Cost:
         members, some = sampled(configurations, seeds)

@@ -9,13 +9,14 @@ import matplotlib.figure
 import pandas as pd
 import pytest
 
+from jaxreward.agent import Agent
 from jaxreward.cli import main
 from jaxreward.compilation.flops import flops
 from jaxreward.reproduce.claims import Claim, above, exact
 from jaxreward.reproduce.figure import PaperFigure, load_reproduced, reproduce
 from jaxreward.reproduce.parts import Computed, parts_of, planned, trainings
 from jaxreward.reproduce.plan import ACHIEVED, PEAK, Planned, estimate, plan
-from jaxreward.reproduce.work import Cost, Work, of_function
+from jaxreward.reproduce.work import Cost, Work, of_agent, of_function
 from jaxreward.run.cost import Measured, timed
 from jaxreward.run.job import Setup
 from jaxreward.run.launcher import local
@@ -208,6 +209,12 @@ def test_a_cost_is_counted_and_scaled_up():
     assert one.seconds == cost.compile_seconds + cost.seconds * 60
     assert one.seconds_there == pytest.approx(60 * cost.flops / (PEAK * ACHIEVED))
     assert (work.steps, work.seeds, work.configurations) == (300, 20, 1)
+
+
+def test_an_agent_without_hyperparams_has_one_configuration():
+    """As random search, which stood in the way of a figure's estimate."""
+    assert of_agent(Agent(None, None, None), (), 4, 10).configurations == 1
+    assert of_agent(Agent(None, None, None), {"rate": jnp.ones(3)}, 4, 10).configurations == 3
 
 
 def test_iterations_are_timed_in_longer_and_longer_series():

@@ -16,6 +16,8 @@ from jaxreward.cli.reproduce import Reproduce
 from jaxreward.reproduce.claims import Claim, above, exact
 from jaxreward.reproduce.figure import PaperFigure, default_folder, get_figure, load_reproduced, reproduce
 from jaxreward.reproduce.parts import Computed, trainings
+from jaxreward.reproduce.plan import Planned
+from jaxreward.reproduce.work import Cost, Work
 from jaxreward.results.tables import final_values
 from jaxreward.run.job import Job, Setup
 from jaxreward.run.launcher import Outcome, local
@@ -295,3 +297,14 @@ def test_a_figure_is_made_also_where_its_time_cannot_be_measured(monkeypatch, ca
     monkeypatch.setattr(Reproduce, "_planned", broken)
     Reproduce(("toy",))._estimate("toy")
     assert "it could not be measured: ZeroDivisionError: of nothing" in capsys.readouterr().err
+
+
+def test_what_was_measured_is_told_part_by_part(monkeypatch, capsys):
+    work, cost = Work(10, 3, 2, 5, "", lambda: None), Cost(2.0, 1.0, 1.0, 20.0)
+    monkeypatch.setattr(
+        Reproduce, "_planned", lambda *_: iter([Planned("ours", work, cost), Planned("others", None, None)])
+    )
+    Reproduce(("toy",))._estimate("toy")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1:3] == ["  ours: about 80 s", "  others: not measured: computed at once"]
+    assert lines[3].startswith("about 80 s on this machine")
