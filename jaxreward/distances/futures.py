@@ -82,7 +82,8 @@ def random_values(world: World, places: Place, discount: float, key: Key[Array, 
         moves = jax.vmap(world.move)(place, jax.random.split(key, STARTS))
         goes_on = going & ~moves.terminated
         there = jnp.where(goes_on[:, None], jax.vmap(functions)(after(moves)), 0.0)
-        left, right = left + here.T @ (here - discount * there), right + here.T @ jax.vmap(world.paid)(moves)
+        rewards = jnp.where(going[:, None], jax.vmap(world.paid)(moves), 0.0)
+        left, right = left + here.T @ (here - discount * there), right + here.T @ rewards
         return (after(moves), there, goes_on, number + going.sum(), left, right), None
 
     here = jax.vmap(functions)(start)

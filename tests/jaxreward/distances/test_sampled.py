@@ -7,6 +7,7 @@ import pytest
 
 from jaxreward.cli import main
 from jaxreward.distances import starc_distance
+from jaxreward.distances.compared import _with_interval
 from jaxreward.distances.sampled import Place, distance_of, estimated, pair_of, products, resampled
 from jaxreward.environment import WithRewardParams, with_reward
 from jaxreward.envs import make
@@ -85,6 +86,14 @@ def test_noise_adds_nothing_to_products():
     assert distance_of([1.0, 4.0, -2.0]) == 2
     assert distance_of([1.0, 4.0, 2.0]) == 0
     assert np.isnan(distance_of([-0.1, 4.0, 2.0]))
+
+
+def test_where_some_draws_leave_no_reward_noise_is_named():
+    """The first reward's products are 3 and -1: of the second state alone there is none."""
+    row = _with_interval(np.array([[3.0, 1.0, 1.0], [-1.0, 1.0, 1.0]]), distance_of, ("VAL", 2.0, "shaping"))
+    assert row.value == 0
+    assert np.isnan([row.low, row.high]).all()
+    assert "noise is larger" in row.about
 
 
 @pytest.mark.parametrize(
