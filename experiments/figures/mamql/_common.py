@@ -83,11 +83,13 @@ class Game(NamedTuple):
         player: Who demonstrates.
         starc: The STARC distances of each run's recovered reward on the states of the game, listed; None where they
             can't be: then of samples.
+        futures: How many steps those take at random; a fitted value stands for what comes later, and so is approximated.
     """
 
     task: str
     player: Policy
     starc: Starc | None = None
+    futures: int = 64
 
 
 class Method(NamedTuple):

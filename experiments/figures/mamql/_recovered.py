@@ -36,12 +36,9 @@ ENVS, STEPS, NOISE = 16, 256, 0.3
 
 Where a demonstrator alone never comes, nobody can be told what is paid.
 """
-DRAWS, OF_TRUE, CUT, AT_ONCE = 1, 4, 64, 64
+DRAWS, OF_TRUE, AT_ONCE = 1, 4, 64
 """Of samples: futures of an action for each of two estimates of a recovered reward, and of the true one, in which a
-rare step counts for much; steps of a future; and states at a time.
-
-What comes after a future's end is a fitted value, and so is approximated.
-"""
+rare step counts for much; and states at a time."""
 
 
 def noisy_steps(game: Game) -> Transition:
@@ -110,7 +107,7 @@ def sampled_advantages(
     def run(key: Key[Array, ""]) -> Float[Array, "N 2 A K"]:
         key_fit, key_draws = jax.random.split(key)
         value = random_values(world, places, DISCOUNT, key_fit)
-        draw = lambda place, key: worths(world, place, actions, DISCOUNT, key, value, CUT)  # noqa: E731
+        draw = lambda place, key: worths(world, place, actions, DISCOUNT, key, value, game.futures)  # noqa: E731
 
         def canonical(x: tuple[Place, Key[Array, "2 D"]]) -> Float[Array, "2 A K"]:
             found = jax.vmap(jax.vmap(partial(draw, x[0])))(x[1]).mean(1)

@@ -25,7 +25,7 @@ SIZES = {
 }
 
 
-GAME = Game("games/intersection", intersection_expert())
+GAME = Game("games/intersection", intersection_expert(), futures=16)
 
 
 figure = PaperFigure(

@@ -248,7 +248,7 @@ def test_distances_of_samples_see_scale_and_shaping_as_none_and_the_opposite_as_
     time. So of the last the cosine is the root of a half.
     """
     monkeypatch.setattr(_recovered, "make", lambda task: (Dice(), None))
-    for name, less in {"DISCOUNT": 0.5, "STEPS": 32, "OF_TRUE": 4, "CUT": 4}.items():
+    for name, less in {"DISCOUNT": 0.5, "STEPS": 32}.items():
         monkeypatch.setattr(_recovered, name, less)
     for name, less in {"STARTS": 64, "LENGTH": 16, "UNITS": 4}.items():
         monkeypatch.setattr(futures, name, less)
@@ -262,7 +262,7 @@ def test_distances_of_samples_see_scale_and_shaping_as_none_and_the_opposite_as_
         return markov(paid, lambda key: kind)
 
     throw = lambda carry, seen, key: (carry, jax.random.randint(key, (2,), 0, 2))  # noqa: E731
-    game = _common.Game("dice", Policy(lambda: (), throw, throw))
+    game = _common.Game("dice", Policy(lambda: (), throw, throw), futures=4)
     same, opposite, always = _recovered.sampled_starc(game, Agent(None, None, None, reward), jnp.arange(3))
     assert same < 0.2
     assert opposite > 1.95
