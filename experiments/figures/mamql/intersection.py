@@ -7,7 +7,8 @@ drove for the authors is not known to us. In a plot that comes with their code M
 many times another there, and claims are of differences.
 
 Methods are those of `mamql/gems`, see there, and so are all departures. The game is without the other traffic, and what
-a car sees is turned into numbers of another size; see `jaxreward.envs.games.intersection`.
+a car sees is turned into numbers of another size; see `jaxreward.envs.games.intersection`. Futures of recovered rewards
+take 16 steps: with 64, MAMQL's distances came out 0.017 larger.
 """
 
 from __future__ import annotations
