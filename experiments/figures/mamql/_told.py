@@ -146,7 +146,7 @@ def _distances(axis: Axes, learned: pd.DataFrame, number: int) -> None:
     shown = [each for each in shown if np.isfinite(each[1]).any()]
     for place, (_, found, color) in enumerate(shown):
         mean, low, high, _ = estimate(found, aggregate_mean)
-        axis.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color=color, capsize=3)
+        axis.errorbar(mean, place, xerr=[[mean - low], [high - mean]], fmt="o", color=color, capsize=3, clip_on=False)
     axis.set(yticks=range(len(shown)), yticklabels=[name for name, *_ in shown], xlim=(0, None))
     axis.set_xlabel("STARC distance of a reward")
     axis.invert_yaxis()
