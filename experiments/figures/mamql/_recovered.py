@@ -82,7 +82,7 @@ def sampled_starc(game: Game, agent: Agent, states: PyTree) -> Float[np.ndarray,
     each = lambda moved: jax.vmap(lambda state: recovered(agent, state)(moved))(states)  # noqa: E731
     found = []
     for number in range(make(game.task)[0].num_agents):
-        true, runs = true_advantages(game, number), sampled_advantages(game, number, each, DRAWS)
+        true, runs = true_advantages(game, number), sampled_advantages(game, number, each, DRAWS, seed=1)
         pairs = np.stack([np.broadcast_to(true, runs.shape), runs], -1)
         found.append([np.stack(products(pair), -1).mean(0) for pair in np.moveaxis(pairs, 2, 0)])
     return distance_of(np.stack(found)).mean(0)
@@ -91,13 +91,16 @@ def sampled_starc(game: Game, agent: Agent, states: PyTree) -> Float[np.ndarray,
 @cache
 def true_advantages(game: Game, number: int) -> Float[np.ndarray, "N 2 1"]:
     """What an agent is truly paid, as a canonical reward."""
-    return sampled_advantages(game, number, lambda moved: moved.reward[None], OF_TRUE)
+    return sampled_advantages(game, number, lambda moved: moved.reward[None], OF_TRUE, seed=4)
 
 
 def sampled_advantages(
-    game: Game, number: int, paid: Callable[[Transition], Float[Array, "K n"]], draws: int
+    game: Game, number: int, paid: Callable[[Transition], Float[Array, "K n"]], draws: int, seed: int
 ) -> Float[np.ndarray, "N 2 K"]:
-    """Two estimates of VAL's canonical rewards of an agent, for all states that a noisy demonstrator comes to."""
+    """Two estimates of VAL's canonical rewards of an agent, for all states that a noisy demonstrator comes to.
+
+    Other seeds have independent chances, as products of different rewards need them.
+    """
     happened = noisy_steps(game)
     places = Place(happened.observation, happened.state)
     world = _among_others(game, number, lambda moved: paid(moved)[:, number])
@@ -116,7 +119,7 @@ def sampled_advantages(
         keys = jax.random.split(key_draws, (len(happened.terminated), 2, draws))
         return jax.lax.map(canonical, (places, keys), batch_size=max(1, AT_ONCE // draws))
 
-    found = np.asarray(run(jax.random.fold_in(jax.random.key(draws), number)))
+    found = np.asarray(run(jax.random.fold_in(jax.random.key(seed), number)))
     return np.moveaxis(found, 1, 2).reshape(-1, 2, found.shape[-1])
 
 
