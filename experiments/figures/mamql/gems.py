@@ -25,7 +25,8 @@ run, as episodes went, with actions sampled. The share of the demonstrator's ret
 States are too many to be listed, so the STARC distance of a recovered reward to the true one is estimated: on the MDP
 that an agent is in while the other does as the demonstrator does, in the 4,096 states that the demonstrator comes to
 who now and then acts at random, with the largest number of transitions, a mean over agents. Futures at random take 64
-steps, and a value fitted by least squares stands for the rest. States and futures are the same for all methods and
+steps, and a value fitted by least squares stands for the rest, whose errors count as reward (for cooks, whose distances
+are exact, 0, 0.15, 1.53 and 2 come to 0.18, 0.26, 1.50 and 1.99). States and futures are the same for all methods and
 runs: what they have in common is in no interval (others moved all distances of MAMQL by 0.07, where five runs differed
 by 0.02).
 """
