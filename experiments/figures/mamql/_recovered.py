@@ -40,6 +40,9 @@ DRAWS, OF_TRUE, AT_ONCE = 1, 4, 64
 """Of samples: futures of an action for each of two estimates of a recovered reward, and of the true one, in which a
 rare step counts for much; and states at a time."""
 
+OFF = 0.1
+"""By how much distances of samples may be wrong, as seen on the cooks, whose distances are exact."""
+
 
 def noisy_steps(game: Game) -> Transition:
     """Steps of the demonstrator, who now and then acts at random, leaves `[B, ...]`."""

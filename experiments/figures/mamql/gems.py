@@ -35,6 +35,7 @@ from __future__ import annotations
 
 from jaxreward.envs.games.experts import gems_expert
 from jaxreward.experiments.figures.mamql._common import Game, Size, data
+from jaxreward.experiments.figures.mamql._recovered import OFF
 from jaxreward.experiments.figures.mamql._told import claims_of, plot
 from jaxreward.reproduce.figure import PaperFigure
 
@@ -56,5 +57,5 @@ figure = PaperFigure(
     source="Haynam et al. 2025, arXiv:2503.04679, the game of gems",
     data=lambda scale: data(GAME, SIZES[scale]),
     plot=lambda frame: plot(frame),  # its notes are those of the file that it is in
-    claims=claims_of(20_000, (1_000, 10_000)),
+    claims=claims_of(20_000, (1_000, 10_000), off=OFF),
 )
