@@ -139,7 +139,7 @@ def worths(
         steps: Of a future; None for as many as are left of the discount's `TAIL`.
     """
     key_first, key_later = jax.random.split(key)
-    steps = steps or steps_of(discount)
+    steps = steps_of(discount) if steps is None else steps
 
     def begin(action: PyTree) -> tuple[Place, Bool[Array, ""], Float[Array, " K"]]:
         move = world.step(place, action, key_first)

@@ -100,6 +100,12 @@ def test_rewards_that_are_no_nearer_meet_no_claim():
     assert verdicts(table(starc={**FAR, "MAMQL": 1.0}))[-4:] == ["not met", "not met", "met", "not met"]
 
 
+def test_a_lead_has_to_exceed_what_distances_of_samples_may_be_off_by():
+    frame = table(starc={**FAR, "MAMQL": 0.85}, numbers=(500, 1_000, 2_000))
+    assert verdicts(frame, overcooked.figure)[-4] == "met"
+    assert verdicts(table(starc={**FAR, "MAMQL": 0.85}))[-4] == "not met"
+
+
 def test_returns_of_a_file_are_of_whole_episodes(tmp_path):
     """Episodes of 2, 1 and 3 steps, the last two of which were cut, one by the recording: means over agents."""
     paid = np.array([[1.0, 3.0], [0, 2], [5, 7], [1, 1], [0, 0], [9, 9]])

@@ -1,4 +1,4 @@
-"""Fitted values and mended futures against the exact ones of a tabular MDP."""
+"""Fitted values, and futures that end early or late, against the exact ones of a tabular MDP."""
 
 import jax
 import jax.numpy as jnp
