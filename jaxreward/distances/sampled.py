@@ -20,7 +20,6 @@ from jaxreward.contract.games import refuse_game, sample_action
 from jaxreward.distances.futures import Place, World, after, worths
 from jaxreward.environment import earn, memories, reward_shape, world
 from jaxreward.learning.episodes import transition_of
-from jaxreward.learning.networks import flatten
 from jaxreward.learning.rollout import reset_batch, rollout
 from jaxreward.mdp.rewards import check_markov
 from jaxreward.reward import Transition
@@ -48,14 +47,13 @@ class Pair(NamedTuple):
 
     @property
     def world(self) -> World:
-        """What can be done in it."""
+        """What can be done in it; what is done is at random."""
         taken = transition_of(self.env)
 
         def step(place: Place, action: PyTree, key: Key[Array, ""]) -> Transition:
             return taken(key, *place, action, self.params)._replace(truncated=jnp.zeros((), bool))
 
-        any_action = lambda key: sample_action(self.env, self.params, key)  # noqa: E731
-        return World(step, any_action, self.paid, lambda place: flatten(place.observation, 0))
+        return World(step, lambda _, key: sample_action(self.env, self.params, key), self.paid)
 
 
 class Products(NamedTuple):
@@ -183,7 +181,7 @@ def _advantage(
 
     def difference(key: Key[Array, ""]) -> Float[Array, "2"]:
         key_action, key_future = jax.random.split(key)
-        both = jax.tree.map(lambda one, other: jnp.stack([one, other]), action, world.any_action(key_action))
+        both = jax.tree.map(lambda one, other: jnp.stack([one, other]), action, world.act(place, key_action))
         one, other = worths(world, place, both, discount, key_future)
         return one - other
 
@@ -196,7 +194,7 @@ def _dard(world: World, move: Transition, discount: float, draws: int, key: Key[
 
     def draw(key: Key[Array, ""]) -> Float[Array, "2"]:
         key_action, key_here, key_there, key_between = jax.random.split(key, 4)
-        action = world.any_action(key_action)
+        action = world.act(here, key_action)
         from_here, from_there = world.step(here, action, key_here), world.step(there, action, key_there)
         # What ended stays where it is, for nothing.
         end = jax.tree.map(lambda stays, goes: jnp.where(move.terminated, stays, goes), there, after(from_there))

@@ -83,13 +83,11 @@ class Game(NamedTuple):
         player: Who demonstrates.
         starc: The STARC distances of each run's recovered reward on the states of the game, listed; None where they
             can't be: then of samples.
-        futures: How many steps those take at random; a fitted value stands for what comes later, so it is approximated.
     """
 
     task: str
     player: Policy
     starc: Starc | None = None
-    futures: int = 64
 
 
 class Method(NamedTuple):

@@ -68,14 +68,13 @@ def demonstrated(frame: pd.DataFrame) -> float:
     return float(frame[frame["method"] == DEMONSTRATOR]["return"].mean())
 
 
-def claims_of(level: int, few: Sequence[int], *, ratios: bool = True, off: float = 0.0) -> tuple[Claim, ...]:
+def claims_of(level: int, few: Sequence[int], *, ratios: bool = True) -> tuple[Claim, ...]:
     """What the abstract says, reward, sample efficiency and recovery, in numbers that are ours but for the transitions.
 
     Args:
         level: The number of transitions with which the demonstrator's level is to be reached.
         few: Numbers of transitions with which MAMQL is to be ahead of all others.
         ratios: Whether returns are positive, so that one can be so many times another.
-        off: By how much distances of recovered rewards may be wrong, which a lead is to exceed.
     """
     reached = f"MAMQL is at its demonstrator's level with {level:,} transitions: its share of that return"
     share, more = partial(times, "MAMQL", DEMONSTRATOR, level), partial(excess, "MAMQL", DEMONSTRATOR, LEVEL, level)
@@ -91,17 +90,17 @@ def claims_of(level: int, few: Sequence[int], *, ratios: bool = True, off: float
             measure, more = partial(times, "MAMQL", other, few[0]), partial(excess, "MAMQL", other, TIMES, few[0])
             found.append(Claim(text, measure, above(TIMES), paper=PUBLISHED, contrast=more))
     for other in ("independent IQ-Learn", "MA-AIRL"):
-        found += _of_reward(level, other, off)
+        found += _of_reward(level, other)
     return tuple(claim._replace(least="small") for claim in found)
 
 
-def _of_reward(level: int, other: str, off: float) -> list[Claim]:
+def _of_reward(level: int, other: str) -> list[Claim]:
     """That MAMQL's reward is nearer to the true one than another one's, and that it is half as far."""
     nearer = f"MAMQL's reward is nearer to the true one than {other}'s: by how much, in the STARC distance"
     half = f"MAMQL's reward is half as far from the true one as {other}'s, or less: its part of that distance"
     by, share = partial(lead, other, "MAMQL", level, part=STARC), partial(times, "MAMQL", other, level, part=STARC)
     more = partial(excess, other, "MAMQL", TIMES, level, part=STARC)
-    return [Claim(nearer, by, above(off)), Claim(half, share, below(1 / TIMES), paper=PUBLISHED, contrast=more)]
+    return [Claim(nearer, by, above(0)), Claim(half, share, below(1 / TIMES), paper=PUBLISHED, contrast=more)]
 
 
 def plot(frame: pd.DataFrame) -> Figure:

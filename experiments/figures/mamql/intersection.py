@@ -7,15 +7,13 @@ drove for the authors is not known to us. In a plot that comes with their code M
 many times another there, and claims are of differences.
 
 Methods are those of `mamql/gems`, see there, and so are all departures. The game is without the other traffic, and what
-a car sees is turned into numbers of another size; see `jaxreward.envs.games.intersection`. Futures of recovered rewards
-take 16 steps: with 64, MAMQL's distances came out 0.017 larger.
+a car sees is turned into numbers of another size; see `jaxreward.envs.games.intersection`.
 """
 
 from __future__ import annotations
 
 from jaxreward.envs.games.experts import intersection_expert
 from jaxreward.experiments.figures.mamql._common import Game, Size, data
-from jaxreward.experiments.figures.mamql._recovered import OFF
 from jaxreward.experiments.figures.mamql._told import claims_of, plot
 from jaxreward.reproduce.figure import PaperFigure
 
@@ -27,7 +25,7 @@ SIZES = {
 }
 
 
-GAME = Game("games/intersection", intersection_expert(), futures=16)
+GAME = Game("games/intersection", intersection_expert())
 
 
 figure = PaperFigure(
@@ -35,5 +33,5 @@ figure = PaperFigure(
     source="Haynam et al. 2025, arXiv:2503.04679, the intersection",
     data=lambda scale: data(GAME, SIZES[scale]),
     plot=lambda frame: plot(frame),  # its notes are those of the file that it is in
-    claims=claims_of(20_000, (1_000, 5_000), ratios=False, off=OFF),
+    claims=claims_of(20_000, (1_000, 5_000), ratios=False),
 )

@@ -10,8 +10,8 @@ each cook is paid for what it does itself, as in JaxMARL, beside 20 to both for 
 
 The states that can be come to are listed, some 125,000 of them, so the STARC distance of a recovered reward to the true
 one is exact but for the weights of states, which are counts of 4,096 steps of the demonstrator that now and then acts
-at random: on the MDP that a cook is in while the other acts as the demonstrator does; with the largest number of
-transitions, a mean over cooks.
+at random: on the MDP that a cook is in while the other acts as the demonstrator does, as in `mamql/gems`; with the
+largest number of transitions, a mean over cooks.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from jaxreward.envs.games.overcooked import OvercookedState
 from jaxreward.experiments.figures.mamql._common import Game, Size, data
 from jaxreward.experiments.figures.mamql._recovered import (
     DISCOUNT,
+    NOISE,
     Listed,
     advantages,
     distances,
@@ -77,7 +78,7 @@ def kitchen() -> Kitchen:
     env, params = make(GAME.task)
     number = lambda transition: env.number(transition.next_state)  # noqa: E731
     every = np.asarray(jax.jit(lambda: by_actions(number, env.states))())
-    visited = np.asarray(jax.jit(jax.vmap(env.number))(noisy_steps(GAME).state))
+    visited = np.asarray(jax.jit(jax.vmap(env.number))(noisy_steps(GAME, jax.random.key(0)).state))
     reached = come_to(every.reshape(len(every), -1), visited)
     states = jax.tree.map(lambda leaf: leaf[reached], env.states)
     place = np.full(len(every), -1)
@@ -123,7 +124,8 @@ def starc(agent: Agent, states: PyTree) -> Float[np.ndarray, " R"]:
     found = []
     for cook in range(2):
         own_first = lambda table, axis, cook=cook: np.moveaxis(table, axis + cook, axis)  # noqa: E731
-        listed = Listed(own_first(room.following, 1), room.odds[:, 1 - cook])
+        own = (1 - NOISE) * room.odds[:, cook] + NOISE / room.odds.shape[-1]
+        listed = Listed(own_first(room.following, 1), room.odds[:, 1 - cook], own)
         canonical = advantages(listed, own_first(rewards[..., cook], 2), DISCOUNT)
         found.append(distances(canonical, room.weight))
     return np.mean(found, 0)
