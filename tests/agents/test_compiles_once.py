@@ -61,12 +61,13 @@ def test_the_step_is_traced_once_and_reads_what_it_is_given(name):
         traced.append(name)
         return agent.step(state)
 
-    state = jax.eval_shape(agent.init, jax.random.split(jax.random.key(0), 2), hyperparams)
+    init = jax.jit(agent.init)
+    state = jax.eval_shape(init, jax.random.split(jax.random.key(0), 2), hyperparams)
     program = step.trace(state)
     after, metrics = program.out_info
     jax.eval_shape(step, after)
     others = jax.tree.map(lambda leaf: leaf + jnp.ones_like(leaf), hyperparams)
-    jax.eval_shape(step, jax.eval_shape(agent.init, jax.random.split(jax.random.key(1), 2), others))
+    jax.eval_shape(step, jax.eval_shape(init, jax.random.split(jax.random.key(1), 2), others))
     jax.eval_shape(step, jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), after))
     assert traced == [name]
     assert {metric.shape for metric in metrics.values()} == {(2,)}

@@ -126,7 +126,7 @@ def lead_at(task: str, first: str, second: str, time: float, frame: pd.DataFrame
 def plot(frame: pd.DataFrame) -> Figure:
     """Coverage over the episode, a panel for each task."""
     tasks = list(frame["task"].unique())
-    figure = Figure(figsize=(WIDTH * len(tasks) + 1.8, 1.1 * HEIGHT), layout="constrained")
+    figure = Figure(figsize=(1.2 * WIDTH * len(tasks), 1.2 * HEIGHT), layout="constrained")
     axes = figure.subplots(1, len(tasks), squeeze=False, sharey=True)[0]
     for axis, task in zip(axes, tasks, strict=True):
         for name, method in METHODS.items():
@@ -136,8 +136,8 @@ def plot(frame: pd.DataFrame) -> Figure:
         axis.set_title(TASKS[task].title, fontsize=9)
         axis.set_xlabel("time in the episode")
         axis.set_ylim(bottom=0)
+        axis.legend(frameon=False, fontsize=8)  # of each: tasks may have other numbers of runs
     axes[0].set_ylabel("coverage of the archive")
-    axes[-1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
     return figure
 
 

@@ -273,7 +273,7 @@ def of_cooks(kind):
 
     def paid(kind, one):
         held = lambda state: jnp.asarray(state.held, float) + state.onions  # noqa: E731
-        shaped = one.reward / 8 + 0.99 * held(one.next_state) - held(one.state)
+        shaped = one.reward / 8 + 0.9 * held(one.next_state) - held(one.state)
         return jnp.stack([shaped, -one.reward, one.info["reward/deliver"], one.info["reward/put"]])[kind]
 
     return markov(paid, lambda key: kind)
@@ -281,12 +281,15 @@ def of_cooks(kind):
 
 @pytest.mark.slow
 def test_exact_distances_of_cooks_and_those_of_samples(monkeypatch):
-    """What is wrong with the fitted value counts as reward, so rewards that are the same come to 0.18 and not to 0."""
+    """At a discount of 0.9, at which futures are short; cosines, whose noise is that of products."""
+    monkeypatch.setattr(_recovered, "STEPS", 64)
+    for module in (_recovered, overcooked):
+        monkeypatch.setattr(module, "DISCOUNT", 0.9)
     agent = Agent(None, None, None, of_cooks)
     exact = overcooked.starc(agent, jnp.arange(4))
     np.testing.assert_allclose(exact[:2], [0, 2], atol=1e-3)
-    monkeypatch.setattr(_recovered, "STEPS", 64)
-    np.testing.assert_allclose(_recovered.sampled_starc(overcooked.GAME, agent, jnp.arange(4)), exact, atol=0.2)
+    found = _recovered.sampled_starc(overcooked.GAME, agent, jnp.arange(4))
+    np.testing.assert_allclose(1 - found**2 / 2, 1 - exact**2 / 2, atol=0.02)
     room = overcooked.kitchen()
     assert room.following.min() >= 0  # nothing leads out of what is listed
     np.testing.assert_allclose([room.weight.sum(), room.odds.sum(-1).min(), room.odds.sum(-1).max()], 1, rtol=1e-5)
