@@ -249,7 +249,7 @@ def test_distances_of_samples_see_scale_and_shaping_as_none_and_the_opposite_as_
     time. So of the last the cosine is the root of a half.
     """
     monkeypatch.setattr(_recovered, "make", lambda task: (Dice(), None))
-    for name, less in {"DISCOUNT": 0.5, "STEPS": 64}.items():
+    for name, less in {"DISCOUNT": 0.5, "STEPS": 64, "OF_TRUE": 4, "AT_ONCE": 1_024}.items():
         monkeypatch.setattr(_recovered, name, less)
 
     def reward(kind):
