@@ -16,9 +16,11 @@ from jaxreward.cli.shell import RUN_FAILED, Text, console, note, say
 if TYPE_CHECKING:
     from jaxreward.reproduce.figure import Reproduced
     from jaxreward.reproduce.plan import Planned
+    from jaxreward.reproduce.work import Work
     from jaxreward.run.launcher import Launcher
 
 STYLES = {"met": "green", "not met": "red", "not decidable": "yellow"}
+SIZE = "steps x seeds x configurations"
 
 
 @dataclass(frozen=True)
@@ -114,12 +116,12 @@ class Reproduce:
         from jaxreward.reproduce.plan import estimate
 
         if not self.quiet and self.scale != "smoke" and self.launcher == "local":
-            note("measuring how long it takes ...")
+            note(f"measuring how long it takes ({SIZE}) ...")
             planned = []
             try:
                 for each in self._planned(name):
                     planned.append(each)
-                    note(f"  {each.part}: {_briefly(each)}")
+                    note(f"  {each.part}, {_briefly(each)}")
             except Exception as error:  # whatever stands in its way stands in the figure's too, or does not matter
                 note(f"it could not be measured: {type(error).__name__}: {error}")
                 return
@@ -165,7 +167,7 @@ def _show_plan(name: str, planned: Iterator[Planned]) -> None:
     from jaxreward.reproduce.plan import NOTES
     from jaxreward.sweep.plan import show_duration
 
-    columns = "part", "steps x seeds x configurations", "a step here", "all here", "a step", "on one H200"
+    columns = "part", SIZE, "a step here", "all here", "a step", "on one H200"
     table = Table(*columns, title=name, title_justify="left")
     total = [0.0, 0.0]
     for each in planned:
@@ -179,10 +181,17 @@ def _show_plan(name: str, planned: Iterator[Planned]) -> None:
 
 
 def _briefly(each: Planned) -> str:
-    """How long a program takes here."""
+    """How large a program is, and how long it takes here."""
     from jaxreward.sweep.plan import show_duration
 
-    return f"about {show_duration(each.seconds)}" if each.work else "not measured: computed at once"
+    if each.work is None:
+        return "not measured: computed at once"
+    return f"{_size(each.work)}: about {show_duration(each.seconds)}"
+
+
+def _size(work: Work) -> str:
+    """Of a program, by which those of one part differ: see `SIZE`."""
+    return f"{work.steps:,} x {work.seeds} x {work.configurations}"
 
 
 def _told(each: Planned) -> list[str]:
@@ -194,7 +203,7 @@ def _told(each: Planned) -> list[str]:
         return [_briefly(each), "-", "-", "-", "-"]
     iteration = each.work.steps / each.work.iterations
     return [
-        f"{each.work.steps:,} x {each.work.seeds} x {each.work.configurations}",
+        _size(each.work),
         f"{show(1e6 * each.cost.seconds / iteration)} us",
         show_duration(each.seconds),
         f"{show(each.cost.flops / iteration)} FLOP",

@@ -306,5 +306,6 @@ def test_what_was_measured_is_told_part_by_part(monkeypatch, capsys):
     )
     Reproduce(("toy",))._estimate("toy")
     lines = capsys.readouterr().err.splitlines()
-    assert lines[1:3] == ["  ours: about 80 s", "  others: not measured: computed at once"]
+    assert lines[0].endswith("(steps x seeds x configurations) ...")
+    assert lines[1:3] == ["  ours, 10 x 3 x 2: about 80 s", "  others, not measured: computed at once"]
     assert lines[3].startswith("about 80 s on this machine")
