@@ -36,6 +36,8 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 gc.set_threshold(50_000)  # tracing makes many objects, of which few go
 MOST_KEPT = 2**30
@@ -47,6 +49,12 @@ if "TESTS_STATE" not in os.environ:  # not a worker: those inherit it
 os.environ["XDG_STATE_HOME"] = os.environ["TESTS_STATE"]  # what tests begin is no user's own
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@event.listens_for(Engine, "connect")
+def _not_flushed(connection, _):
+    """Tests' studies may be lost where power is; to wait for the disk takes most of their time."""
+    connection.execute("PRAGMA synchronous = OFF")
 
 
 LONGER = Path(__file__).parent / "longer.txt"
