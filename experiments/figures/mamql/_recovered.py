@@ -88,18 +88,17 @@ def sampled_starc(game: Game, agent: Agent, states: PyTree) -> Float[np.ndarray,
     def product(number: int, seed: int) -> Float[np.ndarray, "3"]:
         key = jax.random.fold_in(jax.random.key(0), seed)
         run = jax.tree.map(lambda leaf: leaf[seed], states)
-        both = [true_advantages(game, number, seed), np.asarray(of(number, visited(game, seed), run, key))]
-        return np.stack(products(np.moveaxis(np.stack(both, -1), 1, 2).reshape(-1, 2, 2)), -1).mean(0)
+        both = jnp.stack([true_advantages(game, number, seed), of(number, visited(game, seed), run, key)], -1)
+        return np.mean(products(jnp.moveaxis(both, 1, 2).reshape(-1, 2, 2)), -1)
 
     agents, runs = make(game.task)[0].num_agents, len(jax.tree.leaves(states)[0])
     return distance_of(np.array([[product(number, seed) for seed in range(runs)] for number in range(agents)])).mean(0)
 
 
 @cache
-def true_advantages(game: Game, number: int, seed: int) -> Float[np.ndarray, "N 2 A"]:
+def true_advantages(game: Game, number: int, seed: int) -> Float[Array, "N 2 A"]:
     """What an agent is truly paid, as a canonical reward, in the states of a run."""
-    key = jax.random.fold_in(jax.random.key(1), seed)
-    return np.asarray(_true_advantages(game, number, visited(game, seed), key))
+    return _true_advantages(game, number, visited(game, seed), jax.random.fold_in(jax.random.key(1), seed))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
