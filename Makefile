@@ -3,7 +3,7 @@
 
 PIP := .venv/bin/python -m pip --disable-pip-version-check
 
-.PHONY: demo test docs check-oldest check-wheel
+.PHONY: demo test types tests docs check-oldest check-wheel
 
 # 16 configurations x 8 seeds in one compiled program; a new run folder each time.
 demo: .venv/installed
@@ -11,12 +11,18 @@ demo: .venv/installed
 		--grid reward.weights.gain=0,10,100,1000 learning_rate=5e-3,1e-2,2e-2,4e-2 --seeds 8 --steps 98_304 \
 		--set num_envs=8 num_steps=64 "layers=(32,32)" --log-every 8
 
+# Types are checked while tests run: neither keeps two cores busy.
 test: .venv/installed-dev
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
+	@$(MAKE) --no-print-directory --jobs 2 types tests
+
+types: .venv/installed-dev
 	rm -rf build && $(PIP) install --quiet --no-deps --target build/typed .
 	cd build && MYPYPATH=typed ../.venv/bin/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache -p jaxreward
-	.venv/bin/pytest
+
+tests: .venv/installed-dev
+	MAKEFLAGS= .venv/bin/pytest
 
 # Those of one room: `make test-agents/subpo`.
 ROOMS := $(filter test-%,$(MAKECMDGOALS))
