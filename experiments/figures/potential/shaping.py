@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Key
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from jaxreward.mdp import TabularMDP, garnet, policy_iteration, policy_value, tabular_mdp
 from jaxreward.reproduce.claims import Claim, Scale, above, below, exact, within
@@ -225,6 +226,10 @@ def plot(frame: pd.DataFrame) -> Figure:
         line(right, curve(trials[trials["learner"] == learner], "steps"), learner, color)
     right.set(yscale="log", xlabel="trial", ylabel="steps to the goal")
     right.legend(frameon=False)
+    right.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    for axis in (left.xaxis, right.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     return figure
 
 

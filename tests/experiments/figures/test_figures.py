@@ -62,6 +62,7 @@ def test_a_figure_is_made_at_the_least_scale(name, made):
     """Its first part alone, and then the others."""
     place = made(name)
     assert (place / "figure.png").stat().st_size > 5_000
+    assert "mathdefault" not in (place / "figure.svg").read_text()  # formulas are not set, so no tick may be one
     assert len(claims_of(place)) == len(get_figure(name).claims) > 0
     values = [float(claim["estimate"]["value"]) for claim in claims_of(place)]
     assert np.isfinite(values).any()
