@@ -13,7 +13,7 @@ from typing import Any
 import jax
 from jax.extend.core import Jaxpr, JaxprEqn
 
-_CALLED = ("jaxpr", "call_jaxpr", "cond_jaxpr", "body_jaxpr")
+_CALLED = ("jaxpr", "call_jaxpr", "cond_jaxpr", "body_jaxpr", "call")
 """The functions that an equation calls as they are, by their names among its params."""
 _FACTORISED: dict[str, Callable[[int, int], float]] = {
     "lu": lambda long, short: long * short**2 - short**3 / 3,

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from jaxreward.compilation.flops import flops
+from jaxreward.learning.lazy import when
 
 TABLE, ROW = jnp.ones((30, 40)), jnp.ones(40)
 SQUARE, COLUMN = jnp.ones((30, 30)), jnp.ones((30, 1))
@@ -47,3 +48,12 @@ def test_factorisations_take_what_is_usual():
 
 def test_of_several_results_all_count():
     assert flops(lambda x, y: jax.lax.sort((x, y), num_keys=1), ROW, ROW) == 2 * 40
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_what_is_updated_lazily_counts_like_any_branch(members):
+    """`when` is a branch that batches by a rule of its own, around which off-policy agents learn."""
+    lazy = lambda due, x: when(due, jnp.matmul, x, x)  # noqa: E731
+    squares = jnp.broadcast_to(SQUARE, (members, *SQUARE.shape))
+    least = members * 2 * 30**3
+    assert least <= flops(jax.vmap(lazy), jnp.ones(members, bool), squares) < 1.1 * least
