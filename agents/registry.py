@@ -85,6 +85,7 @@ _BUILT_IN = {
     "apo": "jaxreward.agents.loop.apo",
     "rvi_sac": "jaxreward.agents.loop.rvi_sac",
     "loop_deep": "jaxreward.agents.loop.loop_deep",
+    "loop_ensemble": "jaxreward.agents.loop.loop_ensemble",
 }
 """Modules by name; each has a factory of that name, `Config` and `Hyperparams`."""
 POPULATION = "pbt/"

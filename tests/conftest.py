@@ -97,6 +97,19 @@ def forgotten():
 
 MOST_RESIDENT = 2**31
 """Bytes in memory of a process, of its bound of 3 GB."""
+BOUND = 3 * 2**30
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """One process more than there are cores, as some tests wait for others' processes, if there is memory for them."""
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(cores() + 1, memory // BOUND))
+
+
+def cores():
+    """Those that this process may use, where that is told."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _resident():

@@ -46,9 +46,17 @@ class ContinuingPendulum(NeverEnding):
     sine of the angle, and the velocity, `[3]`.
     """
 
+    def __init__(self, continuous: bool = False) -> None:
+        """Makes it; `continuous` (ours) for an action in [-1, 1], the share of the torque, in place of three."""
+        self.continuous = continuous
+
+    @property
+    def name(self) -> str:
+        return "average/pendulum" + "?continuous=true" * self.continuous
+
     @property
     def num_actions(self) -> int:
-        return 3
+        return 1 if self.continuous else 3
 
     @property
     def default_params(self) -> PendulumParams:
@@ -61,7 +69,8 @@ class ContinuingPendulum(NeverEnding):
     def step_env(
         self, key: Key[Array, ""], state: PendulumState, action: Int[Array, ""], params: PendulumParams
     ) -> tuple[Float[Array, "3"], PendulumState, Float[Array, ""], Bool[Array, ""], dict[str, Array]]:
-        torque = params.torque * (jnp.asarray(action, float) - 1)
+        share = jnp.clip(action[0], -1, 1) if self.continuous else jnp.asarray(action, float) - 1
+        torque = params.torque * share
         angle, velocity = state.angle, state.velocity
         for _ in range(SUBSTEPS):
             push = torque - params.friction * velocity - params.gravity * jnp.sin(angle)
@@ -77,8 +86,8 @@ class ContinuingPendulum(NeverEnding):
     ) -> Float[Array, "3"]:
         return jnp.stack([jnp.cos(state.angle), jnp.sin(state.angle), state.velocity])
 
-    def action_space(self, params: PendulumParams | None = None) -> spaces.Discrete:
-        return spaces.Discrete(3)
+    def action_space(self, params: PendulumParams | None = None) -> spaces.Discrete | spaces.Box:
+        return spaces.Box(-1.0, 1.0, (1,)) if self.continuous else spaces.Discrete(3)
 
     def observation_space(self, params: PendulumParams | None = None) -> spaces.Box:
         high = jnp.asarray([1.0, 1.0, jnp.inf])

@@ -42,10 +42,10 @@ def stack(*trees):
     return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *trees)
 
 
-def train(agent, keys, hyperparams, iterations):
+def train(agent, keys, hyperparams, iterations, options=None):
     """`(final state, metrics of each iteration)`, in one compiled program."""
 
-    @partial(jax.jit, compiler_options=AS_USERS)
+    @partial(jax.jit, compiler_options=options)
     def run(keys, hyperparams):
         return jax.lax.scan(lambda state, _: agent.step(state), agent.init(keys, hyperparams), length=iterations)
 
@@ -80,7 +80,7 @@ def trained_on_probes():
     agent = vmap(vmap(ppo(Probe(), ProbeParams(), SMALL)), population=True)
     hyperparams = stack(*[HYPERPARAMS.replace(env_params=params) for params in PROBES.values()])
     keys = jax.random.split(jax.random.key(0), (len(PROBES), SEEDS))
-    state, metrics = train(agent, keys, hyperparams, ITERATIONS)
+    state, metrics = train(agent, keys, hyperparams, ITERATIONS, AS_USERS)
     return state.params, jax.tree.map(np.asarray, metrics)
 
 
@@ -486,7 +486,7 @@ def learned_cartpole():
     params = [env.default_params.replace(reward={**env.default_params.reward, "weights": w}) for w in weights]
     hyperparams = stack(*[Hyperparams(learning_rate=5e-3, anneal_iterations=80, env_params=p) for p in params])
     keys = jax.random.split(jax.random.key(0), (3, LEARNERS))
-    return jax.tree.map(np.asarray, train(agent, keys, hyperparams, 80)[1])
+    return jax.tree.map(np.asarray, train(agent, keys, hyperparams, 80, AS_USERS)[1])
 
 
 def last(name, member, iterations=10):

@@ -18,6 +18,7 @@ from jaxreward.mdp import discounted_occupancy
 from jaxreward.results.demonstrate import record
 from jaxreward.reward import Transition
 from jaxreward.run.train import train
+from tests.as_users import AS_USERS
 
 DISCOUNT, GAME = 0.9, "games/random_game"
 SMALL = {"layers": (), "num_envs": 8, "num_steps": 8, "num_updates": 32, "batch_size": 256}
@@ -44,12 +45,12 @@ def recovered(shown):
     def learned(alpha, number):
         numbers = {"discount": DISCOUNT, "l2": 0.0, "alpha": alpha, "num_demonstrations": number}
         now = agent.init(jax.random.key(0), Hyperparams(learning_rate=0.05, **numbers))
-        run = lambda now: jax.lax.scan(lambda now, _: agent.step(now), now, length=30)  # noqa: E731
-        now, _ = run(now)
-        return run(now._replace(hyperparams=Hyperparams(learning_rate=jnp.float32(0.005), **numbers)))
+        slower = lambda now, rate: now._replace(hyperparams=now.hyperparams.replace(learning_rate=rate))  # noqa: E731
+        rates = jnp.repeat(jnp.array([0.05, 0.005]), 30)
+        return jax.lax.scan(lambda now, rate: agent.step(slower(now, rate)), now, rates)
 
     alphas, numbers = jnp.array([1.0, 10.0, 1.0, 10.0]), jnp.array([1e3, 1e3, 1e4, 1e4])
-    return agent, jax.jit(jax.vmap(learned))(alphas, numbers)
+    return agent, jax.jit(jax.vmap(learned), compiler_options=AS_USERS)(alphas, numbers)
 
 
 def judged(agent, state, found):
