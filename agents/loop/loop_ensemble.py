@@ -1,16 +1,17 @@
 """LOOP with an ensemble of models, for continuous actions: likelihood, optimism and few switches.
 
 In the likelihood version of LOOP (He, Zhong and Yang 2024, arXiv:2404.12648) hypotheses are models of the world, of
-which those count that explain what was seen nearly as well as the best one; that with the highest gain is followed until
-it explains what follows clearly worse. With networks that can't be solved, and the paper has no experiments. This agent
-is a design of our own that keeps the three parts:
+which those count that explain what was seen nearly as well as the best one; that with the highest gain is followed
+until it explains what follows clearly worse. With networks that can't be solved, and the paper has no experiments. This
+agent is a design of our own that keeps the three parts:
 
 - *the confidence set*: all models within `sqrt(beta)` deviations between the members of an ensemble;
-- *optimism*: the policy chooses, with an action, where in the set the model is (hallucinated actions: Curi et al. 2020,
-  arXiv:2006.08684), so that it is found together with the model in which it has the highest reward rate;
-- *low switching*: ensemble, model and policy stay as they are until what followed is less likely in the model that is
-  held, by `threshold`, than it expects of itself, or there are twice as many data. Then the ensemble is fitted again and
-  a policy found for it, from where they were.
+- *optimism*: the policy chooses, with an action, where in the set the model is (hallucinated actions: Curi et al.
+  2020, arXiv:2006.08684), so that it is found with the model in which it has the highest reward rate;
+- *low switching*: ensemble, model and policy stay as they are until what is held is refuted: what followed is less
+  likely in the model, by `threshold`, than it expects, or less was earned, by `shortfall`, than was hoped for;
+  or until there are twice as many data. Then the ensemble is fitted again and a policy found for it, from where they
+  were.
 """
 
 from __future__ import annotations
@@ -73,11 +74,11 @@ class Config(Sized):
     num_envs: int = size(1)
     num_steps: int = size(16)
     members: int = size(5)
-    layers: tuple[int, ...] = size((64, 64))
+    layers: tuple[int, ...] = size((32, 32))
     buffer_size: int = size(65_536)
-    fit_steps: int = size(500)
+    fit_steps: int = size(300)
     fit_batch: int = size(64)
-    plan_steps: int = size(1_000)
+    plan_steps: int = size(2_000)
     plan_batch: int = size(128)
 
     headline = ("average_reward",)
@@ -90,23 +91,26 @@ class Hyperparams:
     Attributes:
         beta: Of the confidence set, whose models are up to its square root deviations of the ensemble away.
         threshold: How much less likely than expected what followed must be until all is fitted again, in nats.
+        shortfall: How much less than hoped for must have been earned until then, in units of the reward.
         reward_scale: How large rewards may be that were never seen.
         max_span: Bound on the span of the bias, if one is known.
         horizon: Mean length of what is imagined from a state that was seen.
         learning_rate: Of the ensemble.
         plan_learning_rate: Of policy and value.
         target_step: How far a step of the plan moves the value it bootstraps from.
+        plan_discount: Of the value, whose gain is taken off first; below 1 it forgets what it was told wrongly.
         env_params: Params of the environment and its reward; None for those the agent was made with.
     """
 
     beta: Scalar = 1.0
     threshold: Scalar = 50.0
+    shortfall: Scalar = 20.0
     reward_scale: Scalar = 1.0
     max_span: Scalar = math.inf
-    horizon: Scalar = 20.0
+    horizon: Scalar = 40.0
     learning_rate: Scalar = 1e-3
     plan_learning_rate: Scalar = 1e-3
-    target_step: Scalar = 0.02
+    target_step: Scalar = 0.05
     plan_discount: Scalar = 0.99
     env_params: PyTree = None
 
@@ -118,6 +122,7 @@ class Held(NamedTuple):
         model: The ensemble.
         plan: The policy, which chooses within the set, with its value and gain.
         excess: How much less likely than expected what followed was since.
+        missed: How much less than hoped for was earned since.
         samples: Steps that it was fitted to.
         switches: How many there were.
     """
@@ -125,6 +130,7 @@ class Held(NamedTuple):
     model: Model
     plan: Plan
     excess: Float[Array, ""]
+    missed: Float[Array, ""]
     samples: Float[Array, ""]
     switches: Int[Array, ""]
 
@@ -170,9 +176,7 @@ def loop_ensemble(env: Environment, env_params: PyTree, config: Config = Config(
     shown = jax.eval_shape(lambda key: env.reset_env(key, env_params)[0], jax.random.key(0))
     told = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shown)) + 1
     network = lambda outputs, scale: MLP(outputs, config.layers, nn.swish, scale)  # noqa: E731
-    planner = Planner(
-        network(box.size + told, 0.01), network(1, 0.01), box.size, config.plan_steps, config.plan_batch
-    )
+    planner = Planner(network(box.size + told, 0.01), network(1, 0.01), box.size, config.plan_steps, config.plan_batch)
     ensemble = Ensemble(config.members, network(2 * told, 1.0))
     algorithm = LoopEnsemble(env, env_params, config, box, ensemble, planner)
     return Agent(algorithm.init, algorithm.step, algorithm.policy)
@@ -199,7 +203,7 @@ class LoopEnsemble:
         read, told = (no_moments(each.shape[-1]) for each in (row.read(), row.told()))
         zero, none = jnp.zeros(()), jnp.zeros((), jnp.int32)
         model = Model(*self.ensemble.init(key_model, row.read()), read, told)
-        held = Held(model, self.planner.init(key_plan, observation), zero, zero, none)
+        held = Held(model, self.planner.init(key_plan, observation), zero, zero, zero, none)
         seen = empty_replay(row, self.config.buffer_size // self.config.num_envs)
         return strong(State(held, read, told, seen, envs, hyperparams, key, none))
 
@@ -209,15 +213,16 @@ class LoopEnsemble:
         envs, steps, metrics = self.collect(state, key_act)
         seen = write(state.seen, steps)
         read, told = merge(state.read, moments(steps.read())), merge(state.told, moments(steps.told()))
-        held = state.held._replace(excess=jnp.maximum(state.held.excess + self.unlikely(state, steps), 0))
-        due = (held.excess >= state.hyperparams.threshold) | (read.samples >= 2 * held.samples)
-        again = lambda held, *rest: self.again(held, *rest, state.hyperparams)  # noqa: E731
-        held = when(due, again, held, read, told, seen, key_fit, group=planners())
+        held = self.doubted(state, steps)
+        refuted = (held.excess >= state.hyperparams.threshold) | (held.missed >= state.hyperparams.shortfall)
+        due = refuted | (read.samples >= 2 * held.samples)
+        held = when(due, self.again, held, read, told, seen, key_fit, state.hyperparams, group=planners())
         metrics |= {
             "env_steps": jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32),
             "optimistic_gain": held.plan.gain,
             "switches": held.switches.astype(float),
             "discrepancy": held.excess,
+            "shortfall": held.missed,
         }
         return State(held, read, told, seen, envs, state.hyperparams, key, state.iteration + 1), metrics
 
@@ -249,13 +254,15 @@ class LoopEnsemble:
         """What the held policy does, and where in the set it takes the model to be."""
         return self.planner.chosen(held.plan.policy, normalise(observation, observed(held.model.read, observation)))
 
-    def unlikely(self, state: State, steps: Steps) -> Float[Array, ""]:
-        """How much less likely steps are in the model that is held than it expects of itself, summed up."""
+    def doubted(self, state: State, steps: Steps) -> Held:
+        """What is held, with how unlikely steps are in its model and how little they paid, neither less than 0."""
         held = state.held
         forecast = self.ensemble.forecast(held.model, steps.read())
         choice = self.chosen(held, steps.observation)[1]
         mean = forecast.at(jnp.sqrt(state.hyperparams.beta), choice)
-        return excess(forecast, mean, in_units(steps.told(), held.model.told)).sum()
+        unlikely = held.excess + excess(forecast, mean, in_units(steps.told(), held.model.told)).sum()
+        missed = held.missed + jnp.sum(held.plan.gain - steps.reward)
+        return held._replace(excess=jnp.maximum(unlikely, 0), missed=jnp.maximum(missed, 0))
 
     def again(
         self, held: Held, read: Moments, told: Moments, seen: Replay, key: Key[Array, ""], hyperparams: Hyperparams
@@ -266,10 +273,8 @@ class LoopEnsemble:
         sizes = self.config.fit_steps, self.config.fit_batch
         model = self.ensemble.fitted(model, seen, key_fit, hyperparams.learning_rate, *sizes)
         states = observed(read, seen.steps.observation)
-        plan = self.planner.found(
-            held.plan, self.imagined(model, hyperparams), states, seen, key_plan, hyperparams
-        )
-        return Held(model, plan, jnp.zeros(()), read.samples, held.switches + 1)
+        plan = self.planner.found(held.plan, self.imagined(model, hyperparams), states, seen, key_plan, hyperparams)
+        return Held(model, plan, jnp.zeros(()), jnp.zeros(()), read.samples, held.switches + 1)
 
     def imagined(self, model: Model, hyperparams: Hyperparams) -> Imagine:
         """Steps in a model of the set."""
@@ -302,8 +307,10 @@ def observed(read: Moments, observation: Float[Array, "*batch F"]) -> Moments:
 
 
 def bounds(space: Any) -> tuple[Array, Array]:
-    """Of what is observed, flat; without any where they are not told."""
-    leaves = jax.tree.leaves(space, is_leaf=lambda x: hasattr(x, "low"))
+    """Of what is observed, flat; none where they are not told."""
+    leaves = jax.tree.leaves(space, is_leaf=lambda x: isinstance(x, spaces.Box))
+    if not all(isinstance(leaf, spaces.Box) for leaf in leaves):
+        return jnp.full(1, -jnp.inf), jnp.full(1, jnp.inf)
     sides = [[jnp.ravel(jnp.broadcast_to(side, leaf.shape)) for side in (leaf.low, leaf.high)] for leaf in leaves]
     low, high = (jnp.concatenate(side) for side in zip(*sides, strict=True))
     return low, high

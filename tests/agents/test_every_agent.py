@@ -47,6 +47,7 @@ SMALL = {
     "num_agents": 2,
     "width": 4,
     "kept_episodes": 4,
+    "members": 2,
     "model_layers": (2,),
     "model_updates": 2,
     "model_batch": 2,
@@ -66,6 +67,7 @@ ENVS |= {"ppo": "CartPole-v1", "subpo": "subrl/two_rooms", "global_rl": "subrl/t
 ENVS |= {"grpo": "games/gems", "ospo": "games/gems"}
 ENVS |= {"mamql": "games/gems", "iq_learn": "CartPole-v1"}
 ENVS |= {name: "MountainCarContinuous-v0" for name in ("sac", "td3", "sam")}
+ENVS |= {"loop_ensemble": "average/pendulum?continuous=true"}
 REWARDS = {"reward_es": "auxiliary"}
 ENVS |= {"lpg": "levels/tiny?observation=index", "lpg_meta": "CartPole-v1", "lpg_es": "CartPole-v1"}
 VARIANTS = [(name, {}) for name in list_agents() if name.startswith("pbt/ppo") or "/" not in name]
