@@ -159,11 +159,11 @@ SMALL = Config(
 
 @pytest.fixture(scope="module")
 def states():
-    """Of two agents, one of which takes nothing for unlikely, after each of some iterations."""
+    """Of three agents after each of some iterations: to the first all is unlikely, to the last all is too little."""
     agent = vmap(loop_ensemble(*make(PENDULUM), SMALL), population=True)
-    hyperparams = Hyperparams(threshold=jnp.array([0.0, jnp.inf]))
-    hyperparams = jax.tree.map(lambda x: jnp.broadcast_to(jnp.asarray(x, float), 2), hyperparams)
-    found = [jax.jit(agent.init)(jax.random.split(jax.random.key(0), 2), hyperparams)]
+    limits = {"threshold": jnp.array([0.0, jnp.inf, jnp.inf]), "shortfall": jnp.array([jnp.inf, jnp.inf, 0.0])}
+    hyperparams = jax.tree.map(lambda x: jnp.broadcast_to(jnp.asarray(x, float), 3), Hyperparams(**limits))
+    found = [jax.jit(agent.init)(jax.random.split(jax.random.key(0), 3), hyperparams)]
     step = jax.jit(agent.step)
     for _ in range(12):
         found.append(step(found[-1])[0])
@@ -171,14 +171,22 @@ def states():
     return found
 
 
-def test_it_fits_again_where_what_followed_is_unlikely_or_data_have_doubled(states):
-    assert [int(state.held.switches[0]) for state in states] == list(range(13))
+def test_it_fits_again_where_it_is_refuted_or_data_have_doubled(states):
+    for always in (0, 2):
+        assert [int(state.held.switches[always]) for state in states] == list(range(13))
     assert [int(state.held.switches[1]) for state in states] == [0, 1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 4]
     for before, after in itertools.pairwise(states):
         same = jax.tree.map(lambda x, y: np.array_equal(x[1], y[1]), before.held, after.held)
         switched = int(after.held.switches[1]) > int(before.held.switches[1])
-        assert all(jax.tree.leaves(same._replace(excess=True))) != switched
-        assert switched <= (float(after.held.excess[1]) == 0)
+        assert all(jax.tree.leaves(same._replace(excess=True, missed=True))) != switched
+        assert not switched or after.held.excess[1] == after.held.missed[1] == 0
+
+
+def test_what_is_missed_is_how_much_less_was_earned_than_was_hoped_for(states):
+    before, after = states[5:7]  # of which neither is at a switch
+    reward = after.seen.steps.reward[1, 5 * 8 : 6 * 8].sum()
+    expected = max(0.0, float(before.held.missed[1] + 8 * before.held.plan.gain[1] - reward))
+    np.testing.assert_allclose(after.held.missed[1], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_moments_are_those_of_all_steps(states):
