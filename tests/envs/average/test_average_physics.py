@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxreward.envs import make
+from jaxreward.envs.average.pendulum import PendulumState
 from tests.as_users import AS_USERS
 
 STEPS = 10_000
@@ -51,6 +52,16 @@ def test_pendulum():
     np.testing.assert_array_equal(reward[sure], (up > np.cos(np.pi / 6))[sure])
     assert 0.05 < reward.mean() < 0.95
     assert before.angle[0] == before.velocity[0] == 0
+
+
+def test_a_continuous_torque_is_that_of_the_three_where_they_are_and_between_them_elsewhere():
+    (one, params), (three, _) = make("average/pendulum", continuous=True), make("average/pendulum")
+    state = PendulumState(jax.numpy.float32(0.7), jax.numpy.float32(-1.0))
+    step = lambda env, action: env.step_env(jax.random.key(0), state, action, params)[1]  # noqa: E731
+    for action, share in enumerate((-1.0, 0.0, 1.0)):
+        jax.tree.map(np.testing.assert_array_equal, step(one, np.array([share], np.float32)), step(three, action))
+    ends = [float(step(one, np.array([share], np.float32)).velocity) for share in (0.0, 0.5, 1.0, 3.0)]
+    assert ends[0] < ends[1] < ends[2] == ends[3]
 
 
 def test_puck_world():
