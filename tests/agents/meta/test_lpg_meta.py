@@ -24,8 +24,8 @@ SMALL = {
     "num_envs": 8,
     "num_steps": 10,
     "width": 16,
-    "num_agents": 16,
-    "at_once": 8,
+    "num_agents": 8,
+    "at_once": 4,
     "lifetimes": (7, 20),
     "lifetime_distribution": "list",
     "meta_learning_rate": 3e-3,
@@ -116,7 +116,7 @@ def test_steps_are_counted_as_announced(lived):
     assert (
         lived[1]["env_steps"] == Config(**{k: v for k, v in SMALL.items() if "rate" not in k}).steps_per_iteration
     ).all()
-    assert int(lived[1]["env_steps"][0, 0]) == 16 * 6 * 8 * 10
+    assert int(lived[1]["env_steps"][0, 0]) == 8 * 6 * 8 * 10
 
 
 def small(env, params, **settings):
