@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from jaxreward.experiments.figures.loop import _common as common
-from jaxreward.experiments.figures.loop import optimism, regret, sensitivity
+from jaxreward.experiments.figures.loop import deep, ensemble, optimism, regret, sensitivity
 from jaxreward.reproduce.claims import check
 from jaxreward.reproduce.figure import get_figure
 
@@ -124,3 +124,24 @@ def test_claims_of_optimism():
     bad = [hopeful(4_000.0, "ell", 0.39, slow), *(hopeful(0.5, name, near + 0.1, fast) for name in ("ell", "box"))]
     assert set(verdicts("loop/optimism", pd.concat(bad)).values()) == {"not met"}
     assert optimism.growth("box", pd.concat(bad)).value == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("made", [deep, ensemble])
+def test_claims_of_reward_rates_are_of_the_last_fifth_of_each_method_in_its_task(made):
+    """LOOP earns 0.8 a step in the end and the others 0.3, who were ahead before; and the other way about."""
+
+    def earned(late):
+        parts = []
+        for task in made.RACE.tasks:
+            for name, settings in made.METHODS.items():
+                early, rate = (0.9, late) if name in ("LOOP", "APO") else (1.0, 0.3)
+                rates = np.where(0.8 * STEPS[-1] < STEPS, rate, 1 - early)
+                rows = runs(settings["agent"], task, 0 * STEPS, average_reward=rates)
+                parts.append(rows.assign(beta=settings.get("beta", np.nan)))
+        return pd.concat(parts)
+
+    name = "loop/" + made.__name__.rpartition(".")[-1]
+    ahead, behind = verdicts(name, earned(0.8)), verdicts(name, earned(0.1))
+    assert {verdict for text, verdict in ahead.items() if "above APO" not in text} == {"met"}
+    assert set(behind.values()) <= {"not met", "not decidable"}
+    assert {verdict for text, verdict in behind.items() if "APO" not in text} == {"not met"}
