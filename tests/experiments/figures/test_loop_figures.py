@@ -134,8 +134,8 @@ def test_claims_of_reward_rates_are_of_the_last_fifth_of_each_method_in_its_task
         parts = []
         for task in made.RACE.tasks:
             for name, settings in made.METHODS.items():
-                early, rate = (0.9, late) if name in ("LOOP", "APO") else (1.0, 0.3)
-                rates = np.where(0.8 * STEPS[-1] < STEPS, rate, 1 - early)
+                rate = late if name in ("LOOP", "APO") else 0.3
+                rates = np.where(0.8 * STEPS[-1] < STEPS, rate, 1 - rate)
                 rows = runs(settings["agent"], task, 0 * STEPS, average_reward=rates)
                 parts.append(rows.assign(beta=settings.get("beta", np.nan)))
         return pd.concat(parts)
