@@ -143,6 +143,11 @@ def loop_deep(env: Environment, env_params: PyTree, config: Config = Config()) -
 def check_config(config: Config) -> None:
     """Refuses what does not fit together, before anything is compiled."""
     check_name("features", config.features, get_args(Features))
+    check_buffer(config)
+
+
+def check_buffer(config: Any) -> None:
+    """Refuses a buffer that does not hold whole iterations."""
     steps = config.num_envs * config.num_steps
     if config.buffer_size % steps:
         raise ValueError(

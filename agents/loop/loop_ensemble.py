@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -30,7 +30,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from jaxreward.agent import Agent, Policy, strong
 from jaxreward.agents.baselines.parts.critics import MLP
-from jaxreward.agents.loop.loop_deep import Metrics, Scalar
+from jaxreward.agents.loop.loop_deep import Metrics, Scalar, check_buffer
 from jaxreward.agents.loop.parts.ensemble import (
     Ensemble,
     Model,
@@ -39,9 +39,11 @@ from jaxreward.agents.loop.parts.ensemble import (
     as_told,
     excess,
     in_units,
+    no_moments,
+    observed,
     units_of,
 )
-from jaxreward.agents.loop.parts.imagined import Imagine, Plan, Planner
+from jaxreward.agents.loop.parts.imagined import Imagine, Plan, Planner, bounds
 from jaxreward.agents.loop.parts.learner import planners
 from jaxreward.contract.sizes import Sized, size
 from jaxreward.contract.wrappers import check_never_ends
@@ -49,7 +51,7 @@ from jaxreward.environment import scalar_environment
 from jaxreward.learning.lazy import when
 from jaxreward.learning.networks import flatten
 from jaxreward.learning.normaliser import Moments, merge, moments, normalise
-from jaxreward.learning.replay import Replay, empty_replay, nearest, write
+from jaxreward.learning.replay import Replay, empty_replay, write
 from jaxreward.learning.rollout import EnvBatch, reset_batch, rollout
 from jaxreward.learning.squashed import UnitBox, unit_box
 from jaxreward.reward import bind_discount
@@ -161,12 +163,7 @@ def loop_ensemble(env: Environment, env_params: PyTree, config: Config = Config(
         ValueError: If the environment has episodes, a side of the action space has no bound, the reward is a vector, or
             the buffer does not hold whole iterations.
     """
-    steps = config.num_envs * config.num_steps
-    if config.buffer_size % steps:
-        raise ValueError(
-            f"buffer_size={config.buffer_size} is no multiple of num_envs * num_steps = {steps}; "
-            f"try {nearest(config.buffer_size, steps)}"
-        )
+    check_buffer(config)
     check_never_ends(env, "loop_ensemble")
     env = scalar_environment(env, env_params)
     space = env.action_space(env_params)
@@ -293,24 +290,3 @@ class LoopEnsemble:
         """The environment's params; a discount among its reward's is 1, as the reward rate has none."""
         params = self.env_params if hyperparams.env_params is None else hyperparams.env_params
         return bind_discount(params, 1.0)
-
-
-def no_moments(size: int) -> Moments:
-    """Of nothing."""
-    return Moments(jnp.zeros(()), jnp.zeros(size), jnp.ones(size))
-
-
-def observed(read: Moments, observation: Float[Array, "*batch F"]) -> Moments:
-    """Those of observations, of those of what models read."""
-    size = observation.shape[-1]
-    return read._replace(mean=read.mean[..., :size], variance=read.variance[..., :size])
-
-
-def bounds(space: Any) -> tuple[Array, Array]:
-    """Of what is observed, flat; none where they are not told."""
-    leaves = jax.tree.leaves(space, is_leaf=lambda x: isinstance(x, spaces.Box))
-    if not all(isinstance(leaf, spaces.Box) for leaf in leaves):
-        return jnp.full(1, -jnp.inf), jnp.full(1, jnp.inf)
-    sides = [[jnp.ravel(jnp.broadcast_to(side, leaf.shape)) for side in (leaf.low, leaf.high)] for leaf in leaves]
-    low, high = (jnp.concatenate(side) for side in zip(*sides, strict=True))
-    return low, high

@@ -169,3 +169,14 @@ def excess(
     Nought in expectation if the model holds, and positive where it does not.
     """
     return jnp.sum(jnp.square((told - mean) / forecast.noise) - 1, -1) / 2
+
+
+def no_moments(size: int) -> Moments:
+    """Of nothing."""
+    return Moments(jnp.zeros(()), jnp.zeros(size), jnp.ones(size))
+
+
+def observed(read: Moments, observation: Float[Array, "*batch F"]) -> Moments:
+    """Those of observations, of those of what models read."""
+    size = observation.shape[-1]
+    return read._replace(mean=read.mean[..., :size], variance=read.variance[..., :size])

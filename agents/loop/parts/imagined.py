@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from gymnax.environments import spaces
 from jaxtyping import Array, Float, Key, PyTree
 
 from jaxreward.agents.baselines.parts.critics import MLP
@@ -134,3 +135,13 @@ def off(chosen: Float[Array, "B n"], key: Key[Array, ""]) -> Float[Array, "B n"]
     """What chains do: the first what the policy does, each further one more of what comes by chance."""
     far = jnp.linspace(0.0, 1.0, len(chosen))[:, None]
     return jnp.clip(chosen + far * jax.random.normal(key, chosen.shape), -1, 1)
+
+
+def bounds(space: Any) -> tuple[Array, Array]:
+    """Of what is observed, flat; none where they are not told."""
+    leaves = jax.tree.leaves(space, is_leaf=lambda x: isinstance(x, spaces.Box))
+    if not all(isinstance(leaf, spaces.Box) for leaf in leaves):
+        return jnp.full(1, -jnp.inf), jnp.full(1, jnp.inf)
+    sides = [[jnp.ravel(jnp.broadcast_to(side, leaf.shape)) for side in (leaf.low, leaf.high)] for leaf in leaves]
+    low, high = (jnp.concatenate(side) for side in zip(*sides, strict=True))
+    return low, high
