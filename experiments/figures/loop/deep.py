@@ -16,6 +16,9 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
+import pandas as pd
+from matplotlib.figure import Figure
+
 from jaxreward.experiments.figures.loop._common import BLUE, GREEN, PINK, SKY, Choice
 from jaxreward.experiments.figures.loop._rates import POINTS, Race
 from jaxreward.reproduce.claims import Claim, Scale, above
@@ -73,6 +76,11 @@ def data(scale: Scale) -> dict[str, list[Job]]:
     return {name: RACE.jobs(name, size.tasks, size.steps, size.seeds, fit) for name, fit in fits.items()}
 
 
+def plot(frame: pd.DataFrame) -> Figure:
+    """The reward rate over training, see `Race.plot`."""
+    return RACE.plot(frame)
+
+
 def claims() -> tuple[Claim, ...]:
     """What optimism is for."""
     found = []
@@ -89,6 +97,6 @@ figure = PaperFigure(
     title="Networks that maximise the reward rate",
     source="He, Zhong and Yang 2024, arXiv:2404.12648, and Ma et al. 2021, arXiv:2106.03442; the experiment is ours",
     data=data,
-    plot=RACE.plot,
+    plot=plot,
     claims=claims(),
 )

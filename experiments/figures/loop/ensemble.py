@@ -14,6 +14,9 @@ from __future__ import annotations
 from functools import partial
 from typing import NamedTuple
 
+import pandas as pd
+from matplotlib.figure import Figure
+
 from jaxreward.experiments.figures.loop._common import Choice
 from jaxreward.experiments.figures.loop._rates import POINTS, Race
 from jaxreward.reproduce.claims import Claim, Scale, above
@@ -65,11 +68,16 @@ def data(scale: Scale) -> dict[str, list[Job]]:
     return {name: jobs for name, jobs in made.items() if scale != "smoke" or name.startswith("LOOP")}
 
 
+def plot(frame: pd.DataFrame) -> Figure:
+    """The reward rate over training, see `Race.plot`."""
+    return RACE.plot(frame)
+
+
 figure = PaperFigure(
     title="An ensemble of models that maximises the reward rate",
     source="He, Zhong and Yang 2024, arXiv:2404.12648, and Ma et al. 2021, arXiv:2106.03442; the experiment is ours",
     data=data,
-    plot=RACE.plot,
+    plot=plot,
     claims=tuple(
         Claim(f"LOOP above {other}", partial(RACE.lead, PENDULUM, "LOOP", other), above(0), least="small")
         for other in tuple(METHODS)[1:]
