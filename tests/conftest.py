@@ -102,9 +102,9 @@ BOUND = 3 * 2**30
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers():
-    """One process more than there are cores, as some tests wait for others' processes, if there is memory for them."""
+    """A process for each core, if there is memory for them."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(cores() + 1, memory // BOUND))
+    return max(1, min(cores(), memory // BOUND))
 
 
 def cores():

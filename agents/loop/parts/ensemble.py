@@ -22,7 +22,7 @@ from jaxreward.learning.replay import Replay, sample
 Scalar = Float[Array, ""] | float
 
 LEAST = 1e-3
-"""Of the deviation of a change, where all were the same so far."""
+"""Of the deviation of a change or a reward, where all were the same so far."""
 LOG_STD = (-3.0, 0.5)
 """Where logarithms of what is taken for noise are kept, in units of how much changes vary."""
 
@@ -157,7 +157,7 @@ def as_row(x: Float[Array, " F"], batch: Float[Array, "*batch F"]) -> Float[Arra
 
 def units_of(told: Moments, reward_scale: Scalar) -> Moments:
     """Moments without a deviation of 0, and one of the reward that is at least so large, as it may never have paid."""
-    least = jnp.full_like(told.variance, LEAST).at[-1].set(reward_scale)
+    least = jnp.full_like(told.variance, LEAST).at[-1].max(reward_scale)
     return told._replace(variance=jnp.maximum(told.variance, jnp.square(least)))
 
 

@@ -80,7 +80,7 @@ def test_a_forecast_is_of_all_members_and_their_priors(fitted):
 
 
 def test_it_comes_to_what_is_true_where_it_saw_and_doubts_elsewhere(fitted):
-    """Over 400 steps a slope is known to within a tenth; far away members differ as their priors do."""
+    """From 400 steps least squares knows the slope to 0.09, with 95 % confidence; networks may bend."""
     ensemble, before, model, steps = fitted
     units = jnp.sqrt(model.told.variance)[0]
     here = jnp.array([[0.0, -0.5], [0.0, 0.5]])
@@ -93,7 +93,8 @@ def test_it_comes_to_what_is_true_where_it_saw_and_doubts_elsewhere(fitted):
     assert ensemble.forecast(before, here).doubt.mean() > 3 * forecast.doubt.mean()
     whole = ensemble.forecast(model, steps.read())
     surprise = excess(whole, whole.mean, in_units(steps.told(), model.told))
-    assert abs(float(surprise.mean())) < 0.75  # each of two numbers may be off by half if noise is told wrongly
+    # Of the change nought, as its noise is told rightly; the reward is always 0, beside the least noise there may be.
+    np.testing.assert_allclose(surprise.mean(), -0.5, atol=0.1)
 
 
 def test_what_is_as_likely_as_expected_has_no_excess_and_what_is_off_half_its_square():
@@ -158,8 +159,14 @@ SMALL = Config(
 
 
 @pytest.fixture(scope="module")
-def states():
+def states(walked):
     """Of three agents after each of some iterations: to the first all is unlikely, to the last all is too little."""
+    return walked[1]
+
+
+@pytest.fixture(scope="module")
+def walked():
+    """The step of those, and the states."""
     agent = vmap(loop_ensemble(*make(PENDULUM), SMALL), population=True)
     limits = {"threshold": jnp.array([0.0, jnp.inf, jnp.inf]), "shortfall": jnp.array([jnp.inf, jnp.inf, 0.0])}
     hyperparams = jax.tree.map(lambda x: jnp.broadcast_to(jnp.asarray(x, float), 3), Hyperparams(**limits))
@@ -168,7 +175,7 @@ def states():
     for _ in range(12):
         found.append(step(found[-1])[0])
     assert step._cache_size() == 1
-    return found
+    return step, found
 
 
 def test_it_fits_again_where_it_is_refuted_or_data_have_doubled(states):
@@ -182,11 +189,39 @@ def test_it_fits_again_where_it_is_refuted_or_data_have_doubled(states):
         assert not switched or after.held.excess[1] == after.held.missed[1] == 0
 
 
-def test_what_is_missed_is_how_much_less_was_earned_than_was_hoped_for(states):
-    before, after = states[5:7]  # of which neither is at a switch
-    reward = after.seen.steps.reward[1, 5 * 8 : 6 * 8].sum()
-    expected = max(0.0, float(before.held.missed[1] + 8 * before.held.plan.gain[1] - reward))
-    np.testing.assert_allclose(after.held.missed[1], expected, rtol=1e-4, atol=1e-5)
+def test_what_is_held_is_doubted_by_how_unlikely_and_how_little_what_followed_was(walked):
+    """Where half is hoped for each step, beside what the parts say of each step that was taken; not at a switch."""
+    step, states = walked
+    state = states[5]._replace(held=states[5].held._replace(plan=states[5].held.plan._replace(gain=jnp.full(3, 0.5))))
+    after, _ = step(state)
+    assert int(after.held.switches[1]) == int(state.held.switches[1])
+    steps = jax.tree.map(lambda leaf: leaf[1, 5 * 8 : 6 * 8, 0], after.seen.steps)
+    np.testing.assert_allclose(after.held.missed[1], state.held.missed[1] + 8 * 0.5 - steps.reward.sum(), rtol=1e-5)
+    learner = loop_ensemble(*make(PENDULUM), SMALL).step.__self__
+    held = jax.tree.map(lambda leaf: leaf[1], state.held)
+    forecast = learner.ensemble.forecast(held.model, steps.read())
+    action, choice = learner.chosen(held, steps.observation)
+    np.testing.assert_allclose(action, steps.action, rtol=1e-4, atol=1e-5)
+    assert np.abs(choice).max() > 1e-3
+    off = in_units(steps.told(), held.model.told) - (forecast.mean + forecast.doubt * choice)
+    unlikely = 0.5 * (np.square(off / forecast.noise) - 1).sum()
+    np.testing.assert_allclose(after.held.excess[1], state.held.excess[1] + unlikely, rtol=1e-3)
+
+
+def test_what_is_imagined_is_a_step_of_the_chosen_model_within_what_can_be_seen(states):
+    learner = loop_ensemble(*make(PENDULUM), SMALL).step.__self__
+    model = jax.tree.map(lambda leaf: leaf[1], states[-1].held.model)
+    observation, action = jnp.array([[1.0, 0.0, 0.3], [-1.0, 0.0, 5.0]]), jnp.array([[0.4], [-0.9]])
+    choice, noise = jnp.array([[1.0, -0.5, 0.2, 1.0], [-1.0] * 4]), jnp.array([[0.3, 0.1, -2.0, 0.5], [-3.0] * 4])
+    following, reward = learner.imagined(model, Hyperparams(beta=4.0))(observation, action, choice, noise)
+    forecast = learner.ensemble.forecast(model, jnp.concatenate([observation, action], 1))
+    told = forecast.mean + 2 * forecast.doubt * choice + forecast.noise * noise
+    told = np.asarray(told) * np.sqrt(np.asarray(model.told.variance)) + np.asarray(model.told.mean)
+    free = np.asarray(observation) + told[:, :3]
+    assert (np.abs(free[:, :2]) > 1).any()
+    expected = np.concatenate([np.clip(free[:, :2], -1, 1), free[:, 2:]], 1)
+    np.testing.assert_allclose(following, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(reward, told[:, 3], rtol=1e-4, atol=1e-5)
 
 
 def test_moments_are_those_of_all_steps(states):
