@@ -92,8 +92,8 @@ class Loop(OffPolicy):
 
     def behave(self, state: State, memory: PyTree, observation: PyTree, noise: PyTree) -> tuple[PyTree, Array, PyTree]:
         """An action by what is remembered; kept is the memory before."""
-        taken = self.taken(state)
-        after, action = self.algorithm.act_in(state.learner, state.hyperparams, taken, memory, observation, noise)
+        seen, taken = self.shown(state, observation), self.taken(state)
+        after, action = self.algorithm.act_in(state.learner, state.hyperparams, taken, memory, seen, noise)
         return after, action, memory
 
     def stored(self, trajectory: Trajectory) -> Remembered:

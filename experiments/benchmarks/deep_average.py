@@ -13,7 +13,6 @@ on, as that is a part of RVI-SAC. Its APO has an optimiser each for actor and cr
 from __future__ import annotations
 
 import dataclasses
-import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from rich.console import Console
 
 from jaxreward.experiments.benchmarks.parts.authors import command
 from jaxreward.experiments.benchmarks.parts.race import take_turns
-from jaxreward.experiments.benchmarks.parts.settings import DEVICES, SEQUENTIAL, program_of
+from jaxreward.experiments.benchmarks.parts.settings import SEQUENTIAL, program_of, spread_over
 from jaxreward.experiments.benchmarks.parts.tables import Measured, speed_table
 from jaxreward.experiments.benchmarks.peers import environments as peers
 from jaxreward.names import check_name
@@ -152,7 +151,7 @@ def one_race(name: str, seeds: int, options: Options, python: Path) -> list[Meas
 
 def entries(name: str, seeds: int, steps: int) -> list[Measured]:
     """Who runs, with nothing measured yet; ajax-rl under both schedulers, of which the better one counts."""
-    spread = SEQUENTIAL if seeds == 1 else f"{SEQUENTIAL} {DEVICES}={os.cpu_count()}"
+    spread = spread_over(seeds)
     field = [("ours", "rates", spread), ("ajax-rl", "ajax", ""), ("ajax-rl seq", "ajax", SEQUENTIAL)]
     told = spec(name, seeds, steps)
     return [

@@ -1,10 +1,10 @@
 """DQN, PQN, SAC and TD3 against rejax: `python -m jaxreward.experiments.benchmarks.off_policy`.
 
-Both run the same algorithm with networks of the same sizes at the same hyperparameters for the same number of
-environment steps and updates, each in a process of its own that compiles once. Then all take turns, so that the
-machine's other load falls on all alike, and speeds are compared round by round. Nobody evaluates; everything else a
-user pays for is inside the timed program. rejax runs under XLA's default scheduler and under the sequential one, and
-its better result is the one to beat.
+On CartPole and Pendulum, and DQN on pictures of MinAtar too, which both read as vectors. Both run the same algorithm
+with networks of the same sizes at the same hyperparameters for the same number of environment steps and updates, each
+in a process of its own that compiles once. Then all take turns, so that the machine's other load falls on all alike,
+and speeds are compared round by round. Nobody evaluates; everything else a user pays for is inside the timed program.
+rejax runs under XLA's default scheduler and under the sequential one, and its better result is the one to beat.
 
 What stays different: rejax draws a batch without replacement, ours with it; it clips gradients element by element,
 ours by their global norm; its target network follows environment steps, ours as many updates; its networks start with
@@ -20,7 +20,6 @@ matrix products of acting and of the updates, and the two one after the other.
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from rich.console import Console
 
 from jaxreward.experiments.benchmarks.parts.authors import command
 from jaxreward.experiments.benchmarks.parts.race import take_turns
-from jaxreward.experiments.benchmarks.parts.settings import DEVICES, SEQUENTIAL, program_of
+from jaxreward.experiments.benchmarks.parts.settings import SEQUENTIAL, program_of, spread_over
 from jaxreward.experiments.benchmarks.parts.tables import Measured, speed_table
 from jaxreward.experiments.benchmarks.peers import environments as peers
 from jaxreward.names import check_name
@@ -41,6 +40,7 @@ class Algorithm:
     """One algorithm, ours and rejax's.
 
     Attributes:
+        agent: Which.
         env: What both train in.
         config: Ours: sizes, `num_envs` and `num_steps` among them.
         hyperparams: Ours: the rest.
@@ -49,6 +49,7 @@ class Algorithm:
         widths: Of the network, from input to output.
     """
 
+    agent: str
     env: str
     config: dict[str, Any]
     hyperparams: dict[str, float]
@@ -64,6 +65,7 @@ class Algorithm:
 
 ALGORITHMS = {
     "dqn": Algorithm(
+        "dqn",
         "CartPole-v1",
         {
             "num_envs": 10, "num_steps": 1, "num_updates": 5, "batch_size": 100, "capacity": 50_000, "warm_up": 200,
@@ -82,6 +84,7 @@ ALGORITHMS = {
         (4, 64, 64, 2),
     ),
     "pqn": Algorithm(
+        "pqn",
         "CartPole-v1",
         {
             "num_envs": 16, "num_steps": 128, "num_epochs": 4, "num_minibatches": 4, "layers": (64, 64),
@@ -100,6 +103,7 @@ ALGORITHMS = {
         (4, 64, 64, 2),
     ),
     "sac": Algorithm(
+        "sac",
         "Pendulum-v1",
         {
             "num_envs": 8, "num_steps": 1, "num_updates": 8, "batch_size": 128, "capacity": 50_000, "warm_up": 256,
@@ -118,6 +122,7 @@ ALGORITHMS = {
         (4, 64, 64, 1),
     ),
     "td3": Algorithm(
+        "td3",
         "Pendulum-v1",
         {
             "num_envs": 8, "num_steps": 1, "num_updates": 8, "batch_size": 128, "capacity": 50_000, "warm_up": 256,
@@ -136,6 +141,25 @@ ALGORITHMS = {
         {"updates": 20, "rows": 128, "evaluations": 1},
         (4, 64, 64, 1),
     ),
+    "minatar": Algorithm(
+        "dqn",
+        "Breakout-MinAtar",
+        {
+            "num_envs": 8, "num_steps": 1, "num_updates": 8, "batch_size": 96, "capacity": 96_000, "warm_up": 200,
+            "layers": (64, 64), "activation": "silu",
+        },
+        {
+            "learning_rate": 5e-4, "discount": 0.99, "max_grad_norm": 10.0, "epsilon_start": 1.0, "epsilon_end": 0.05,
+            "target_period": 1_000.0, "target_step": 1.0,
+        },
+        {
+            "num_envs": 8, "num_epochs": 8, "batch_size": 96, "buffer_size": 96_000, "fill_buffer": 200,
+            "learning_rate": 5e-4, "gamma": 0.99, "max_grad_norm": 10.0, "eps_start": 1.0, "eps_end": 0.05,
+            "exploration_fraction": 0.5, "target_update_freq": 1_000, "polyak": 0.0, "ddqn": True,
+        },
+        {"updates": 8, "rows": 96, "evaluations": 2},
+        (400, 64, 64, 3),
+    ),
 }  # fmt: skip
 
 
@@ -144,7 +168,7 @@ class Options:
     """Races agents that act by learned values against rejax.
 
     Attributes:
-        agents: Which algorithms.
+        agents: Which races.
         seeds: How many agents to train at once, one race for each number.
         iterations: Of each agent where one is trained alone, by algorithm in the order of `agents`.
         vmapped: By how much fewer there are where several are; rates do not depend on it.
@@ -156,7 +180,7 @@ class Options:
 
     agents: tuple[str, ...] = tuple(ALGORITHMS)
     seeds: tuple[int, ...] = (1, 16, 64)
-    iterations: tuple[int, ...] = (2_000, 100, 1_000, 1_000)
+    iterations: tuple[int, ...] = (2_000, 100, 1_000, 1_000, 2_000)
     vmapped: int = 10
     rounds: int = 3
     timeout: float = 900.0
@@ -201,7 +225,7 @@ def one_race(name: str, iterations: int, seeds: int, options: Options, python: P
 
 def entries(name: str, iterations: int, seeds: int) -> list[Measured]:
     """Who runs, with nothing measured yet."""
-    spread = SEQUENTIAL if seeds == 1 else f"{SEQUENTIAL} {DEVICES}={os.cpu_count()}"
+    spread = spread_over(seeds)
     field: list[tuple[str, str, str, dict[str, str]]] = [
         ("ours", "agents", spread, {}),
         ("rejax", "rejax", "", {}),
@@ -209,10 +233,10 @@ def entries(name: str, iterations: int, seeds: int) -> list[Measured]:
     ]
     field += [("ours, one device", "agents", SEQUENTIAL, {})] if seeds > 1 else []
     field += [(f"bound: {bound}", "products", spread, {"bound": bound}) for bound in BOUNDS]
-    told = spec(name, iterations, seeds)
+    told, algorithm = spec(name, iterations, seeds), ALGORITHMS[name]
     return [
         Measured(
-            f"{name}, {ALGORITHMS[name].env}", who, program == "rejax", seeds, told["env_steps"],
+            f"{algorithm.agent}, {algorithm.env}", who, program == "rejax", seeds, told["env_steps"],
             {**told, "program": str(program_of(program)), **more}, flags, {}, [],
         )
         for who, program, flags, more in field
@@ -224,8 +248,8 @@ def spec(name: str, iterations: int, seeds: int) -> dict[str, Any]:
     algorithm = ALGORITHMS[name]
     explores = {"epsilon_steps": iterations * algorithm.steps / 2} if "epsilon_end" in algorithm.hyperparams else {}
     return {
-        "agent": name,
-        "peer": name,
+        "agent": algorithm.agent,
+        "peer": algorithm.agent,
         "setting": {"env": algorithm.env, **{size: algorithm.config[size] for size in ("num_envs", "num_steps")}},
         "config": algorithm.config,
         "hyperparams": algorithm.hyperparams | explores,
@@ -233,7 +257,7 @@ def spec(name: str, iterations: int, seeds: int) -> dict[str, Any]:
         "products": algorithm.products,
         "widths": algorithm.widths,
         "curves": False,
-        "sampled": name == "sac",
+        "sampled": algorithm.agent == "sac",
         "seeds": seeds,
         "iterations": iterations,
         "env_steps": iterations * algorithm.steps * seeds,

@@ -39,8 +39,15 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxreward.experiments.benchmarks.parts.race import Contender, Race
-from jaxreward.experiments.benchmarks.parts.settings import SETTINGS, Entry, entries, spec, without_changes
-from jaxreward.experiments.benchmarks.parts.tables import Measured, change_table, curve_tables, speed_table
+from jaxreward.experiments.benchmarks.parts.settings import (
+    SETTINGS,
+    Entry,
+    entries,
+    part_by_part,
+    spec,
+    without_changes,
+)
+from jaxreward.experiments.benchmarks.parts.tables import Measured, change_table, curve_tables, part_table, speed_table
 from jaxreward.experiments.benchmarks.peers import environments as peers
 
 Name = Literal["ours", "rejax", "purejaxrl", "bounds"]
@@ -58,6 +65,7 @@ class Options:
         purejaxrl: Checkout of purejaxrl's repository.
         curves: Compare learning curves instead of speed.
         changes: Race ours against itself without each of the changes that made it fast.
+        parts: Time each part of an iteration of ours by itself, beside the whole and the bounds.
         curve_seeds: Seeds of each curve.
         steps: Environment steps of a single seed's run, and of each seed of a curve.
         vmapped_steps: Environment steps of each seed where several train at once; rates do not depend on it.
@@ -75,6 +83,7 @@ class Options:
     purejaxrl: Path | None = None
     curves: bool = False
     changes: bool = False
+    parts: bool = False
     curve_seeds: int = 32
     steps: int = 500_000
     vmapped_steps: int = 65_536
@@ -108,7 +117,7 @@ def run(options: Options, console: Console) -> list[Measured]:
         raise ValueError("--repeats, --seeds and --curve-seeds are 1 or more")
     if options.purejaxrl:
         peers.check_purejaxrl(options.purejaxrl)
-    elif "purejaxrl" in options.contenders and not options.changes:
+    elif "purejaxrl" in options.contenders and not (options.changes or options.parts):
         console.print("purejaxrl is left out: give its checkout with --purejaxrl")
     seeds = (options.curve_seeds,) if options.curves else options.seeds
     measured: list[Measured] = []
@@ -123,6 +132,8 @@ def run(options: Options, console: Console) -> list[Measured]:
 def _tables(options: Options, rows: list[Measured]) -> list[Table]:
     if options.curves:
         return curve_tables(rows)
+    if options.parts:
+        return [part_table(rows)]
     return [change_table(rows) if options.changes else speed_table(rows)]
 
 
@@ -143,7 +154,9 @@ def _race(options: Options, name: str, seeds: int) -> list[Measured]:
 
 def _field(options: Options, seeds: int) -> list[Entry]:
     if options.changes:
-        return without_changes()
+        return without_changes(seeds)
+    if options.parts:
+        return part_by_part(seeds)
     names = tuple(name for name in options.contenders if name != "purejaxrl" or options.purejaxrl)
     field = entries(names, seeds)
     return [entry for entry in field if entry.in_curves] if options.curves else field

@@ -29,6 +29,11 @@ def moments(x: Float[Array, "*batch F"]) -> Moments:
     return Moments(jnp.asarray(x.shape[0], float), x.mean(0), x.var(0))
 
 
+def first_moments(x: Float[Array, "*batch F"]) -> Moments:
+    """Those that scale the first steps: of what they show at first, which does not count as it is shown again."""
+    return moments(x)._replace(samples=jnp.zeros(()))
+
+
 def merge(a: Moments, b: Moments) -> Moments:
     """The moments of two sets together (Chan, Golub & LeVeque 1983)."""
     samples = a.samples + b.samples

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -21,6 +22,8 @@ from jaxreward.environment import scalar_environment, select
 from jaxreward.learning.exploration import check_explorable, random_actions
 from jaxreward.learning.lazy import when
 from jaxreward.learning.n_step import Batch, Steps, n_step
+from jaxreward.learning.networks import flatten
+from jaxreward.learning.normaliser import Moments, first_moments, merge, moments, normalise
 from jaxreward.learning.reading import ReadingConfig
 from jaxreward.learning.relabel import Relabelling, relabelling
 from jaxreward.learning.replay import Replay, empty_replay, nearest, starts, write
@@ -44,6 +47,8 @@ class Config(ReadingConfig):
         warm_up: Transitions that are stored before the first update, by uniformly random actions.
         n_step: Over how many steps an update looks ahead, at the most.
         relabel: Whether old transitions are worth what the reward says of them today, for rewards that change.
+        normalise_observations: Whether networks read observations centred and scaled by the moments of all so far.
+            They are stored as they come, so old ones are scaled as new ones are.
     """
 
     num_envs: int = size(16)
@@ -54,10 +59,14 @@ class Config(ReadingConfig):
     warm_up: int = size(1_024, least=0)
     n_step: int = size(1)
     relabel: bool = False
+    normalise_observations: bool = False
 
 
 class State(NamedTuple):
-    """Everything a run is made of; `judge` where the reward is learned too, `memory` where the policy has one."""
+    """Everything a run is made of; `judge` where the reward is learned too, `memory` where the policy has one.
+
+    `seen` has the moments of observations, where they are normalised.
+    """
 
     learner: Any
     replay: Replay
@@ -67,6 +76,7 @@ class State(NamedTuple):
     iteration: Int[Array, ""]
     judge: PyTree = ()
     memory: PyTree = ()
+    seen: Moments | None = None
 
     @property
     def params(self) -> PyTree:
@@ -75,7 +85,10 @@ class State(NamedTuple):
 
 
 class Algorithm(Protocol):
-    """What algorithms differ in. Hyperparams have `discount` and `env_params`; all else is the algorithm's own."""
+    """What algorithms differ in. Hyperparams have `discount` and `env_params`; all else is the algorithm's own.
+
+    Observations are as the environment shows them, or vectors where they are normalised.
+    """
 
     def start(self, key: Key[Array, ""], observation: PyTree, hyperparams: Any) -> PyTree:
         """The learner at first: `params`, targets, optimisers, counters. Observations have leaves `[N, ...]`."""
@@ -89,10 +102,10 @@ class Algorithm(Protocol):
         """The behaviour policy's actions `[N, ...]`, as the environment takes them, after some steps in all."""
 
     def update(self, learner: PyTree, hyperparams: Any, batch: Batch, key: Key[Array, ""]) -> tuple[PyTree, Metrics]:
-        """One update on transitions `[B, ...]`, whose observations are raw, and what to log of it."""
+        """One update on transitions `[B, ...]`, and what to log of it."""
 
     def policy(self, learner: PyTree, hyperparams: Any) -> Policy:
-        """The policy learned so far, on raw observations."""
+        """The policy learned so far."""
 
 
 def off_policy(
@@ -170,7 +183,8 @@ class OffPolicy:
         envs = reset_batch(self.env, self.params_of_env(hyperparams), self.config.num_envs, key_envs)
         learner = self.algorithm.start(key_learner, envs.observation, hyperparams)
         replay = empty_replay(self.example(envs), self.config.capacity // self.config.num_envs)
-        return strong(State(learner, replay, envs, hyperparams, key, jnp.zeros((), jnp.int32)))
+        seen = first_moments(flatten(envs.observation)) if self.config.normalise_observations else None
+        return strong(State(learner, replay, envs, hyperparams, key, jnp.zeros((), jnp.int32), seen=seen))
 
     def step(self, state: State) -> tuple[State, Metrics]:
         """One iteration: act, store, sample, update."""
@@ -178,14 +192,30 @@ class OffPolicy:
         envs, memory, trajectory, metrics = self.collect(state, key_act, key_envs)
         replay = write(state.replay, self.stored(trajectory))
         state, judged = self.judged(state, replay)
-        learner, losses = self.learn(state, self.sample(state, replay, key_sample), key_update)
+        state = state._replace(seen=state.seen and merge(state.seen, moments(flatten(trajectory.observation, 2))))
+        batches = self.shown_batches(state, self.sample(state, replay, key_sample))
+        learner, losses = self.learn(state, batches, key_update)
         steps = jnp.asarray(self.config.num_envs * self.config.num_steps, jnp.int32)
-        after = State(learner, replay, envs, state.hyperparams, key, state.iteration + 1, state.judge, memory)
+        after = state._replace(
+            learner=learner, replay=replay, envs=envs, key=key, iteration=state.iteration + 1, memory=memory
+        )
         return after, {"env_steps": steps, **metrics, **losses, **judged}
 
     def policy(self, state: State) -> Policy:
-        """The policy learned so far."""
-        return self.algorithm.policy(state.learner, state.hyperparams)
+        """The policy learned so far, on raw observations."""
+        learned = self.algorithm.policy(state.learner, state.hyperparams)
+        return learned.seeing(partial(self.shown, state, batch_dims=0)) if state.seen else learned
+
+    def shown(self, state: State, observation: PyTree, batch_dims: int = 1) -> PyTree:
+        """An observation as the networks are given it."""
+        return normalise(flatten(observation, batch_dims), state.seen) if state.seen else observation
+
+    def shown_batches(self, state: State, batches: PyTree) -> PyTree:
+        """Batches as an algorithm is given them."""
+        shown = partial(self.shown, state, batch_dims=batches.reward.ndim)
+        return batches._replace(
+            observation=shown(batches.observation), next_observation=shown(batches.next_observation)
+        )
 
     def collect(
         self, state: State, key_act: Key[Array, ""], key_envs: Key[Array, ""]
@@ -207,8 +237,8 @@ class OffPolicy:
 
     def behave(self, state: State, memory: PyTree, observation: PyTree, noise: PyTree) -> tuple[PyTree, Array, PyTree]:
         """The behaviour policy's memory behind a step, its actions, and what is kept of it, as of all steps."""
-        taken = self.taken(state)
-        return memory, self.algorithm.act(state.learner, state.hyperparams, taken, observation, noise), ()
+        seen, taken = self.shown(state, observation), self.taken(state)
+        return memory, self.algorithm.act(state.learner, state.hyperparams, taken, seen, noise), ()
 
     def stored(self, trajectory: Trajectory) -> PyTree:
         """What the ring keeps of a trajectory."""

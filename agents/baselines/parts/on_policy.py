@@ -25,7 +25,7 @@ from jaxreward.environment import scalar_environment
 from jaxreward.learning.centring import Average, averaged, no_average
 from jaxreward.learning.estimators import gae
 from jaxreward.learning.networks import ACTIVATIONS, ActorCritic, Head, flatten, head_for, unroll
-from jaxreward.learning.normaliser import Moments, merge, moments, normalise
+from jaxreward.learning.normaliser import Moments, first_moments, merge, moments, normalise
 from jaxreward.learning.reading import ReadingConfig, reading_for
 from jaxreward.learning.rollout import EnvBatch, Trajectory, by_name, reset_batch, rollout
 from jaxreward.reward import bind_discount
@@ -223,8 +223,7 @@ class OnPolicy(ABC):
         """The state before the first iteration, where the environments show these features; draws params."""
         memory = self.network.initial_carry(len(features))
         params = self.network.init(key_params, memory, features)
-        # The first rollout shows these observations again, so they only give it a scale and do not count.
-        seen = moments(features)._replace(samples=jnp.zeros(())) if self.config.normalise_observations else None
+        seen = first_moments(features) if self.config.normalise_observations else None
         centre = Centre(no_average(), no_average()) if self.config.centring else None
         optimiser = self.optimiser(hyperparams).init(params)
         return strong(State(params, optimiser, envs, memory, seen, centre, hyperparams, key, jnp.zeros((), jnp.int32)))

@@ -21,7 +21,7 @@ from jaxreward.learning import minibatch
 def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
     """See `contender.py`. A run is `init` and a scan of `step`, all in one program as the peers have it."""
     _take_back(getattr(spec, "without", ""))
-    agent, hyperparams = _agent(spec.setting)
+    agent, hyperparams = agent_of(spec.setting)
 
     def train(key: jax.Array) -> dict[str, Any]:
         state = agent.init(jax.random.wrap_key_data(key), hyperparams)
@@ -58,7 +58,8 @@ def batch_numbered(train: Callable) -> Callable:
     return lambda keys: spread((keys, jnp.arange(len(keys))))
 
 
-def _agent(setting: SimpleNamespace) -> tuple[Any, Any]:
+def agent_of(setting: SimpleNamespace) -> tuple[Any, Any]:
+    """PPO at a setting, and its hyperparams."""
     env, env_params = registry.make(setting.env)
     config = ppo.Config(
         num_envs=setting.num_envs,

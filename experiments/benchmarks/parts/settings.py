@@ -16,6 +16,9 @@ ONE_DEVICE = "ours, one device"
 CHANGES = ("bijective shuffle", "one optimiser vector", "LLVM level 1")
 """What made ours fast and can be taken back one by one; see `run_ours.build`."""
 
+PARTS = ("rollout", "advantages", "update", "update: gradients", "update: optimiser", "update: shuffling")
+"""Of an iteration of ours; see `run_parts.py`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -78,8 +81,7 @@ class Entry:
 
 def entries(names: tuple[str, ...], seeds: int) -> list[Entry]:
     """The contenders of one race; a peer enters under both schedulers, and its better result counts."""
-    # What the command line does: each core is a device, and several seeds are spread over them.
-    spread = SEQUENTIAL if seeds == 1 else f"{SEQUENTIAL} {DEVICES}={os.cpu_count()}"
+    spread = spread_over(seeds)
     known = {
         "ours": [Entry("ours", "ours", spread), Entry(ONE_DEVICE, "ours", SEQUENTIAL)],
         "rejax": [Entry("rejax", "rejax"), Entry("rejax seq", "rejax", SEQUENTIAL)],
@@ -91,10 +93,23 @@ def entries(names: tuple[str, ...], seeds: int) -> list[Entry]:
     return [entry for entry in chosen if entry.name != left_out]
 
 
-def without_changes() -> list[Entry]:
+def spread_over(seeds: int) -> str:
+    """The flags for so many seeds: as the command line has it, each core is a device, and several are spread."""
+    return SEQUENTIAL if seeds == 1 else f"{SEQUENTIAL} {DEVICES}={os.cpu_count()}"
+
+
+def part_by_part(seeds: int) -> list[Entry]:
+    """Ours, each part of an iteration of it, and the bounds."""
+    spread = spread_over(seeds)
+    parts = [Entry(part, "parts", spread, {"part": part}) for part in PARTS]
+    return [Entry("ours", "ours", spread), *parts, *entries(("bounds",), seeds)]
+
+
+def without_changes(seeds: int) -> list[Entry]:
     """Ours, and ours without each of the changes that made it fast."""
-    taken_back = [Entry(f"without {change}", "ours", SEQUENTIAL, {"without": change}) for change in CHANGES]
-    return [Entry("ours", "ours", SEQUENTIAL), *taken_back]
+    spread = spread_over(seeds)
+    taken_back = [Entry(f"without {change}", "ours", spread, {"without": change}) for change in CHANGES]
+    return [Entry("ours", "ours", spread), *taken_back]
 
 
 def program_of(name: str) -> Path:

@@ -136,6 +136,22 @@ def change_table(rows: list[Measured]) -> Table:
     return table
 
 
+def part_table(rows: list[Measured]) -> Table:
+    """How long each part of an iteration takes, and what share of the whole that is."""
+    table = Table("", "ms an iteration [all rounds]", "of the whole", "CPU ms", "of the whole's", title=_title(rows))
+    for row in rows:
+        if not (row.runs and rows[0].runs):
+            table.add_row(row.name, row.failure or "failed")
+            continue
+        run_ms, cpu_ms = (1e3 * np.array(row.each(field)) / row.spec["iterations"] for field in ("run_s", "cpu_s"))
+        wall, cpu = _seconds(row) / _seconds(rows[0])
+        between = f"[{run_ms.min():.2f}, {run_ms.max():.2f}]"
+        table.add_row(
+            row.name, f"{np.median(run_ms):.2f} {between}", f"{wall:.0%}", f"{np.median(cpu_ms):.2f}", f"{cpu:.0%}"
+        )
+    return table
+
+
 def curve_tables(rows: list[Measured]) -> list[Table]:
     """Our learning curve against each peer's, tenth by tenth; the peer's alone where ours failed."""
     ours = next((row for row in rows if row.name == "ours"), None)

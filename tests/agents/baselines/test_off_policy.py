@@ -177,6 +177,39 @@ def test_only_what_a_reward_reads_is_kept():
     assert jax.eval_shape(agent.init, KEY, Hyperparams()).replay.steps.beside == []
 
 
+class Viewer(Teller):
+    """Does 1 where what it is shown is more than usual; its policy tells what it is shown."""
+
+    def act(self, learner, hyperparams, taken, observation, noise):
+        return (observation[:, 0] > 0).astype(jnp.int32)
+
+    def policy(self, learner, hyperparams):
+        same = lambda carry, observation, key: (carry, observation)  # noqa: E731
+        return Policy(lambda: (), same, same)
+
+
+def test_observations_are_kept_as_they_come_and_shown_by_the_moments_of_all_so_far():
+    config = dataclasses.replace(CONFIG, relabel=False, normalise_observations=True)
+    agent = off_policy(ENV, params_of(1.0), config, lambda env, env_params: Viewer(), "viewer")
+    step, state = jax.jit(agent.step), jax.jit(agent.init)(jax.random.key(0), Hyperparams())
+    np.testing.assert_array_equal(state.seen.mean, np.mean(state.envs.observation))
+    for _ in range(4):  # the last of them after the warm-up
+        before, state = state, step(state)[0]
+    kept = np.asarray(state.replay.steps.observation)[..., 0]  # the whole ring, 8 rows of 2
+    assert state.seen.samples == kept.size
+    np.testing.assert_allclose(state.seen.mean, [kept.mean()], rtol=1e-6)
+    np.testing.assert_allclose(state.seen.variance, [kept.var()], rtol=1e-5)
+    np.testing.assert_allclose(before.seen.mean, [kept[:6].mean()], rtol=1e-6)
+    np.testing.assert_array_equal(state.replay.steps.action[6:], kept[6:] > kept[:6].mean())
+    assert len(set(state.replay.steps.action[6:].ravel().tolist())) == 2
+    scaled = lambda counts: (np.asarray(counts) - kept.mean()) / kept.std()  # noqa: E731
+    shown, _, _, following, *_ = state.learner.batch
+    assert np.isclose(np.asarray(shown)[:, None], scaled(np.unique(kept)), atol=1e-4).any(1).all()
+    counts = np.arange(1.0, 10.0)  # what follows is up to two steps later
+    assert np.isclose(np.asarray(following)[:, None], scaled(counts), atol=1e-4).any(1).all()
+    np.testing.assert_allclose(agent.policy(state).mode((), jnp.array([3.0]), KEY)[1], scaled([3.0]), atol=1e-4)
+
+
 def test_a_member_of_a_batch_is_a_run_of_its_own(run):
     _, states, _ = run
     agent, state = make(), jax.tree.map(lambda leaf: jnp.asarray(leaf[1]), states[5])

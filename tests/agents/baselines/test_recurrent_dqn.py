@@ -1,5 +1,7 @@
 """Recurrent DQN: its sequences against loops in Python, its goals by hand, and a cue that must be remembered."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from jaxreward.agent import vmap
 from jaxreward.agents.baselines.recurrent_dqn import Config, Hyperparams, RecurrentDQN, recurrent_dqn
 from jaxreward.learning.action_values import ActionValues, RecurrentActionValues
 from jaxreward.learning.n_step import Steps
+from jaxreward.learning.normaliser import normalise
 from jaxreward.learning.replay import Places, Replay
 from jaxreward.learning.sequences import Remembered, rows_of, sequences
 from tests.probes import Probe, ProbeParams
@@ -118,12 +121,17 @@ def test_nothing_is_learned_through_what_burns_the_memory_in(algorithm, batch):
 
 def test_what_is_stored_is_the_memory_before_each_step():
     """By the params that acted, which learn nothing yet; it is nothing where an episode starts."""
-    agent = recurrent_dqn(Probe(), ProbeParams(length=3), SMALL)
-    start = agent.init(jax.random.key(0), Hyperparams())
-    state = jax.jit(lambda state: agent.step(agent.step(state)[0])[0])(start)
+    config = dataclasses.replace(SMALL, normalise_observations=True)
+    agent = recurrent_dqn(Probe(), ProbeParams(length=3, cue_steps=3), config)
+    start, step = agent.init(jax.random.key(0), Hyperparams()), jax.jit(agent.step)
+    middle = step(start)[0]
+    state = step(middle)[0]
     steps, memory = jax.tree.map(lambda leaf: leaf[:8], state.replay.steps)
     network = RecurrentActionValues(16, ActionValues(2, (16,)))
-    after = network.apply(start.params, memory, network.read(steps.observation, 2))[0]
+    shown = jnp.concatenate(
+        [normalise(steps.observation[:4], start.seen), normalise(steps.observation[4:], middle.seen)]
+    )
+    after = network.apply(start.params, memory, shown)[0]
     expected = jnp.where((steps.terminated | steps.truncated)[..., None], 0.0, after)
     assert not memory[0].any()
     assert memory[1].any()

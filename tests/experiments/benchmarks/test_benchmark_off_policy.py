@@ -36,13 +36,15 @@ def test_everyone_does_the_same_work(name):
     }  # fmt: skip
     ours.setdefault("max_grad_norm", 1e9)  # SAC and TD3 clip nothing
     assert all(theirs[their] == ours[our] for their, our in same.items() if their in theirs)
-    assert set(vars(as_told(rows["ours"]).config)) <= set(get_agent(name).config_defaults())
-    assert set(vars(as_told(rows["ours"]).hyperparams)) <= set(get_agent(name).hyperparam_defaults())
+    agent = get_agent(algorithm.agent)
+    assert set(vars(as_told(rows["ours"]).config)) <= set(agent.config_defaults())
+    assert set(vars(as_told(rows["ours"]).hyperparams)) <= set(agent.hyperparam_defaults())
 
 
-def test_targets_move_as_often_and_exploration_ends_as_soon():
+@pytest.mark.parametrize("name", ["dqn", "minatar"])
+def test_targets_move_as_often_and_exploration_ends_as_soon(name):
     """rejax counts environment steps between targets, ours updates: 200 steps of 10 environments are 20 iterations."""
-    algorithm, ours = ALGORITHMS["dqn"], entries("dqn", 30, 1)[0].spec
+    algorithm, ours = ALGORITHMS[name], entries(name, 30, 1)[0].spec
     theirs = algorithm.arguments
     updates = theirs["target_update_freq"] / theirs["num_envs"] * theirs["num_epochs"]
     assert ours["hyperparams"]["target_period"] == updates
@@ -84,7 +86,7 @@ def test_memory_is_told_of_those_that_ran():
     [
         ({"agents": ("dqm",)}, "no agent 'dqm'; did you mean 'dqn'"),
         ({"agents": ("dqn",)}, "give one number for each of"),
-        ({"iterations": (2_000, 20, 1_000, 1_000)}, "--iterations of 10 times --vmapped or more"),
+        ({"iterations": (2_000, 20, 1_000, 1_000, 2_000)}, "--iterations of 10 times --vmapped or more"),
         ({"rounds": 0}, "give 1 or more --rounds"),
     ],
 )

@@ -1,16 +1,27 @@
 """The benchmark's own logic: what it asks of contenders, how it survives them, and what it concludes."""
 
 import io
+import json
 import sys
+from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from rich.console import Console
 
+from jaxreward.experiments.benchmarks.ours import run_parts
 from jaxreward.experiments.benchmarks.parts.comparison import compare, ratio
 from jaxreward.experiments.benchmarks.parts.race import Contender, Race
-from jaxreward.experiments.benchmarks.parts.settings import SEQUENTIAL, SETTINGS, entries, spec
-from jaxreward.experiments.benchmarks.parts.tables import Measured, better_peer, change_table, curve_tables, speed_table
+from jaxreward.experiments.benchmarks.parts.settings import PARTS, SEQUENTIAL, SETTINGS, entries, part_by_part, spec
+from jaxreward.experiments.benchmarks.parts.tables import (
+    Measured,
+    better_peer,
+    change_table,
+    curve_tables,
+    part_table,
+    speed_table,
+)
 from jaxreward.experiments.benchmarks.peers import environments as peers
 from jaxreward.experiments.benchmarks.peers.contender import summarise, tenths
 from jaxreward.experiments.benchmarks.ppo import Options, run
@@ -186,3 +197,24 @@ def test_a_change_is_worth_what_ours_loses_without_it():
     rows = [measured("ours", [2.0, 2.0]), measured("without it", [3.0, 5.0])]
     (line,) = (line for line in printed(change_table(rows)).splitlines() if "without it" in line)
     assert "2.00 [1.50, 2.50]" in line
+
+
+def test_parts_are_told_as_shares_of_the_whole():
+    rows = [measured("ours", [2.0, 4.0, 3.0]), measured("rollout", [0.5, 1.5, 1.0]), measured("update", [])]
+    for row in rows:
+        row.spec = {"iterations": 100}
+    lines = printed(part_table(rows)).splitlines()
+    (line,) = (line for line in lines if "rollout" in line)
+    assert [cell.strip() for cell in line.split("│")[1:-1]] == ["rollout", "10.00 [5.00, 15.00]", "33%", "20.00", "33%"]
+    assert any("update" in line and "failed" in line for line in lines)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_is_a_program_of_several_seeds(part):
+    (entry,) = (entry for entry in part_by_part(seeds=2) if entry.name == part)
+    told = spec(entry, SETTINGS["a"], seeds=2, steps=4 * 512, curves=False, purejaxrl=None)
+    told = json.loads(json.dumps(told), object_hook=lambda fields: SimpleNamespace(**fields))
+    assert tuple(run_parts.PARTS) == PARTS
+    train, _ = run_parts.build(told)
+    done = jax.eval_shape(jax.vmap(train), jax.random.split(jax.random.PRNGKey(0), 2))
+    assert {leaf.shape[0] for leaf in jax.tree.leaves(done)} == {2}
