@@ -145,7 +145,7 @@ ALGORITHMS = {
         "dqn",
         "Breakout-MinAtar",
         {
-            "num_envs": 8, "num_steps": 1, "num_updates": 8, "batch_size": 96, "capacity": 96_000, "warm_up": 200,
+            "num_envs": 8, "num_steps": 1, "num_updates": 8, "batch_size": 96, "capacity": 9_600, "warm_up": 200,
             "layers": (64, 64), "activation": "silu",
         },
         {
@@ -153,7 +153,7 @@ ALGORITHMS = {
             "target_period": 1_000.0, "target_step": 1.0,
         },
         {
-            "num_envs": 8, "num_epochs": 8, "batch_size": 96, "buffer_size": 96_000, "fill_buffer": 200,
+            "num_envs": 8, "num_epochs": 8, "batch_size": 96, "buffer_size": 9_600, "fill_buffer": 200,
             "learning_rate": 5e-4, "gamma": 0.99, "max_grad_norm": 10.0, "eps_start": 1.0, "eps_end": 0.05,
             "exploration_fraction": 0.5, "target_update_freq": 1_000, "polyak": 0.0, "ddqn": True,
         },
