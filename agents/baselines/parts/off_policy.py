@@ -22,6 +22,7 @@ from jaxreward.environment import scalar_environment, select
 from jaxreward.learning.exploration import check_explorable, random_actions
 from jaxreward.learning.lazy import when
 from jaxreward.learning.n_step import Batch, Steps, n_step
+from jaxreward.learning.narrow import narrowest
 from jaxreward.learning.networks import flatten
 from jaxreward.learning.normaliser import Moments, first_moments, merge, moments, normalise
 from jaxreward.learning.reading import ReadingConfig
@@ -213,6 +214,7 @@ class OffPolicy:
     def shown_batches(self, state: State, batches: PyTree) -> PyTree:
         """Batches as an algorithm is given them."""
         shown = partial(self.shown, state, batch_dims=batches.reward.ndim)
+        batches = as_seen(batches, state.envs.observation)
         return batches._replace(
             observation=shown(batches.observation), next_observation=shown(batches.next_observation)
         )
@@ -250,7 +252,10 @@ class OffPolicy:
 
     def earn(self, state: State) -> Callable[[Steps], Float[Array, "*batch"]] | None:
         """What stored steps are worth; what they paid, if None."""
-        return self.relabelling.rewards(self.params_of_env(state.hyperparams)) if self.relabelling else None
+        if not self.relabelling:
+            return None
+        rewards = self.relabelling.rewards(self.params_of_env(state.hyperparams))
+        return lambda steps: rewards(as_seen(steps, state.envs.observation))
 
     def sample(self, state: State, replay: Replay, key: Key[Array, ""]) -> PyTree:
         """The batches of an iteration, leaves `[U, B, ...]`: all at once, and outside of any branch."""
@@ -281,17 +286,28 @@ class OffPolicy:
         return when(due, lambda now, *x: update(now[0], *x), (carry, nothing), *operands)
 
     def example(self, envs: EnvBatch) -> PyTree:
-        """The shapes of one row of what is stored."""
+        """The shapes of one row of what is stored; observations in the narrowest types that hold them."""
         space = self.env.action_space(self.env_params)
-        num_envs = self.config.num_envs
+        num_envs, types = self.config.num_envs, self.types_of_observations()
 
         def row(observation: PyTree) -> Steps:
             action = random_actions(space, jax.random.key(0), (num_envs,))
             reward, over = jnp.zeros(num_envs), jnp.zeros(num_envs, bool)
+            observation = jax.tree.map(jnp.astype, observation, types)
             beside = self.relabelling.empty(num_envs) if self.relabelling else ()
             return Steps(observation, action, reward, over, over, observation, beside)
 
         return jax.eval_shape(row, envs.observation)
+
+    def types_of_observations(self) -> PyTree:
+        """In which they can be kept without a loss, whether they come from a reset or from a step."""
+        key, space = jax.random.key(0), self.env.action_space(self.env_params)
+
+        def seen(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
+            first, state = self.env.reset_env(key, self.env_params)
+            return first, self.env.step_env(key, state, random_actions(space, key, ()), self.env_params)[0]
+
+        return jax.tree.map(jnp.promote_types, *narrowest(seen, key))
 
     def taken(self, state: State) -> Float[Array, ""]:
         """The environment steps of all iterations so far."""
@@ -314,3 +330,9 @@ def stored(trajectory: Trajectory) -> Steps:
         trajectory.next_observation,
         trajectory.recorded,
     )
+
+
+def as_seen(kept: Any, seen: PyTree) -> Any:
+    """What was kept of steps, its observations in the types in which the environment shows them."""
+    typed = partial(jax.tree.map, lambda leaf, like: leaf.astype(like.dtype))
+    return kept._replace(observation=typed(kept.observation, seen), next_observation=typed(kept.next_observation, seen))

@@ -210,6 +210,45 @@ def test_observations_are_kept_as_they_come_and_shown_by_the_moments_of_all_so_f
     np.testing.assert_allclose(agent.policy(state).mode((), jnp.array([3.0]), KEY)[1], scaled([3.0]), atol=1e-4)
 
 
+class Drawn(Counter):
+    """A `Counter` that shows which of eight counts it is at, drawn with booleans and given as floats."""
+
+    def reset_env(self, key, params):
+        observation, state = super().reset_env(key, params)
+        return self.shown(observation), state
+
+    def step_env(self, key, state, action, params):
+        observation, *rest = super().step_env(key, state, action, params)
+        return self.shown(observation), *rest
+
+    @staticmethod
+    def shown(count):
+        return (count == jnp.arange(8)).astype(float)
+
+
+def test_what_was_drawn_with_booleans_is_kept_so_and_rewards_are_told_of_floats():
+    """A difference, which booleans do not have, in what is paid at once and in what is told of old steps."""
+    counted = markov(lambda params, t: params * ((t.next_observation - t.observation) @ jnp.arange(8.0)), 1.0)
+    env = with_reward(Drawn(), counted)
+    params = env.init_params(jax.random.key(0)).replace(env=PARAMS)
+    config = dataclasses.replace(CONFIG, n_step=1)
+    agent = off_policy(env, params, config, lambda env, env_params: Teller(), "teller")
+    state, step = jax.jit(agent.init)(jax.random.key(0), Hyperparams(env_params=params)), jax.jit(agent.step)
+    assert state.envs.observation.dtype == jnp.float32
+    for _ in range(4):
+        before, state = state, step(state)[0]
+    steps = jax.tree.map(np.asarray, state.replay.steps)
+    assert (steps.observation.dtype, steps.next_observation.dtype) == (bool, bool)
+    np.testing.assert_array_equal(steps.observation.sum(-1), 1)
+    counts, following = steps.observation.argmax(-1), steps.next_observation.argmax(-1)
+    np.testing.assert_array_equal(following, counts + 1 + steps.action)
+    np.testing.assert_array_equal(steps.reward, following - counts)
+    dearer = before._replace(hyperparams=Hyperparams(env_params=params.replace(reward=jnp.asarray(-3.0))))
+    told = step(dearer)[0].learner.batch[2]
+    np.testing.assert_array_equal(told, -3 * state.learner.batch[2])
+    assert set(np.unique(told)) <= {-3.0, -6.0}
+
+
 def test_a_member_of_a_batch_is_a_run_of_its_own(run):
     _, states, _ = run
     agent, state = make(), jax.tree.map(lambda leaf: jnp.asarray(leaf[1]), states[5])
