@@ -14,8 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnax.environments.environment import Environment
 from jax.extend.core import Jaxpr, Literal, Var
-from jaxtyping import PyTree
+from jaxtyping import Array, Key, PyTree
+
+from jaxreward.learning.exploration import random_actions
 
 FIRST, FIRST_TWO = slice(0, 1), slice(0, 2)
 HANDED_ON = {
@@ -57,6 +60,26 @@ def narrowest(function: Callable[..., PyTree], *args: PyTree) -> PyTree:
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
     program = _Program(closed.jaxpr)
     return jax.tree.unflatten(jax.tree.structure(shape), [program.type_of(var) for var in closed.jaxpr.outvars])
+
+
+def types_of_observations(env: Environment, env_params: PyTree, shown: PyTree) -> PyTree:
+    """The narrowest types of an environment's observations, whether they come from a reset or from a step.
+
+    Args:
+        env: A gymnax `Environment`.
+        env_params: Its params.
+        shown: An observation, or some; arrays of the types in which it is shown.
+    """
+    key, space = jax.random.key(0), env.action_space(env_params)
+
+    def step(key: Key[Array, ""]) -> PyTree:
+        _, state = env.reset_env(key, env_params)
+        return env.step_env(key, state, random_actions(space, key, ()), env_params)[0]
+
+    first = narrowest(lambda key: env.reset_env(key, env_params)[0], key)
+    if first == jax.tree.map(lambda leaf: leaf.dtype, shown):
+        return first  # and a step, which may take long to trace, need not be looked at
+    return jax.tree.map(jnp.promote_types, first, narrowest(step, key))
 
 
 @dataclass

@@ -22,7 +22,7 @@ from jaxreward.environment import scalar_environment, select
 from jaxreward.learning.exploration import check_explorable, random_actions
 from jaxreward.learning.lazy import when
 from jaxreward.learning.n_step import Batch, Steps, n_step
-from jaxreward.learning.narrow import narrowest
+from jaxreward.learning.narrow import types_of_observations
 from jaxreward.learning.networks import flatten
 from jaxreward.learning.normaliser import Moments, first_moments, merge, moments, normalise
 from jaxreward.learning.reading import ReadingConfig
@@ -288,7 +288,7 @@ class OffPolicy:
     def example(self, envs: EnvBatch) -> PyTree:
         """The shapes of one row of what is stored; observations in the narrowest types that hold them."""
         space = self.env.action_space(self.env_params)
-        num_envs, types = self.config.num_envs, self.types_of_observations()
+        num_envs, types = self.config.num_envs, types_of_observations(self.env, self.env_params, envs.observation)
 
         def row(observation: PyTree) -> Steps:
             action = random_actions(space, jax.random.key(0), (num_envs,))
@@ -298,16 +298,6 @@ class OffPolicy:
             return Steps(observation, action, reward, over, over, observation, beside)
 
         return jax.eval_shape(row, envs.observation)
-
-    def types_of_observations(self) -> PyTree:
-        """In which they can be kept without a loss, whether they come from a reset or from a step."""
-        key, space = jax.random.key(0), self.env.action_space(self.env_params)
-
-        def seen(key: Key[Array, ""]) -> tuple[PyTree, PyTree]:
-            first, state = self.env.reset_env(key, self.env_params)
-            return first, self.env.step_env(key, state, random_actions(space, key, ()), self.env_params)[0]
-
-        return jax.tree.map(jnp.promote_types, *narrowest(seen, key))
 
     def taken(self, state: State) -> Float[Array, ""]:
         """The environment steps of all iterations so far."""

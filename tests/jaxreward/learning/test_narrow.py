@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxreward.envs.registry import make
-from jaxreward.learning.narrow import narrowest
+from jaxreward.learning.narrow import narrowest, types_of_observations
+from tests.probes import Counter, CounterParams
 
 X = jnp.array([-2.5, 0.0, 300.0])
 GAMES = ("Asterix-MinAtar", "Breakout-MinAtar", "Freeway-MinAtar", "SpaceInvaders-MinAtar")
@@ -53,12 +54,27 @@ def test_pictures_of_games_are_booleans(name):
 
     def seen(key):
         first, state = env.reset_env(key, params)
-        return {"first": first, "next": env.step_env(key, state, jnp.int32(1), params)[0]}
+        return first, env.step_env(key, state, jnp.int32(1), params)[0]
 
     pictures = jax.jit(seen)(jax.random.key(0))
-    assert narrowest(seen, jax.random.key(0)) == {"first": np.dtype(bool), "next": np.dtype(bool)}
-    assert pictures["first"].dtype == jnp.float32
-    assert all(set(np.unique(picture)) == {0.0, 1.0} for picture in pictures.values())
+    assert types_of_observations(env, params, pictures[0]) == np.dtype(bool)
+    assert pictures[0].dtype == jnp.float32
+    assert all(set(np.unique(picture)) == {0.0, 1.0} for picture in pictures)
+
+
+class Late(Counter):
+    """A `Counter` whose resets show booleans, as floats, and whose steps show the count."""
+
+    def reset_env(self, key, params):
+        observation, state = super().reset_env(key, params)
+        return (observation > 0).astype(float), state
+
+
+def test_a_step_may_need_more_than_a_reset():
+    shown = jnp.zeros(1)
+    assert narrowest(lambda key: Late().reset_env(key, CounterParams())[0], jax.random.key(0)) == np.dtype(bool)
+    assert types_of_observations(Late(), CounterParams(), shown) == shown.dtype
+    assert types_of_observations(Counter(), CounterParams(), shown) == shown.dtype
 
 
 def test_what_is_no_number_is_left_alone():
