@@ -42,13 +42,6 @@ class Policy(NamedTuple):
     act: Callable[[Carry, PyTree, Key[Array, ""]], tuple[Carry, PyTree]]
     mode: Callable[[Carry, PyTree, Key[Array, ""]], tuple[Carry, PyTree]]
 
-    def seeing(self, shown: Callable[[PyTree], PyTree]) -> Policy:
-        """The same policy, given what `shown` makes of observations."""
-        return self._replace(
-            act=lambda carry, observation, key: self.act(carry, shown(observation), key),
-            mode=lambda carry, observation, key: self.mode(carry, shown(observation), key),
-        )
-
 
 class Agent(NamedTuple):
     """A learning algorithm bound to its environment.

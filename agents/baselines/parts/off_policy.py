@@ -205,7 +205,10 @@ class OffPolicy:
     def policy(self, state: State) -> Policy:
         """The policy learned so far, on raw observations."""
         learned = self.algorithm.policy(state.learner, state.hyperparams)
-        return learned.seeing(partial(self.shown, state, batch_dims=0)) if state.seen else learned
+        if not state.seen:
+            return learned
+        shows = lambda act: lambda carry, observation, key: act(carry, self.shown(state, observation, 0), key)  # noqa: E731
+        return learned._replace(act=shows(learned.act), mode=shows(learned.mode))
 
     def shown(self, state: State, observation: PyTree, batch_dims: int = 1) -> PyTree:
         """An observation as the networks are given it."""

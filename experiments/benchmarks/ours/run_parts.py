@@ -25,7 +25,7 @@ Part = tuple[PyTree, Callable[[PyTree, Key[Array, ""]], PyTree]]
 def build(spec: SimpleNamespace) -> tuple[Callable, Callable]:
     """See `contender.py`; `spec.part` is one of `PARTS`, and nothing is reported."""
     agent, hyperparams = agent_of(spec.setting)
-    learner: PPO = agent.step.__self__
+    learner: PPO = agent.step.__self__  # whose methods the agent is made of
 
     def train(key: Array) -> PyTree:
         key, key_start = jax.random.split(jax.random.wrap_key_data(key))
