@@ -24,6 +24,7 @@ from jaxtyping import Array, Int, Key, PyTree
 from safetensors.numpy import save_file
 
 from jaxreward.learning.learned_drifts import METADATA
+from jaxreward.learning.normaliser import Moments
 from jaxreward.names import path_name
 from jaxreward.results.load import Trained, load
 from jaxreward.run.store import to_json
@@ -42,11 +43,12 @@ def export(
 ) -> Path:
     """Writes what was trained in a folder in forms that other programs read.
 
-    `params.safetensors` has the learned numbers by their path, where an agent calls them `params`, and the run's
-    configuration as JSON in its metadata, so that an evolved objective can be used by that file; `policy.jax` a
-    program `(observations [B, ...], memory, seed) -> (actions [B, ...], memory)` of the most likely actions,
-    `sampled_policy.jax` of sampled ones, for any `B`, on CPUs, NVIDIA GPUs and TPUs; `policy.json` says what they are
-    of and which memory an episode starts with. What is there under these names is replaced.
+    `params.safetensors` has the learned numbers by their path, where an agent calls them `params`, the mean and
+    variance by which observations are normalised where they are, and the run's configuration as JSON in its metadata,
+    so that an evolved objective can be used by that file; `policy.jax` a program `(observations [B, ...], memory, seed)
+    -> (actions [B, ...], memory)` of the most likely actions, `sampled_policy.jax` of sampled ones, for any `B`, on
+    CPUs, NVIDIA GPUs and TPUs; `policy.json` says what they are of and which memory an episode starts with. What is
+    there under these names is replaced.
 
     Args:
         folder: The run folder, or that of a sweep.
@@ -65,7 +67,7 @@ def export(
     trained = load(folder, member=member, seed=seed, best=best)
     place = Path(out) if out is not None else Path(folder) / "exported"
     place.mkdir(parents=True, exist_ok=True)
-    numbers = named_arrays(getattr(trained.state, "params", ()))
+    numbers = learned(trained.state)
     (place / PARAMS).unlink(missing_ok=True)
     if numbers:
         save_file(numbers, place / PARAMS, {METADATA: json.dumps(to_json(trained.config))})
@@ -73,6 +75,13 @@ def export(
         (place / name).write_bytes(_program(act, trained))
     (place / DESCRIPTION).write_text(json.dumps(_description(trained, numbers), indent=2) + "\n")
     return place
+
+
+def learned(state: PyTree) -> dict[str, np.ndarray]:
+    """What an agent calls `params`, and the moments that it normalises observations by, by their path."""
+    params, seen = getattr(state, "params", ()), getattr(state, "seen", None)
+    moments = {"observations": seen._asdict()} if isinstance(seen, Moments) else {}
+    return named_arrays(params) | named_arrays(moments)
 
 
 def named_arrays(tree: PyTree) -> dict[str, np.ndarray]:

@@ -18,7 +18,15 @@ from jaxreward.run.job import Job, Setup
 from jaxreward.run.store import RunError
 from tests.demonstrated import demonstrated
 
-SETTINGS = {"num_envs": 4, "num_steps": 8, "num_minibatches": 2, "num_epochs": 1, "layers": (4,), "memory": 3}
+SETTINGS = {
+    "num_envs": 4,
+    "num_steps": 8,
+    "num_minibatches": 2,
+    "num_epochs": 1,
+    "layers": (4,),
+    "memory": 3,
+    "normalise_observations": True,
+}
 PLACES = np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32) / 10
 ELSEWHERE = """
 import sys
@@ -126,7 +134,10 @@ def test_an_exported_policy_runs_where_there_is_no_jaxreward(folder, trained, tm
 def test_exported_numbers_and_their_description(folder, tmp_path):
     place = export(folder, tmp_path, member=0, seed=3)
     numbers, said = load_file(place / "params.safetensors"), json.loads((place / "policy.json").read_text())
-    weights = jaxreward.load(folder, member=0, seed=3).params["params"]
+    trained = jaxreward.load(folder, member=0, seed=3)
+    weights = trained.params["params"]
+    np.testing.assert_array_equal(numbers["observations.mean"], trained.state.seen.mean)
+    np.testing.assert_array_equal(numbers["observations.variance"], trained.state.seen.variance)
     np.testing.assert_array_equal(numbers["params.actor_out.kernel"], weights["actor_out"]["kernel"])
     assert said["params"]["params.actor_out.kernel"] == "float32[4, 2]"
     assert said["observation"] == ["float32[4]"]
