@@ -7,11 +7,12 @@ and speeds are compared round by round. Nobody evaluates; everything else a user
 rejax runs under XLA's default scheduler and under the sequential one, and its better result is the one to beat.
 
 What stays different: rejax draws a batch without replacement, ours with it; it clips gradients element by element,
-ours by their global norm; its target network follows environment steps, ours as many updates; its networks start with
-other numbers; its time limits count as terminations. Its noise is in the environment's units, and as large as ours; its
-TD3 updates a policy and the targets after every other step, ours with every other update. Ours records returns, rejax
-does not. `final return` is that of 16 fresh episodes of the last policy, after the clock has stopped: by the best
-action, but for rejax's of DQN and PQN, of which one in 200 is random, and for SAC, whose actions are sampled.
+ours by their global norm; its target network follows environment steps, ours as many updates; those of SAC and TD3 move
+once after several updates, ours after each; its networks start with other numbers; its time limits count as
+terminations. Its noise is in the environment's units, and as large as ours; its TD3 updates a policy and the targets
+after every other step, ours with every other update. Ours records returns, rejax does not. `final return` is that of 16
+fresh episodes of the last policy, after the clock has stopped: by the best action, but for rejax's of DQN and PQN, of
+which one in 200 is random, and for SAC, whose actions are sampled.
 
 The bounds are what no implementation with XLA's own kernels can beat: the environment's steps with drawn actions, the
 matrix products of acting and of the updates, and the two one after the other.

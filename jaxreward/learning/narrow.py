@@ -39,7 +39,7 @@ HANDED_ON = {
     "transpose": FIRST,
 }
 """Which operands an operation puts into its result as they are."""
-CALLED = ("closed_call", "jit", "pjit")
+CALLED = ("jit", "pjit")
 """What calls a program by the name of `jaxpr`."""
 
 
@@ -76,10 +76,11 @@ def types_of_observations(env: Environment, env_params: PyTree, shown: PyTree) -
         _, state = env.reset_env(key, env_params)
         return env.step_env(key, state, random_actions(space, key, ()), env_params)[0]
 
+    own = jax.tree.map(lambda leaf: leaf.dtype, shown)
     first = narrowest(lambda key: env.reset_env(key, env_params)[0], key)
-    if first == jax.tree.map(lambda leaf: leaf.dtype, shown):
-        return first  # and a step, which may take long to trace, need not be looked at
-    return jax.tree.map(jnp.promote_types, first, narrowest(step, key))
+    if first == own:
+        return own  # and a step, which may take long to trace, need not be looked at
+    return jax.tree.map(lambda a, b, own: _together([a, b], own), first, narrowest(step, key), own)
 
 
 @dataclass
@@ -109,8 +110,9 @@ class _Program:
     def _before(self, eqn: Any, own: Any) -> Any:
         """The type of that which an operation hands on, if it does."""
         handed_on = eqn.invars[HANDED_ON.get(eqn.primitive.name, slice(0))]
-        types = [self.type_of(var) for var in handed_on if isinstance(var.aval.dtype, np.dtype)]
-        return reduce(jnp.promote_types, types) if types else own
+        if not handed_on or _computes(eqn):
+            return own
+        return _together([self.type_of(var) for var in handed_on if isinstance(var.aval.dtype, np.dtype)], own)
 
     def _within(self, eqn: Any, index: int) -> Any:
         """The type of what a called program gives."""
@@ -124,6 +126,20 @@ def _type_of_number(number: Any) -> Any:
     if not whole:
         return number.aval.dtype
     return np.dtype(bool) if number.val in (0, 1) else np.min_scalar_type(int(number.val))
+
+
+def _computes(eqn: Any) -> bool:
+    """Whether an operation that puts numbers somewhere makes others of them first, as `x.at[i].apply(f)` does."""
+    made = eqn.params.get("update_jaxpr")
+    return made is not None and made.outvars != made.invars[1:]
+
+
+def _together(types: list[Any], otherwise: Any) -> Any:
+    """The least type that holds all of some, if there is one that does."""
+    if not types:
+        return otherwise
+    joined = reduce(jnp.promote_types, types)
+    return joined if all(_holds(joined, each) for each in types) else otherwise
 
 
 def _holds(wide: Any, narrow: Any) -> bool:

@@ -34,6 +34,13 @@ def drawn(x):
         (lambda x: jnp.zeros(3, jnp.int32).at[0].set(-7).astype(float), "int8"),
         (lambda x: jnp.zeros(3, jnp.int32).at[0].set(300).astype(float), "uint16"),
         (lambda x: jnp.zeros(3, jnp.int32).at[0].add(1).astype(float), "float32"),  # twice is more than once
+        (lambda x: (jnp.zeros(3, jnp.int32) + 0).at[0].apply(lambda y: y - 300).astype(float), "float32"),
+        (lambda x: (x > 0).astype(jnp.int32).at[2].apply(lambda y: 7 * y).astype(float), "float32"),
+        (lambda x: (x > 0).astype(jnp.int32).at[2].max(9).astype(float), "float32"),
+        (lambda x: jax.lax.cond(x[0] > 0, lambda: x > 0, lambda: x < 0).astype(float), "bool"),
+        (lambda x: jnp.where(x > 0, (x > 1).astype(float), -2.5), "float32"),
+        (jax.checkpoint(lambda x: (x > 0).astype(float)), "float32"),
+        (jax.vmap(lambda y: (y > 0).astype(float)), "bool"),
         (lambda x: (x > 0).astype(float) + 1, "float32"),
         (lambda x: x.astype(bool).astype(float), "bool"),
         (lambda x: x.astype(jnp.int32).astype(float), "float32"),  # not every whole number is such a float

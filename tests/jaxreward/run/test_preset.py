@@ -24,6 +24,22 @@ def test_what_is_shipped_names_what_exists(name):
     assert make(setup.env)
 
 
+@pytest.mark.parametrize(
+    ("name", "polyak"),
+    [
+        ("ant-sac", 0.99),
+        ("halfcheetah-sac", 0.995),
+        ("hopper-sac", 0.95),
+        ("halfcheetah-td3", 0.99),
+        ("hopper-td3", 0.95),
+    ],
+)
+def test_targets_move_as_far_in_an_iteration_as_those_of_rejax(name, polyak):
+    """What is left of them after all updates is what rejax 0.1.3 leaves, which moves them once."""
+    settings = read_preset(f"brax/{name}").table["settings"]
+    assert (1 - settings["target_step"]) ** settings["num_updates"] == pytest.approx(polyak, rel=1e-5)
+
+
 def test_a_preset_is_a_run_and_options_replace_what_it_says(tmp_path):
     said = read_preset(PPO).table
     job = _job(Train(file=PPO, folder=tmp_path))
